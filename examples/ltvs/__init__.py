@@ -1,0 +1,1 @@
+"""The liver-tumour-vessel pipeline: everything the command lines in `examples/` share."""

@@ -1,0 +1,28 @@
+"""What the command lines share: settings from a dataclass, and errors as one line."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
+
+from ltvs.errors import InputError
+
+Settings = TypeVar("Settings")
+
+
+def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
+    """Parse the command line into `settings`, call `main`, and exit: 0 done, 2 bad input, 130 interrupted."""
+    if not dataclasses.is_dataclass(settings):
+        raise TypeError(f"cli.run: expected a dataclass, got {settings!r}")
+    parsed: Any = tyro.cli(settings, description=main.__doc__)
+    try:
+        main(parsed)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

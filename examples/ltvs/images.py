@@ -1,0 +1,120 @@
+"""Reading and writing volumes with SimpleITK: where data comes in and goes out.
+
+A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ltvs.errors import InputError
+from ltvs.files import atomic_path
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+def stem(path: Path) -> str:
+    """The file name without its volume suffix: `a/case7.nii.gz` is `case7`."""
+    for suffix in VOLUME_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def read_ct(path: Path) -> sitk.Image:
+    """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
+
+    Raises:
+        InputError: nothing there, not readable, not one 3D series, or values that are not HU.
+    """
+    volume = _read_dicom(path) if path.is_dir() else _read_file(path)
+    values = sitk.GetArrayViewFromImage(volume)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: has NaN or infinite voxels; repair the CT before using it")
+    if values.min() < -32768 or values.max() > 32767:
+        raise InputError(f"{path}: values {values.min():g} to {values.max():g} are not HU; apply the rescale slope and intercept")
+    return sitk.Cast(volume, sitk.sitkInt16)
+
+
+def read_labels(path: Path) -> sitk.Image:
+    """Read a label map (values 0 to 3) as uint8.
+
+    Raises:
+        InputError: nothing there, not readable, not 3D, or values other than 0, 1, 2, 3.
+    """
+    volume = _read_file(path)
+    values = sitk.GetArrayViewFromImage(volume)
+    found = np.unique(values)
+    if not np.isin(found, (0, 1, 2, 3)).all():
+        shown = ", ".join(f"{value:g}" for value in found[:6])
+        raise InputError(f"{path}: expected labels 0 background, 1 liver, 2 vessel, 3 tumor; got {shown}")
+    return sitk.Cast(volume, sitk.sitkUInt8)
+
+
+def write_volume(volume: sitk.Image, path: Path) -> None:
+    """Write a volume, compressed, atomically.
+
+    Raises:
+        InputError: the name has no known suffix, or the file cannot be written.
+    """
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(f"{path}: expected a name that ends in {', '.join(VOLUME_SUFFIXES)}")
+    with atomic_path(path) as temporary:
+        try:
+            sitk.WriteImage(volume, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Whether two volumes have the same size and the same place in space, to a thousandth of a voxel."""
+    if a.GetSize() != b.GetSize():
+        return False
+    tolerance = 1e-3 * min(a.GetSpacing())
+    corners = [tuple(0 if bit else n - 1 for bit, n in zip(bits, a.GetSize(), strict=True)) for bits in np.ndindex(2, 2, 2)]
+    return all(
+        np.allclose(a.TransformIndexToPhysicalPoint(corner), b.TransformIndexToPhysicalPoint(corner), rtol=0, atol=tolerance)
+        for corner in corners
+    )
+
+
+def _read_file(path: Path) -> sitk.Image:
+    if not path.exists():
+        raise InputError(f"{path}: does not exist")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a file that ends in {', '.join(VOLUME_SUFFIXES)}")
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series")
+    try:
+        volume = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as a volume ({_reason(error)})") from error
+    if volume.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; colour images are not CT")
+    if volume.GetDimension() != 3:
+        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
+    return volume
+
+
+def _read_dicom(folder: Path) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(f"{folder}: no DICOM series found in this folder")
+    if len(series) > 1:
+        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        volume = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{folder}: the DICOM series cannot be read ({_reason(error)})") from error
+    if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{folder}: expected a 3D series with one value per voxel")
+    return volume
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of an ITK message, which holds the reason, without its file and line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("sitk::ERROR: ") if lines else "no reason given"
