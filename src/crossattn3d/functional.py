@@ -1,0 +1,311 @@
+"""Channel-wise and slice-wise cross-attention, and their sum, as pure functions of tensors.
+
+The decoder map `query` (U) asks, the encoder map `context` (E) answers; both are (b, c, d, h, w) and of one
+spatial size. Each function checks its input and hands it to a backend:
+
+| backend | what |
+|---|---|
+| `reference` | the equations literally, for checking others |
+| `factorised` | exact, without the projected maps; the choice of `auto` |
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels import Kernel, factorised, reference
+from crossattn3d.kernels.parameters import SCORE_NORMS, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.options import check_option
+
+Backend = Literal["auto", "reference", "factorised"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+__all__ = [
+    "BACKENDS",
+    "SCORE_NORMS",
+    "Backend",
+    "ChannelParameters",
+    "ScoreNorm",
+    "SliceParameters",
+    "channel_attention_map",
+    "channel_cross_attention",
+    "channel_slice_cross_attention",
+    "slice_attention_map",
+    "slice_cross_attention",
+]
+
+
+def channel_cross_attention(
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    *,
+    score_norm: ScoreNorm = "instance",
+    residual: bool = False,
+    backend: Backend = "auto",
+) -> Float[Tensor, "b c d h w"]:
+    """Channel-wise cross-attention: each output channel is a mixture of the encoder's channels.
+
+        CCA = softmax(s(Q K^T)) V,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv,   C x L each
+
+    Args:
+        query: decoder map U, (b, cq, d, h, w).
+        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        channel: the projections.
+        score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
+            rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
+        residual: whether U is added to the result.
+        backend: `auto`, `reference` or `factorised`.
+
+    Returns:
+        (b, c, d, h, w) in the dtype of `context`.
+
+    Raises:
+        ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
+
+    Source: Eq. 1 and 2 of the UCA-Net paper (Kuang et al., ICASSP 2023).
+
+    Example:
+        >>> import torch
+        >>> p = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
+        >>> channel_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
+        torch.Size([1, 4, 2, 4, 6])
+    """
+    return _attend("channel_cross_attention", query, context, channel, None, score_norm, residual, -3, backend)
+
+
+def slice_cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    *,
+    score_norm: ScoreNorm = "instance",
+    residual: bool = False,
+    slice_dim: int = -3,
+    backend: Backend = "auto",
+) -> Float[Tensor, "b c x y z"]:
+    """Slice-wise cross-attention: each output slice is a mixture of the encoder's slices.
+
+        SCA = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv,   D x HW each
+
+    Args:
+        query: decoder map U, (b, cq, d, h, w).
+        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        slices: the projections to one channel and back.
+        score_norm: s, as in `channel_cross_attention` with HW in place of L.
+        residual: whether U is added to the result.
+        slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
+        backend: `auto`, `reference` or `factorised`.
+
+    Returns:
+        (b, c, d, h, w) in the dtype of `context`.
+
+    Raises:
+        ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
+
+    Source: Eq. 3 and 4 of the UCA-Net paper.
+
+    Example:
+        >>> import torch
+        >>> p = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
+        >>> slice_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
+        torch.Size([1, 4, 2, 4, 6])
+    """
+    return _attend("slice_cross_attention", query, context, None, slices, score_norm, residual, slice_dim, backend)
+
+
+def channel_slice_cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters,
+    slices: SliceParameters,
+    *,
+    score_norm: ScoreNorm = "instance",
+    residual: bool = False,
+    slice_dim: int = -3,
+    backend: Backend = "auto",
+) -> Float[Tensor, "b c x y z"]:
+    """CSCA, the sum of both: O = CCA (+) SCA, in one call.
+
+    Args:
+        query: decoder map U, (b, cq, d, h, w).
+        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        channel: the projections of the channel-wise part.
+        slices: the projections of the slice-wise part.
+        score_norm: s, of both parts.
+        residual: whether U is added to the sum.
+        slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
+        backend: `auto`, `reference` or `factorised`.
+
+    Returns:
+        (b, c, d, h, w) in the dtype of `context`.
+
+    Raises:
+        ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
+
+    Source: section 2.2.3 of the UCA-Net paper, O = CCA (+) SCA.
+
+    Example:
+        >>> import torch
+        >>> c = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
+        >>> s = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
+        >>> u, e = torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6)
+        >>> both = channel_slice_cross_attention(u, e, c, s)
+        >>> torch.allclose(both, channel_cross_attention(u, e, c) + slice_cross_attention(u, e, s), atol=1e-4)
+        True
+    """
+    return _attend(
+        "channel_slice_cross_attention", query, context, channel, slices, score_norm, residual, slice_dim, backend
+    )
+
+
+def channel_attention_map(
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    *,
+    score_norm: ScoreNorm = "instance",
+    backend: Backend = "auto",
+) -> Float[Tensor, "b c c"]:
+    """softmax(s(Q K^T)) of `channel_cross_attention`, for looking at; arguments and errors are its own.
+
+    Returns:
+        (b, c, c), float32 or float64; every row sums to 1.
+
+    Example:
+        >>> import torch
+        >>> p = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
+        >>> channel_attention_map(torch.randn(2, 3, 2, 4, 6), torch.randn(2, 5, 2, 4, 6), p).shape
+        torch.Size([2, 4, 4])
+    """
+    who = "channel_attention_map"
+    _check(who, query, context, (channel,), score_norm, False, -3, backend)
+    with torch.autocast(query.device.type, enabled=False):
+        return _kernel(backend).channel_attention(query.to(context.dtype), context, channel, score_norm)
+
+
+def slice_attention_map(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    *,
+    score_norm: ScoreNorm = "instance",
+    slice_dim: int = -3,
+    backend: Backend = "auto",
+) -> Float[Tensor, "b d d"]:
+    """softmax(s(q k^T)) of `slice_cross_attention`, for looking at; arguments and errors are its own.
+
+    Returns:
+        (b, d, d), float32 or float64; every row sums to 1.
+
+    Example:
+        >>> import torch
+        >>> p = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
+        >>> slice_attention_map(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
+        torch.Size([1, 2, 2])
+    """
+    who = "slice_attention_map"
+    _check(who, query, context, (slices,), score_norm, False, slice_dim, backend)
+    with torch.autocast(query.device.type, enabled=False):
+        return _kernel(backend).slice_attention(
+            query.to(context.dtype), context, slices, score_norm, _negative(slice_dim)
+        )
+
+
+def check_slice_dim(who: str, slice_dim: int) -> None:
+    """Raise ValueError unless `slice_dim` names a spatial dimension of a (b, c, d, h, w) tensor."""
+    if slice_dim not in (-3, -2, -1, 2, 3, 4):
+        raise ValueError(
+            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got {slice_dim!r}"
+        )
+
+
+def _attend(
+    who: str,
+    query: Tensor,
+    context: Tensor,
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    score_norm: ScoreNorm,
+    residual: bool,
+    slice_dim: int,
+    backend: Backend,
+) -> Tensor:
+    parts = tuple(part for part in (channel, slices) if part is not None)
+    _check(who, query, context, parts, score_norm, residual, slice_dim, backend)
+    # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
+    with torch.autocast(query.device.type, enabled=False):
+        return _kernel(backend).cross_attention(
+            query.to(context.dtype),
+            context,
+            channel,
+            slices,
+            score_norm=score_norm,
+            residual=residual,
+            slice_dim=_negative(slice_dim),
+        )
+
+
+def _kernel(backend: Backend) -> Kernel:
+    return reference if backend == "reference" else factorised
+
+
+def _negative(slice_dim: int) -> int:
+    """2, 3, 4 as -3, -2, -1, which hold with and without the channel dimension."""
+    return slice_dim % 5 - 5
+
+
+def _check(
+    who: str,
+    query: Tensor,
+    context: Tensor,
+    parts: tuple[ChannelParameters | SliceParameters, ...],
+    score_norm: ScoreNorm,
+    residual: bool,
+    slice_dim: int,
+    backend: Backend,
+) -> None:
+    """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
+    check_option(who, "score_norm", score_norm, SCORE_NORMS)
+    check_option(who, "backend", backend, BACKENDS)
+    check_slice_dim(who, slice_dim)
+    _check_maps(who, query, context)
+    widths = [_check_widths(who, query, context, part, score_norm) for part in parts]
+    if len(set(widths)) != 1:
+        raise ValueError(f"{who}: expected both parts to give as many channels; got {widths[0]} and {widths[1]}")
+    if residual and query.shape[1] != widths[0]:
+        raise ValueError(
+            f"{who}: expected a query with the {widths[0]} channels of the output, for residual=True; "
+            f"got {query.shape[1]}; use residual=False or equal widths"
+        )
+
+
+def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
+    for name, x in (("query", query), ("context", context)):
+        if x.ndim != 5:
+            raise ValueError(
+                f"{who}: expected {name} as (batch, channels, depth, height, width); got {x.ndim} dimensions, "
+                f"{tuple(x.shape)}; add a batch or depth dimension with unsqueeze"
+            )
+    if query.shape[0] != context.shape[0] or query.shape[2:] != context.shape[2:]:
+        raise ValueError(
+            f"{who}: expected query and context of one batch and spatial size; got {tuple(query.shape)} and "
+            f"{tuple(context.shape)}; resize the query to the context first"
+        )
+
+
+def _check_widths(
+    who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, score_norm: ScoreNorm
+) -> int:
+    """Raise ValueError unless the projections fit the maps; return how many channels come out."""
+    for name, x, weight in (("query", query, part.q_weight), ("context", context, part.k_weight)):
+        if x.shape[1] != weight.shape[1]:
+            raise ValueError(
+                f"{who}: expected a {name} with {weight.shape[1]} channels; got {x.shape[1]}, {tuple(x.shape)}; "
+                f"make the layer with {name}_channels={x.shape[1]}"
+            )
+    if score_norm == "cosine" and part.temperature is None:
+        raise ValueError(f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor")
+    return (part.v_weight if isinstance(part, ChannelParameters) else part.out_weight).shape[0]

@@ -1,0 +1,54 @@
+"""The learnable tensors of each attention, as plain named tuples: what every kernel takes."""
+
+from typing import Literal, NamedTuple, get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+ScoreNorm = Literal["none", "sqrt", "mean", "cosine", "instance"]
+SCORE_NORMS: tuple[ScoreNorm, ...] = get_args(ScoreNorm)
+
+#: Added to the variance of the scores in `instance`, and the least norm in `cosine`. Scores are per voxel there,
+#: so that it means the same at every size.
+EPS = 1e-5
+
+
+class ChannelParameters(NamedTuple):
+    """The 1x1x1 projections of channel-wise cross-attention (Eq. 1).
+
+    Args:
+        q_weight, q_bias: from the decoder map to queries.
+        k_weight, k_bias: from the encoder map to keys.
+        v_weight, v_bias: from the encoder map to values.
+        temperature: multiplies the scores of `cosine`; not used by the other normalisations.
+    """
+
+    q_weight: Float[Tensor, "c cq"]
+    q_bias: Float[Tensor, " c"]
+    k_weight: Float[Tensor, "c ce"]
+    k_bias: Float[Tensor, " c"]
+    v_weight: Float[Tensor, "c ce"]
+    v_bias: Float[Tensor, " c"]
+    temperature: Float[Tensor, ""] | None = None
+
+
+class SliceParameters(NamedTuple):
+    """The 1x1x1 projections of slice-wise cross-attention (Eq. 3): to one channel, and back from it.
+
+    Args:
+        q_weight, q_bias: from the decoder map to queries of one channel.
+        k_weight, k_bias: from the encoder map to keys of one channel.
+        v_weight, v_bias: from the encoder map to values of one channel.
+        out_weight, out_bias: from the one channel of the result to the channels that come out.
+        temperature: multiplies the scores of `cosine`; not used by the other normalisations.
+    """
+
+    q_weight: Float[Tensor, "1 cq"]
+    q_bias: Float[Tensor, "1"]
+    k_weight: Float[Tensor, "1 ce"]
+    k_bias: Float[Tensor, "1"]
+    v_weight: Float[Tensor, "1 ce"]
+    v_bias: Float[Tensor, "1"]
+    out_weight: Float[Tensor, "c 1"]
+    out_bias: Float[Tensor, " c"]
+    temperature: Float[Tensor, ""] | None = None

@@ -1,0 +1,97 @@
+"""Eq. 1 to 4 of the paper, literally: the specification that every faster kernel is tested against.
+
+    Q = Wq U + bq,   K = Wk E + bk,   V = Wv E + bv,   M = softmax(s(Q K^T)),   O = M V
+
+Channel-wise, the rows of Q, K and V are channels (C x L, L = D*H*W); slice-wise, they are the slices of a
+single channel (D x H*W), and the result is brought back to all channels. s is the score normalisation.
+"""
+
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels.parameters import EPS, ChannelParameters, ScoreNorm, SliceParameters
+
+
+def attention(
+    q: Float[Tensor, "b n l"], k: Float[Tensor, "b n l"], temperature: Tensor | None, score_norm: ScoreNorm
+) -> Float[Tensor, "b n n"]:
+    """M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps."""
+    if q.element_size() < 4:
+        q, k = q.float(), k.float()
+    if score_norm == "cosine" and temperature is not None:
+        return (temperature * F.normalize(q, dim=-1, eps=EPS) @ F.normalize(k, dim=-1, eps=EPS).mT).softmax(-1)
+    scores, length = q @ k.mT, q.shape[-1]
+    if score_norm == "sqrt":
+        scores = scores / length**0.5
+    elif score_norm == "mean":
+        scores = scores / length
+    elif score_norm == "instance":
+        scores = scores / length
+        centred = scores - scores.mean((-2, -1), keepdim=True)
+        scores = centred / (centred.square().mean((-2, -1), keepdim=True) + EPS).sqrt()
+    return scores.softmax(-1)
+
+
+def channel_attention(
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    score_norm: ScoreNorm,
+) -> Float[Tensor, "b c c"]:
+    """M of Eq. 2, channels x channels."""
+    q = rearrange(_project(query, channel.q_weight, channel.q_bias), "b c d h w -> b c (d h w)")
+    k = rearrange(_project(context, channel.k_weight, channel.k_bias), "b c d h w -> b c (d h w)")
+    return attention(q, k, channel.temperature, score_norm)
+
+
+def slice_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    score_norm: ScoreNorm,
+    slice_dim: int,
+) -> Float[Tensor, "b d d"]:
+    """The softmax of Eq. 4, slices x slices."""
+    q = _slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
+    k = _slices_first(_project(context, slices.k_weight, slices.k_bias), slice_dim)
+    return attention(q.flatten(2), k.flatten(2), slices.temperature, score_norm)
+
+
+def cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    *,
+    score_norm: ScoreNorm,
+    residual: bool,
+    slice_dim: int,
+) -> Float[Tensor, "b c x y z"]:
+    """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
+    parts = []
+    if channel is not None:
+        m = channel_attention(query, context, channel, score_norm)
+        v = _project(context, channel.v_weight, channel.v_bias)
+        parts.append(einsum(m.to(v.dtype), v, "b i j, b j x y z -> b i x y z"))
+    if slices is not None:
+        m = slice_attention(query, context, slices, score_norm, slice_dim)
+        v = _slices_first(_project(context, slices.v_weight, slices.v_bias), slice_dim)
+        mixed = einsum(m.to(v.dtype), v, "b i j, b j p q -> b i p q").unsqueeze(1).movedim(2, slice_dim)
+        parts.append(_project(mixed, slices.out_weight, slices.out_bias))
+    if residual:
+        parts.append(query)
+    return sum(parts[1:], start=parts[0])
+
+
+def _project(
+    x: Float[Tensor, "b i x y z"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]
+) -> Float[Tensor, "b o x y z"]:
+    """A 1x1x1 convolution."""
+    return einsum(weight.to(x.dtype), x, "o i, b i x y z -> b o x y z") + bias.to(x.dtype)[:, None, None, None]
+
+
+def _slices_first(x: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b d p q"]:
+    """Drop the single channel and put the slices where it was."""
+    return x.movedim(slice_dim, 2)[:, 0]

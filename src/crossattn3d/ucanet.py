@@ -1,0 +1,82 @@
+"""UCA-Net: the 3D U-Net with cross-attention for skip connections."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d.functional import Backend, ScoreNorm
+from crossattn3d.options import check_option
+from crossattn3d.unet import Norm, UNet3d, Upsample
+
+Attention = Literal["csca", "cca", "sca"]
+
+_SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
+
+
+class UCANet(UNet3d):
+    """UNet3d whose skip connections are cross-attention; the defaults are the paper's net (5.91 M parameters).
+
+        O_i = CCA(U_i, E_i) + SCA(U_i, E_i),   i = 1 .. levels - 1
+
+    Args:
+        in_channels: channels of the input, 1 for CT.
+        out_channels: classes; raw logits come out.
+        channels: width of each level, finest first.
+        attention: `csca` (both), `cca` (channel-wise only) or `sca` (slice-wise only), the rows of Table 2.
+        score_norm: how scores are normalised before the softmax: `none | sqrt | mean | cosine | instance`. The paper
+            prints none, which is one-hot at its patch size and does not train.
+        residual: whether the decoder map is added to the attention's result.
+        slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
+        backend: `auto`, `reference` or `factorised`.
+        strides, kernel_sizes, norm, upsample, up_norm: as in `UNet3d`.
+
+    Raises:
+        ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.
+
+    Source: Fig. 1 and section 2.2.3 of the UCA-Net paper.
+
+    Example:
+        >>> import torch
+        >>> net = UCANet(in_channels=1, out_channels=3, channels=(4, 8, 16, 32))
+        >>> net(torch.randn(1, 1, 8, 16, 24)).shape
+        torch.Size([1, 3, 8, 16, 24])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        *,
+        attention: Attention = "csca",
+        score_norm: ScoreNorm = "instance",
+        residual: bool = False,
+        slice_dim: int = -3,
+        backend: Backend = "auto",
+        strides: Sequence[int | Sequence[int]] | None = None,
+        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
+        norm: Norm = "batch",
+        upsample: Upsample = "transposed",
+        up_norm: bool = False,
+    ) -> None:
+        check_option(type(self).__name__, "attention", attention, tuple(_SKIPS))
+        skip = partial(
+            _SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend
+        )
+        super().__init__(
+            in_channels,
+            out_channels,
+            channels,
+            skip=skip,
+            strides=strides,
+            kernel_sizes=kernel_sizes,
+            norm=norm,
+            upsample=upsample,
+            up_norm=up_norm,
+        )
+        self.attention: Attention = attention
+        self.score_norm: ScoreNorm = score_norm
+        self.residual = residual
+        self.slice_dim = slice_dim
+        self.backend: Backend = backend
