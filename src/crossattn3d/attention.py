@@ -119,7 +119,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
     def parameters_of_attention(self) -> ChannelParameters:
         """The projections as matrices, as `functional.channel_cross_attention` takes them."""
         projections = (self.to_query, self.to_key, self.to_value)
-        return ChannelParameters(*_weights_and_biases(projections), temperature=self.temperature)
+        return ChannelParameters(*_weights_and_biases(projections))._replace(temperature=self.temperature)
 
     def forward(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
@@ -191,7 +191,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
     def parameters_of_attention(self) -> SliceParameters:
         """The projections as matrices, as `functional.slice_cross_attention` takes them."""
         projections = (self.to_query, self.to_key, self.to_value, self.to_out)
-        return SliceParameters(*_weights_and_biases(projections), temperature=self.temperature)
+        return SliceParameters(*_weights_and_biases(projections))._replace(temperature=self.temperature)
 
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
