@@ -1,0 +1,49 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/demo
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-all lint types unit docs clean
+.DELETE_ON_ERROR:
+
+# Phantoms in, trained networks, predictions, scores and pictures out; about ten minutes on two cores.
+demo: $(VENV)/demo-installed
+	$(BIN)/python examples/demo.py --output $(RUN)
+
+# Everything that has to hold before a change is committed.
+test: lint types unit docs
+
+# The same and what is slower: real CT, compilation, whole pipelines.
+test-all: MARKS := -m ""
+test-all: lint types unit docs
+
+lint: $(VENV)/dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev-installed
+	$(BIN)/mypy
+
+unit: $(VENV)/dev-installed
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(MARKS)
+
+docs: $(VENV)/dev-installed
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; use make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(PIP) --editable ".[ltvs]"
+	touch $@
+
+$(VENV)/dev-installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(PIP) --editable ".[dev,docs]"
+	touch $@

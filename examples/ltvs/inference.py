@@ -1,0 +1,42 @@
+"""Patch-overlap inference: class probabilities of a whole volume from overlapping patches."""
+
+import torch
+from crossattn3d import UNet3d
+from jaxtyping import Float
+from monai.inferers import SlidingWindowInferer
+from numpy import ndarray
+
+Triple = tuple[int, int, int]
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    net: UNet3d, image: Float[ndarray, "d h w"], patch: Triple, overlap: Triple, device: torch.device
+) -> Float[ndarray, "k d h w"]:
+    """Softmax of the logits, averaged where patches overlap; the same patches as in training.
+
+    Args:
+        net: in eval mode, on `device`.
+        image: (d, h, w) in 0..1; smaller volumes than a patch are padded with background.
+        patch: (d, h, w) voxels.
+        overlap: (d, h, w) voxels shared by neighbouring patches.
+        device: where the patches are computed; the volume itself stays in main memory.
+
+    Returns:
+        (classes, d, h, w), float32, which sum to 1 over the classes.
+    """
+    inferer = SlidingWindowInferer(
+        roi_size=patch,
+        overlap=[o / p for o, p in zip(overlap, patch, strict=True)],
+        sw_batch_size=1,
+        mode="constant",
+        sw_device=device,
+        device="cpu",
+    )
+    volume = torch.from_numpy(image)[None, None]
+    result: torch.Tensor = inferer(volume, lambda x: _softmax(net, x))
+    return result[0].numpy()
+
+
+def _softmax(net: UNet3d, x: torch.Tensor) -> torch.Tensor:
+    return net(x.to(memory_format=torch.channels_last_3d)).float().softmax(dim=1)

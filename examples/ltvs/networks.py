@@ -1,0 +1,86 @@
+"""The network of each stage, made from its settings, saved and loaded without unpickling anything."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from crossattn3d import UCANet, UNet3d
+from crossattn3d.functional import ScoreNorm
+from crossattn3d.unet import Norm
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ltvs.errors import InputError
+from ltvs.files import atomic_path
+
+Skip = Literal["csca", "cca", "sca", "concat"]
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a network is made from; saved beside its weights.
+
+    Args:
+        classes: output channels.
+        skip: `concat` is the 3D U-Net, the others UCA-Net with both or one of its attentions.
+        channels: width of each level, finest first.
+        norm: normalisation after each convolution.
+        score_norm: how attention scores are normalised.
+        residual: whether the decoder map is added to the attention's result.
+    """
+
+    classes: int
+    skip: Skip
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    norm: Norm = "batch"
+    score_norm: ScoreNorm = "instance"
+    residual: bool = False
+
+
+def make_network(settings: NetworkSettings) -> UNet3d:
+    """The network with fresh weights, for CT of one channel, in the memory format that convolutions prefer."""
+    if settings.skip == "concat":
+        net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
+    else:
+        net = UCANet(
+            1,
+            settings.classes,
+            settings.channels,
+            attention=settings.skip,
+            score_norm=settings.score_norm,
+            residual=settings.residual,
+            norm=settings.norm,
+        )
+    return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
+
+
+def save_weights(net: UNet3d, path: Path) -> None:
+    """Write the state_dict as safetensors, atomically."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
+    """The network that `settings` describe, with the weights of a safetensors file, in eval mode.
+
+    Raises:
+        InputError: settings or weights are missing, damaged, or do not belong together.
+    """
+    try:
+        net = make_network(NetworkSettings(**{**settings, "channels": tuple(settings["channels"])}))
+        net.load_state_dict(load_file(weights))
+    except OSError as error:
+        raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise InputError(f"{weights}: is not a safetensors file or is damaged ({error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{weights}: does not fit the settings beside it ({reason}); train it again") from error
+    return net.eval()
+
+
+def settings_json(settings: NetworkSettings) -> dict[str, Any]:
+    """The settings as JSON holds them."""
+    return asdict(settings)

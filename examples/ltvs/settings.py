@@ -1,0 +1,86 @@
+"""Every setting of training, with the paper's values as defaults; the command line is made from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from crossattn3d.functional import ScoreNorm
+from crossattn3d.unet import Norm
+
+from ltvs.errors import InputError
+from ltvs.networks import NetworkSettings, Skip
+from ltvs.stages import CLASSES, STAGES, Stage
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of training."""
+
+    data: Path
+    """Prepared data set, a folder written by prepare_ltvs.py."""
+    output: Path
+    """Folder of the run; each stage gets a folder in it."""
+    stage: Literal["1", "2", "both"] = "both"
+    """1 finds the liver (3D U-Net), 2 the vessels and tumors in it (UCA-Net)."""
+    epochs: int = 300
+    """Passes over all patches of the training cases."""
+    batch_size: int = 4
+    """Patches in a step."""
+    learning_rate: float = 1e-3
+    """Of Adam, at the start."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over the run: constant, or falling to 0 as half a cosine."""
+    loss: Literal["dice", "dice_ce"] = "dice"
+    """Dice loss, or the sum of Dice and cross-entropy."""
+    rotation: float = 15.0
+    """Largest random rotation about the body axis, degrees to either side; 0 for none."""
+    patch: tuple[int, int, int] = (32, 320, 320)
+    """Patch as slices, rows, columns; voxels of the prepared grid."""
+    overlap: tuple[int, int, int] = (16, 0, 0)
+    """What neighbouring patches share, along slices, rows, columns; voxels."""
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    """Width of each level of both networks, finest first."""
+    skip: Skip = "csca"
+    """Skip connection of stage 2: csca, cca or sca attention, or concat for a 3D U-Net."""
+    score_norm: ScoreNorm = "instance"
+    """How the attention's scores are normalised before the softmax."""
+    residual: bool = False
+    """Whether the decoder map is added to the attention's result."""
+    norm: Norm = "batch"
+    """Normalisation after each convolution."""
+    validate_every: int = 5
+    """Epochs between validations; the best weights by validation Dice are kept."""
+    seed: int = 0
+    """Of the weights, the order of patches and the rotations."""
+    workers: int = 2
+    """Processes that read and rotate patches; 0 does it in the main one."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """Where to train: cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "workers": 0, "rotation": 0, "seed": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
+        if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
+            raise InputError(
+                f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}"
+            )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages to train, in order."""
+        return tuple(stage for stage in STAGES if self.stage in (str(stage), "both"))
+
+    def network(self, stage: Stage) -> NetworkSettings:
+        """What the network of a stage is made from: stage 1 is always the 3D U-Net."""
+        return NetworkSettings(
+            classes=len(CLASSES[stage]),
+            skip="concat" if stage == 1 else self.skip,
+            channels=self.channels,
+            norm=self.norm,
+            score_norm=self.score_norm,
+            residual=self.residual,
+        )

@@ -1,0 +1,46 @@
+"""What each of the two stages sees and what it has to say: the paper's section 2.2 in three pure functions.
+
+Stage 1 sees whole slices and finds the liver, tumours and vessels included. Stage 2 sees the liver region, with
+everything outside the liver set to background, and tells vessels from tumours.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int16, UInt8
+from numpy import ndarray
+
+from ltvs.labels import BACKGROUND, LIVER
+
+Stage = Literal[1, 2]
+STAGES: tuple[Stage, Stage] = (1, 2)
+
+#: The classes of each stage's network, in the order of its output channels.
+CLASSES: dict[Stage, tuple[str, ...]] = {1: ("background", "liver"), 2: ("background", "vessel", "tumor")}
+
+
+def network_input(
+    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float]
+) -> Float[ndarray, "d h w"]:
+    """HU in the window to 0..1, float32; outside `liver`, where one is given, 0.
+
+    Args:
+        hu: the CT, (d, h, w) in HU.
+        liver: what stage 2 may see, (d, h, w); None for stage 1, which sees everything.
+        window: HU that become 0 and 1.
+    """
+    low, high = window
+    image = (np.clip(hu, low, high).astype(np.float32) - low) / np.float32(high - low)
+    return image if liver is None else np.where(liver, image, np.float32(0))
+
+
+def liver_region(labels: UInt8[ndarray, "d h w"], stage: Stage) -> Bool[ndarray, "d h w"] | None:
+    """The true liver for stage 2, with the tumours and vessels in it; None for stage 1."""
+    return None if stage == 1 else labels > BACKGROUND
+
+
+def network_target(labels: UInt8[ndarray, "d h w"], stage: Stage) -> UInt8[ndarray, "d h w"]:
+    """The class of each voxel, as an index into `CLASSES[stage]`."""
+    if stage == 1:
+        return (labels > BACKGROUND).astype(np.uint8)
+    return np.maximum(labels, LIVER) - np.uint8(LIVER)

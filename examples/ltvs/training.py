@@ -1,0 +1,149 @@
+"""Training one stage: patches, Dice loss, Adam; validation every few epochs, the best weights kept."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from crossattn3d import UNet3d
+from monai.losses import DiceCELoss, DiceLoss
+from monai.metrics import compute_dice
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ltvs.errors import InputError
+from ltvs.inference import predict_probabilities
+from ltvs.networks import save_weights
+from ltvs.patches import EpochSampler, PatchDataset
+from ltvs.prepared import PreparedSet
+from ltvs.runs import Curves
+from ltvs.settings import TrainSettings
+from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    epoch: int = 0
+    dice: float = -1.0
+
+
+def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings, folder: Path) -> Best:
+    """Train `net` and leave `best.safetensors`, `last.safetensors` and the curves in `folder`.
+
+    Raises:
+        InputError: no training cases, or the loss stopped being finite.
+    """
+    if not data.split["train"]:
+        raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
+    seed_everything(settings.seed)
+    device = torch.device(settings.device)
+    net.to(device)
+    dataset = PatchDataset(
+        data, stage, data.split["train"], settings.patch, settings.overlap, settings.rotation, settings.seed
+    )
+    sampler = EpochSampler(len(dataset), settings.seed)
+    loader = DataLoader(
+        dataset,
+        settings.batch_size,
+        sampler=sampler,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+    )
+    loss_of = make_loss(settings.loss)
+    optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
+    scheduler = make_schedule(optimizer, settings.schedule, settings.epochs * len(loader))
+    best = Best()
+    with Curves(folder, CLASSES[stage][1:]) as curves, _progress(settings, stage, len(loader)) as bar:
+        for epoch in range(1, settings.epochs + 1):
+            sampler.epoch = epoch
+            net.train()
+            losses = []
+            for image, target, names in loader:
+                loss = loss_of(net(_to_device(image, device)), target.to(device))
+                if not torch.isfinite(loss):
+                    raise InputError(f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate")
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+                losses.append(loss.item())
+                bar.set_postfix_str(f"loss {np.mean(losses):.3f}, best Dice {max(best.dice, 0):.3f} (epoch {best.epoch})")
+                bar.update()
+            dice = None
+            if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+                dice = validate(net, data, stage, settings)
+                save_weights(net, folder / "last.safetensors")
+                if (mean := mean_dice(dice)) > best.dice:
+                    best = Best(epoch, mean)
+                    save_weights(net, folder / "best.safetensors")
+            curves.add(epoch, float(np.mean(losses)), dice)
+    return best
+
+
+def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings) -> list[float]:
+    """Dice of each class but background over the validation cases, on the prepared grid.
+
+    A class that is absent from the reference of a case is left out of that class's mean; nan if from all.
+    """
+    net.eval()
+    scores = []
+    for name in data.split["validation"]:
+        case = data.case(stage, name)
+        labels = np.asarray(case.labels)
+        image = network_input(np.asarray(case.image), liver_region(labels, stage), data.window)
+        probabilities = predict_probabilities(
+            net, image, settings.patch, settings.overlap, torch.device(settings.device)
+        )
+        classes = len(CLASSES[stage])
+        predicted, target = (
+            torch.nn.functional.one_hot(torch.as_tensor(x).long(), classes).movedim(-1, 0)[None]
+            for x in (probabilities.argmax(0), network_target(labels, stage))
+        )
+        scores.append(compute_dice(predicted, target, include_background=False)[0].numpy())
+    counted = ~np.isnan(scores)
+    sums, counts = np.nansum(scores, axis=0), counted.sum(axis=0)
+    return [float(s / n) if n else math.nan for s, n in zip(sums, counts, strict=True)]
+
+
+def mean_dice(dice: list[float]) -> float:
+    """The mean over the classes that were there; 0 if none was."""
+    present = [value for value in dice if not math.isnan(value)]
+    return float(np.mean(present)) if present else 0.0
+
+
+def make_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Dice loss over the foreground classes, alone or with cross-entropy; Dice is taken over the whole batch.
+
+    Over the batch, since many patches hold no tumour: Dice of one patch alone would hardly punish a false one.
+    """
+    kind = DiceLoss if name == "dice" else DiceCELoss
+    loss: Callable[[Tensor, Tensor], Tensor] = kind(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    return loss
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate as a factor of its start: 1 throughout, or a half cosine down to 0."""
+    if name == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - MONAI draws from it
+    torch.manual_seed(seed)
+
+
+def _to_device(image: Tensor, device: torch.device) -> Tensor:
+    return image.to(device, memory_format=torch.channels_last_3d)
+
+
+def _progress(settings: TrainSettings, stage: Stage, steps: int) -> "tqdm[Iterator[None]]":
+    return tqdm(total=settings.epochs * steps, desc=f"stage {stage}", unit="step", dynamic_ncols=True, mininterval=1.0)

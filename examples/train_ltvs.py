@@ -1,0 +1,24 @@
+"""Train the two stages on a prepared data set: stage 1 finds the liver, stage 2 the vessels and tumors in it."""
+
+from crossattn3d import UNet3d
+from ltvs.cli import run
+from ltvs.networks import make_network
+from ltvs.prepared import PreparedSet
+from ltvs.runs import start_stage
+from ltvs.settings import TrainSettings
+from ltvs.training import seed_everything, train_stage
+
+
+def main(settings: TrainSettings) -> None:
+    """Train UCA-Net's two stages; the defaults are the paper's."""
+    data = PreparedSet(settings.data)
+    for stage in settings.stages():
+        folder = start_stage(settings, stage, data)
+        seed_everything(settings.seed)
+        net: UNet3d = make_network(settings.network(stage))
+        best = train_stage(net, data, stage, settings, folder)
+        print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {folder}")
+
+
+if __name__ == "__main__":
+    run(main, TrainSettings)
