@@ -3,13 +3,14 @@
 Each kernel is a module with the three functions of `Kernel`.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """What a kernel module offers. Inputs are checked, of one dtype, outside autocast; `slice_dim` is -3, -2 or -1."""
 

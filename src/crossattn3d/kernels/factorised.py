@@ -41,8 +41,8 @@ def slice_attention(
 ) -> Float[Tensor, "b d d"]:
     """The softmax of Eq. 4, slices x slices."""
     u, e = _rows(query), _rows(context)
-    q = _to_slices(_with_bias(slices.q_weight, slices.q_bias, u), u, query, slice_dim)
-    k = _to_slices(_with_bias(slices.k_weight, slices.k_bias, e), e, context, slice_dim)
+    q = _to_slices(u, _with_bias(slices.q_weight, slices.q_bias, u), query, slice_dim)
+    k = _to_slices(e, _with_bias(slices.k_weight, slices.k_bias, e), context, slice_dim)
     scores = q @ k.mT
     if score_norm == "cosine" and slices.temperature is not None:
         norms = _norm(q.square().sum(-1))[:, :, None] * _norm(k.square().sum(-1))[:, None, :]
@@ -68,7 +68,7 @@ def cross_attention(
         out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
     if slices is not None:
         m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _to_slices(_with_bias(slices.v_weight, slices.v_bias, e), e, context, slice_dim)
+        v = _to_slices(e, _with_bias(slices.v_weight, slices.v_bias, e), context, slice_dim)
         mixed = _from_slices(m @ v, context, slice_dim)
         out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
     return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
@@ -117,7 +117,7 @@ def _softmax(scores: Float[Tensor, "b n n"], length: int, score_norm: ScoreNorm)
 
 
 def _to_slices(
-    weight: Float[Tensor, "1 i+1"], rows: Float[Tensor, "b i l"], x: Tensor, slice_dim: int
+    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i+1"], x: Tensor, slice_dim: int
 ) -> Float[Tensor, "b d p"]:
     """Project to one channel; slices become the rows."""
     single = weight[:, :-1] @ rows + weight[:, -1:]
