@@ -3,6 +3,8 @@
 A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
 """
 
+import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,9 @@ def read_ct(path: Path) -> sitk.Image:
     if not np.isfinite(values).all():
         raise InputError(f"{path}: has NaN or infinite voxels; repair the CT before using it")
     if values.min() < -32768 or values.max() > 32767:
-        raise InputError(f"{path}: values {values.min():g} to {values.max():g} are not HU; apply the rescale slope and intercept")
+        raise InputError(
+            f"{path}: values {values.min():g} to {values.max():g} are not HU; apply the rescale slope and intercept"
+        )
     return sitk.Cast(volume, sitk.sitkInt16)
 
 
@@ -72,9 +76,13 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
     if a.GetSize() != b.GetSize():
         return False
     tolerance = 1e-3 * min(a.GetSpacing())
-    corners = [tuple(0 if bit else n - 1 for bit, n in zip(bits, a.GetSize(), strict=True)) for bits in np.ndindex(2, 2, 2)]
+    corners = [
+        tuple(0 if bit else n - 1 for bit, n in zip(bits, a.GetSize(), strict=True)) for bits in np.ndindex(2, 2, 2)
+    ]
     return all(
-        np.allclose(a.TransformIndexToPhysicalPoint(corner), b.TransformIndexToPhysicalPoint(corner), rtol=0, atol=tolerance)
+        np.allclose(
+            a.TransformIndexToPhysicalPoint(corner), b.TransformIndexToPhysicalPoint(corner), rtol=0, atol=tolerance
+        )
         for corner in corners
     )
 
@@ -85,16 +93,39 @@ def _read_file(path: Path) -> sitk.Image:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a file that ends in {', '.join(VOLUME_SUFFIXES)}")
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
-        raise InputError(f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series")
+        raise InputError(
+            f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series"
+        )
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a volume ({_reason(error)})") from error
+        raise InputError(f"{path}: cannot be read as a volume; is it complete? ({_reason(error)})") from error
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_complete(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; colour images are not CT")
+        raise InputError(
+            f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; colour images are not CT"
+        )
     if volume.GetDimension() != 3:
         raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
     return volume
+
+
+def _check_complete(path: Path, volume: sitk.Image) -> None:
+    """ITK reads a NIfTI file that was cut short without a word and fills the rest: count its bytes instead."""
+    expected = (
+        int(float(volume.GetMetaData("vox_offset")))
+        + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
+    )
+    found = 0
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            while block := file.read(1 << 22):
+                found += len(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: is cut short or damaged ({error}); copy it again") from error
+    if found < expected:
+        raise InputError(f"{path}: is cut short, {found} of {expected} bytes are there; copy it again")
 
 
 def _read_dicom(folder: Path) -> sitk.Image:

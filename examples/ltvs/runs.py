@@ -1,6 +1,6 @@
 """The folder of a run: settings, weights and curves of each stage, as training writes and prediction reads them.
 
-    RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  tensorboard/
+RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  tensorboard/
 """
 
 import csv
@@ -81,7 +81,9 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
     folder = stage_folder(run, stage)
     if not (folder / "best.safetensors").is_file():
         other = ", ".join(f"stage {s}" for s in STAGES if (stage_folder(run, s) / "best.safetensors").is_file())
-        raise InputError(f"{run}: no trained stage {stage} here ({other or 'nothing'} found); train it with train_ltvs.py")
+        raise InputError(
+            f"{run}: no trained stage {stage} here ({other or 'nothing'} found); train it with train_ltvs.py"
+        )
     settings = read_json(folder / "settings.json")
     try:
         if settings["format"] != FORMAT:
@@ -90,7 +92,9 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
         shared_d, shared_h, shared_w = settings["training"]["overlap"]
         network, preparation = settings["network"], settings["preparation"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again") from error
+        raise InputError(
+            f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again"
+        ) from error
     net = load_network(network, folder / "best.safetensors")
     return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w))
 

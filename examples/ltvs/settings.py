@@ -66,9 +66,7 @@ class TrainSettings:
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
-            raise InputError(
-                f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}"
-            )
+            raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages to train, in order."""

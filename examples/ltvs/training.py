@@ -67,13 +67,17 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
             for image, target, names in loader:
                 loss = loss_of(net(_to_device(image, device)), target.to(device))
                 if not torch.isfinite(loss):
-                    raise InputError(f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate")
+                    raise InputError(
+                        f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate"
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 scheduler.step()
                 losses.append(loss.item())
-                bar.set_postfix_str(f"loss {np.mean(losses):.3f}, best Dice {max(best.dice, 0):.3f} (epoch {best.epoch})")
+                bar.set_postfix_str(
+                    f"loss {np.mean(losses):.3f}, best Dice {max(best.dice, 0):.3f} (epoch {best.epoch})"
+                )
                 bar.update()
             dice = None
             if epoch % settings.validate_every == 0 or epoch == settings.epochs:
@@ -123,7 +127,9 @@ def make_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     Over the batch, since many patches hold no tumour: Dice of one patch alone would hardly punish a false one.
     """
     kind = DiceLoss if name == "dice" else DiceCELoss
-    loss: Callable[[Tensor, Tensor], Tensor] = kind(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    loss: Callable[[Tensor, Tensor], Tensor] = kind(
+        include_background=False, to_onehot_y=True, softmax=True, batch=True
+    )
     return loss
 
 

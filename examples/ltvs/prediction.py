@@ -1,0 +1,77 @@
+"""From a CT to labels in its own grid: stage 1 finds the liver, stage 2 looks into it."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from jaxtyping import Bool
+from numpy import ndarray
+from scipy import ndimage
+
+from ltvs.errors import InputError
+from ltvs.grids import Grid, liver_grid, whole_grid
+from ltvs.inference import predict_probabilities
+from ltvs.labels import LIVER
+from ltvs.resample import resample_image, resample_labels, restore_probabilities
+from ltvs.runs import TrainedStage, load_stage
+from ltvs.stages import network_input
+
+
+def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
+    """Label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid.
+
+    Args:
+        ct: HU, any size, spacing and orientation.
+        run: folder with both trained stages.
+        device: where the networks run, `cpu` or `cuda`.
+
+    Raises:
+        InputError: the run lacks a stage, or no liver is found.
+    """
+    stage1, stage2 = load_stage(run, 1), load_stage(run, 2)
+    liver = largest_body(sitk.GetArrayFromImage(find_liver(ct, stage1, device)) > 0)
+    if not liver.any():
+        raise InputError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
+    organ = sitk.GetImageFromArray(liver.astype(np.uint8))
+    organ.CopyInformation(ct)
+    inside = sitk.GetArrayFromImage(find_lesions(ct, organ, stage2, device))
+    labels = sitk.GetImageFromArray(np.where(liver, inside + LIVER, 0).astype(np.uint8))
+    labels.CopyInformation(ct)
+    return labels
+
+
+def find_liver(ct: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
+    """Stage 1: the liver as the network sees it, 0/1 on the CT's grid."""
+    grid = whole_grid(ct, stage.preparation)
+    return _predict_on(ct, None, grid, stage, device)
+
+
+def find_lesions(ct: sitk.Image, liver: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
+    """Stage 2: 0 background, 1 vessel, 2 tumor on the CT's grid, from the liver region alone."""
+    grid = liver_grid(liver, stage.preparation)
+    region = sitk.GetArrayFromImage(resample_labels(liver, grid)) > 0
+    return _predict_on(ct, region, grid, stage, device)
+
+
+def largest_body(mask: Bool[ndarray, "d h w"]) -> Bool[ndarray, "d h w"]:
+    """The largest connected part, with its holes filled: there is one liver and it is solid."""
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    filled: Bool[ndarray, "d h w"] = ndimage.binary_fill_holes(parts == sizes.argmax())
+    return filled
+
+
+def _predict_on(
+    ct: sitk.Image, region: Bool[ndarray, "d h w"] | None, grid: Grid, stage: TrainedStage, device: str
+) -> sitk.Image:
+    window = stage.preparation.window
+    hu = sitk.GetArrayFromImage(resample_image(ct, grid, window))
+    net = stage.net.to(device)
+    probabilities = predict_probabilities(
+        net, network_input(hu, region, window), stage.patch, stage.overlap, torch.device(device)
+    )
+    return restore_probabilities(probabilities, grid, Grid.of(ct))
