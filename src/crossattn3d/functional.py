@@ -300,12 +300,19 @@ def _check_widths(
     who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, score_norm: ScoreNorm
 ) -> int:
     """Raise ValueError unless the projections fit the maps; return how many channels come out."""
-    for name, x, weight in (("query", query, part.q_weight), ("context", context, part.k_weight)):
+    reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
+    for name, x, weight in reads:
         if x.shape[1] != weight.shape[1]:
             raise ValueError(
                 f"{who}: expected a {name} with {weight.shape[1]} channels; got {x.shape[1]}, {tuple(x.shape)}; "
                 f"make the layer with {name}_channels={x.shape[1]}"
             )
+    inner = [weight.shape[0] for _, _, weight in reads]
+    if len(set(inner)) != 1:
+        raise ValueError(
+            f"{who}: expected queries, keys and values of one width; got {inner}; "
+            "give q_weight, k_weight and v_weight as many rows"
+        )
     if score_norm == "cosine" and part.temperature is None:
         raise ValueError(f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor")
     return (part.v_weight if isinstance(part, ChannelParameters) else part.out_weight).shape[0]

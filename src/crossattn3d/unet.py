@@ -145,7 +145,7 @@ class UNet3d(nn.Module):
 
     Raises:
         ValueError: an option is unknown or the lengths of channels, strides and kernel_sizes do not fit; in forward,
-            the input has another rank or width, or is too small for the levels.
+            the input has another rank or width, or is too small for the levels or the normalisation.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
@@ -227,6 +227,14 @@ class UNet3d(nn.Module):
             raise ValueError(
                 f"{who}: expected at least {least} voxels, to be halved {len(self.strides)} times; "
                 f"got {tuple(x.shape[2:])}; pad the input, or give strides of 1 along the short axis"
+            )
+        values = math.prod(-(-n // m) for n, m in zip(x.shape[2:], least, strict=True))
+        values *= x.shape[0] if self.norm == "batch" else 1
+        needs_variance = self.norm == "instance" or (self.norm == "batch" and self.training)
+        if needs_variance and values == 1:
+            raise ValueError(
+                f"{who}: expected more than one value per channel at the deepest level, for norm={self.norm!r} to "
+                f"take their variance; got {tuple(x.shape)}; pad the input, or use norm='group'"
             )
 
 

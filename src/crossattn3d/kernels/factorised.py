@@ -24,11 +24,16 @@ def channel_attention(
 ) -> Float[Tensor, "b c c"]:
     """M of Eq. 2, channels x channels."""
     u, e = _rows(query), _rows(context)
+    dtype = u.dtype
+    if score_norm == "cosine":
+        # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
+        # squared norms could even come out negative.
+        u, e = u.double(), e.double()
     wq, wk = _with_bias(channel.q_weight, channel.q_bias, u), _with_bias(channel.k_weight, channel.k_bias, e)
     scores = wq @ _gram(u, e) @ wk.mT
     if score_norm == "cosine" and channel.temperature is not None:
-        norms = _projected_norm(wq, u)[:, :, None] * _projected_norm(wk, e)[:, None, :]
-        return (channel.temperature.to(scores.dtype) * scores / norms).softmax(-1)
+        norms = _projected_norm(u, wq)[:, :, None] * _projected_norm(e, wk)[:, None, :]
+        return (channel.temperature.double() * scores / norms).softmax(-1).to(dtype)
     return _softmax(scores, u.shape[-1], score_norm)
 
 
@@ -91,13 +96,9 @@ def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor,
     return torch.cat([upper, lower], dim=1)
 
 
-def _projected_norm(weight: Float[Tensor, "o i"], x: Float[Tensor, "b c l"]) -> Float[Tensor, "b o"]:
-    """The length of each row of W~ x~, from the Gram matrix of x~.
-
-    In float64: on correlated features the sum cancels, and in float32 it can come out negative.
-    """
-    w = weight.double()
-    return _norm(((w @ _gram(x.double(), x.double())) * w).sum(-1)).to(x.dtype)
+def _projected_norm(x: Float[Tensor, "b c l"], weight: Float[Tensor, "o c+1"]) -> Float[Tensor, "b o"]:
+    """The length of each row of W~ x~, from the Gram matrix of x~."""
+    return _norm(((weight @ _gram(x, x)) * weight).sum(-1))
 
 
 def _norm(squared: Tensor) -> Tensor:

@@ -1,0 +1,34 @@
+"""Shared test set-up: shapes checked at run time, hypothesis profiles, threads."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+from jaxtyping import config, install_import_hook
+
+# Checks every annotated shape of the package; only modules imported from here on are checked.
+if "crossattn3d" in sys.modules:
+    raise RuntimeError("tests: expected to import crossattn3d after this hook; something imported it before")
+install_import_hook("crossattn3d", "beartype.beartype")
+
+import torch  # noqa: E402
+
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switches the run-time shape checks off, so that bad input reaches the package's own errors, as it does for users."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
