@@ -43,13 +43,15 @@ def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
 
 def find_liver(ct: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
     """Stage 1: the liver as the network sees it, 0/1 on the CT's grid."""
-    grid = whole_grid(ct, stage.preparation)
+    fine = stage.preparation.stage1
+    grid = whole_grid(ct, fine.pixels, fine.slice_spacing)
     return _predict_on(ct, None, grid, stage, device)
 
 
 def find_lesions(ct: sitk.Image, liver: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
     """Stage 2: 0 background, 1 vessel, 2 tumor on the CT's grid, from the liver region alone."""
-    grid = liver_grid(liver, stage.preparation)
+    fine = stage.preparation.stage2
+    grid = liver_grid(liver, fine.pixels, fine.slice_spacing, stage.preparation.margin)
     region = sitk.GetArrayFromImage(resample_labels(liver, grid)) > 0
     return _predict_on(ct, region, grid, stage, device)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import crossattn3d
 import monai
@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ltvs.errors import InputError
 from ltvs.files import read_json, write_json
 from ltvs.networks import load_network, settings_json
-from ltvs.prepared import PreparedSet
+from ltvs.prepared import Preparation, PreparedSet
 from ltvs.settings import TrainSettings
 from ltvs.stages import STAGES, Stage
 
@@ -33,7 +33,7 @@ class TrainedStage:
     """One trained network and how its input has to be made."""
 
     net: UNet3d
-    preparation: dict[str, Any]
+    preparation: Preparation
     patch: tuple[int, int, int]
     overlap: tuple[int, int, int]
 
@@ -58,7 +58,7 @@ def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Pat
             "format": FORMAT,
             "stage": stage,
             "network": settings_json(settings.network(stage)),
-            "preparation": data.preparation,
+            "preparation": data.preparation.json(),
             "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
             "split": data.split,
             "versions": {
@@ -90,7 +90,7 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
             raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
         d, h, w = settings["training"]["patch"]
         shared_d, shared_h, shared_w = settings["training"]["overlap"]
-        network, preparation = settings["network"], settings["preparation"]
+        network, preparation = settings["network"], Preparation.from_json(settings["preparation"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again"

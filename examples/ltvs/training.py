@@ -100,7 +100,7 @@ def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettin
     for name in data.split["validation"]:
         case = data.case(stage, name)
         labels = np.asarray(case.labels)
-        image = network_input(np.asarray(case.image), liver_region(labels, stage), data.window)
+        image = network_input(np.asarray(case.image), liver_region(labels, stage), data.preparation.window)
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, torch.device(settings.device)
         )

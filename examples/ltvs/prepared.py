@@ -1,0 +1,141 @@
+"""A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
+
+    DIR/dataset.json   DIR/split.json   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
+    DIR/stage1/CASE/{image.npy, labels.npy, grid.json}   DIR/stage2/CASE/...
+"""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+from numpy import ndarray
+
+from ltvs.errors import InputError
+from ltvs.files import read_json
+from ltvs.grids import Grid
+from ltvs.stages import Stage
+
+FORMAT = 1
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class StageGrid:
+    """How fine the grid of one stage is.
+
+    Args:
+        pixels: rows and columns.
+        slice_spacing: mm.
+    """
+
+    pixels: int
+    slice_spacing: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What turns a CT into the input of the networks; kept with the weights, since prediction has to do the same.
+
+    Args:
+        window: HU that become 0 and 1.
+        stage1: grid over the whole slices.
+        stage2: grid over the liver box.
+        margin: mm around the liver, on every side of the box.
+    """
+
+    window: tuple[float, float]
+    stage1: StageGrid
+    stage2: StageGrid
+    margin: float
+
+    def json(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `json`."""
+        low, high = content["window"]
+        return cls(
+            (float(low), float(high)),
+            StageGrid(**content["stage1"]),
+            StageGrid(**content["stage2"]),
+            float(content["margin"]),
+        )
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case on the grid of one stage, memory-mapped.
+
+    Args:
+        image: HU clipped to the window, (d, h, w).
+        labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
+        grid: where the arrays lie.
+    """
+
+    image: Int16[ndarray, "d h w"]
+    labels: UInt8[ndarray, "d h w"]
+    grid: Grid
+
+
+class PreparedSet:
+    """A prepared data set.
+
+    Args:
+        folder: as written by prepare_ltvs.py.
+
+    Raises:
+        InputError: the folder holds no prepared data set, or a damaged one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "dataset.json").is_file():
+            raise InputError(f"{folder}: no prepared data set here (dataset.json is missing); make one with prepare_ltvs.py")
+        description, split = read_json(folder / "dataset.json"), read_json(folder / "split.json")
+        self.folder = folder
+        try:
+            if description["format"] != FORMAT:
+                raise InputError(f"{folder}: format {description['format']}, expected {FORMAT}; prepare it again")
+            self.preparation = Preparation.from_json(description["preparation"])
+            self.cases: tuple[str, ...] = tuple(description["cases"])
+            self.split: dict[str, list[str]] = {part: list(split[part]) for part in PARTS}
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{folder}: dataset.json or split.json is damaged ({error!r}); prepare it again") from error
+        unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
+        if unknown:
+            raise InputError(f"{folder / 'split.json'}: names cases that were not prepared: {', '.join(unknown)}")
+
+    def ct(self, name: str) -> Path:
+        """The CT of a case, in its own grid."""
+        return self.folder / "images" / f"{name}.nii.gz"
+
+    def labels(self, name: str) -> Path:
+        """The label map of a case, in the CT's own grid."""
+        return self.folder / "labels" / f"{name}.nii.gz"
+
+    def case(self, stage: Stage, name: str) -> PreparedCase:
+        """The arrays of a case for a stage.
+
+        Raises:
+            InputError: they are missing or damaged.
+        """
+        return _open_case(self.folder / f"stage{stage}" / name)
+
+
+@lru_cache(maxsize=256)
+def _open_case(folder: Path) -> PreparedCase:
+    try:
+        image = np.load(folder / "image.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
+        grid = Grid.from_json(read_json(folder / "grid.json"))
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
+    if image.shape != labels.shape or image.shape != grid.size[::-1] or labels.dtype != np.uint8 or image.dtype != np.int16:
+        raise InputError(f"{folder}: image, labels and grid do not belong together; prepare it again")
+    return PreparedCase(image, labels, grid)
