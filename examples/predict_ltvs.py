@@ -1,0 +1,38 @@
+"""Label liver, vessels and tumors in one CT, with the two networks of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from ltvs.cli import run
+from ltvs.figures import draw_report
+from ltvs.images import read_ct, stem, write_volume
+from ltvs.prediction import predict
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Settings of prediction."""
+
+    input: Path
+    """CT: a NIfTI, NRRD or MHA file in HU, or a folder with one DICOM series."""
+    run: Path
+    """Folder of a run with both stages trained, as train_ltvs.py writes it."""
+    output: Path
+    """Label map to write, .nii.gz, in the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png goes beside it."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """Where the networks run: cpu, cuda, cuda:1, ..."""
+
+
+def main(settings: PredictSettings) -> None:
+    """Label liver, vessels and tumors in one CT."""
+    ct = read_ct(settings.input)
+    labels = predict(ct, settings.run, settings.device)
+    write_volume(labels, settings.output)
+    picture = settings.output.with_name(stem(settings.output) + ".png")
+    draw_report(ct, labels, picture)
+    print(f"labels: {settings.output}\npicture: {picture}")
+
+
+if __name__ == "__main__":
+    run(main, PredictSettings)

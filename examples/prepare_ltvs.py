@@ -1,0 +1,101 @@
+"""Turn CTs and their masks into a data set that train_ltvs.py reads; phantoms are made on the way."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ltvs.cli import run
+from ltvs.errors import InputError
+from ltvs.files import write_json
+from ltvs.prepare import prepare_cases, write_description
+from ltvs.prepared import Preparation, StageGrid
+from ltvs.sources import Source
+from ltvs.sources.ircadb import ircadb
+from ltvs.sources.phantom import phantoms
+from ltvs.split import split_cases
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """Settings of preparation."""
+
+    source: Literal["phantom", "ircadb"]
+    """Where cases come from: made phantoms, or 3D-IRCADb-01."""
+    output: Path
+    """Folder of the prepared data set."""
+    input: Path | None = None
+    """Of ircadb: a folder of 3Dircadb1.N folders or zips, or one of them."""
+    window: tuple[float, float] = (-160.0, 240.0)
+    """Window, HU: clipped to it and scaled to 0..1."""
+    pixels: int = 320
+    """Stage 1: rows and columns of a slice."""
+    slice_spacing: float = 1.0
+    """Stage 1: distance of slices, mm."""
+    liver_pixels: int = 320
+    """Stage 2: rows and columns of the liver box."""
+    liver_slice_spacing: float = 1.0
+    """Stage 2: distance of slices, mm."""
+    margin: float = 10.0
+    """Around the liver on every side of its box, mm."""
+    validation: int | None = None
+    """Cases for validation; a tenth if not given."""
+    test: int | None = None
+    """Cases kept for the test; a fifth if not given."""
+    seed: int = 0
+    """Of the split, and of the first phantom."""
+    count: int = 52
+    """Of phantom: how many."""
+    matrix: int = 512
+    """Of phantom: rows and columns of the CT."""
+    anatomy: Path | None = None
+    """Of phantom: folder of label maps (1 liver, 2 vessel) to build phantoms around, instead of made ones."""
+    workers: int = os.cpu_count() or 1
+    """Cases prepared at a time."""
+
+    def __post_init__(self) -> None:
+        for name in ("pixels", "slice_spacing", "liver_pixels", "liver_slice_spacing", "workers"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"--{name.replace('_', '-')}: expected more than 0; got {getattr(self, name)}")
+        if not self.window[0] < self.window[1]:
+            raise InputError(f"--window: expected the lower bound first; got {self.window}")
+        if not self.margin >= 0:
+            raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
+
+    def cases(self) -> Source:
+        """The cases to prepare."""
+        if self.source == "phantom":
+            return phantoms(self.count, self.seed, self.matrix, self.anatomy)
+        if self.input is None:
+            raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
+        return ircadb(self.input)
+
+    def preparation(self) -> Preparation:
+        """What is done to each case."""
+        return Preparation(
+            self.window,
+            StageGrid(self.pixels, self.slice_spacing),
+            StageGrid(self.liver_pixels, self.liver_slice_spacing),
+            self.margin,
+        )
+
+
+def main(settings: PrepareSettings) -> None:
+    """Prepare a data set for both stages; the defaults are the paper's."""
+    source, preparation = settings.cases(), settings.preparation()
+    outcome = prepare_cases(source, preparation, settings.output, settings.workers)
+    if outcome.done:
+        split = split_cases(outcome.done, settings.validation, settings.test, settings.seed)
+        write_json(settings.output / "split.json", split)
+        write_description(settings.output, settings.source, preparation, outcome.done)
+        if len(outcome.done) < 3:
+            print("warning: fewer than three cases, so each is in training, validation and test: scores show nothing new")
+        counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
+        print(f"{len(outcome.done)} cases in {settings.output}: {counts}")
+    if outcome.failed:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in sorted(outcome.failed.items()))
+        raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared:{reasons}")
+
+
+if __name__ == "__main__":
+    run(main, PrepareSettings)
