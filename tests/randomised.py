@@ -22,14 +22,16 @@ def normal(shape: tuple[int, ...], g: torch.Generator, dtype: torch.dtype = torc
 def randomise(module: M, seed: int) -> M:
     """Give every parameter, temperatures and affine norms too, and every running statistic a random value.
 
-    Weights keep about the spread of an ordinary initialisation, so that attention is neither uniform nor one-hot.
+    Weights keep about the spread of an ordinary initialisation, so that attention is neither uniform nor one-hot;
+    norms keep a positive scale, so that narrow nets do not die at a ReLU.
     """
     g = generator(seed)
     with torch.no_grad():
         for name, p in module.named_parameters():
             fan_in = max(1, p[0].numel()) if p.ndim > 1 else 1
             value = normal(tuple(p.shape), g) / fan_in**0.5
-            p.copy_(0.5 + value.abs() if name.endswith("temperature") else value)
+            positive = name.endswith("temperature") or (name.endswith("weight") and p.ndim == 1)
+            p.copy_(0.5 + value.abs() if positive else value)
         for name, buffer in module.named_buffers():
             if name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(tuple(buffer.shape), g))

@@ -13,9 +13,9 @@ from randomised import (
     assert_close,
     channel_parameters,
     correlated_maps,
+    generator,
     maps,
     normal,
-    generator,
     randomise,
     slice_parameters,
 )
@@ -56,9 +56,7 @@ def test_channel_parameters_of_another_width_than_the_maps(score_norm, width):
     query, context = maps(0, 2, 2, 4, SIZE)
     channel, slices = channel_parameters(1, 2, 4, width), slice_parameters(2, 2, 4, width)
     actual, expected = (
-        kernel.cross_attention(
-            query, context, channel, slices, score_norm=score_norm, residual=False, slice_dim=-3
-        )
+        kernel.cross_attention(query, context, channel, slices, score_norm=score_norm, residual=False, slice_dim=-3)
         for kernel in (factorised, reference)
     )
     assert expected.shape == (2, width, *SIZE)

@@ -36,7 +36,9 @@ def test_the_sum_is_the_sum(score_norm):
     assert_close(both, channel + slices, 1e-12)
 
 
-@pytest.mark.parametrize(("backend", "kernel"), [("auto", factorised), ("factorised", factorised), ("reference", reference)])
+@pytest.mark.parametrize(
+    ("backend", "kernel"), [("auto", factorised), ("factorised", factorised), ("reference", reference)]
+)
 def test_the_backend_asked_for_computes(backend, kernel, monkeypatch):
     calls = []
     computed = kernel.cross_attention

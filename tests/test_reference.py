@@ -24,9 +24,7 @@ def test_channel_wise_equals_the_loops(score_norm):
     out, attention = loops.channel_cross_attention(query.numpy(), context.numpy(), p, score_norm)
     assert attention.shape == (2, WIDTH, WIDTH)
     assert_close(reference.channel_attention(query, context, p, score_norm), as_tensor(attention), 1e-12)
-    actual = reference.cross_attention(
-        query, context, p, None, score_norm=score_norm, residual=False, slice_dim=-3
-    )
+    actual = reference.cross_attention(query, context, p, None, score_norm=score_norm, residual=False, slice_dim=-3)
     assert_close(actual, as_tensor(out), 1e-12)
 
 

@@ -108,13 +108,14 @@ class UpConv(nn.Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
-        padding = _padding(kernel_size)
         self.conv: nn.Conv3d | nn.ConvTranspose3d
         if upsample == "transposed":
-            rest = cast("Triple", tuple(s - 1 for s in stride))
+            # Exactly `stride` times the size, with the kernels centred so that they reach the last voxel too.
+            padding = cast("Triple", tuple((k - s + 1) // 2 for k, s in zip(kernel_size, stride, strict=True)))
+            rest = cast("Triple", tuple((k - s) % 2 for k, s in zip(kernel_size, stride, strict=True)))
             self.conv = nn.ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
         else:
-            self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=padding)
+            self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=_padding(kernel_size))
         self.upsample = upsample
         self.norm = nn.Sequential() if norm is None else nn.Sequential(make_norm(norm, out_channels), nn.ReLU(True))
 
@@ -184,6 +185,8 @@ class UNet3d(nn.Module):
         self.upsample: Upsample = upsample
         self.up_norm = up_norm
         _check_kernels(who, self.kernel_sizes, self.strides)
+        # Taken here, since torch.compile does not follow math.prod over a generator.
+        self._least = tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(3))
 
         widths = [in_channels, *channels]
         self.encoder = nn.ModuleList(
@@ -222,14 +225,14 @@ class UNet3d(nn.Module):
                 f"{who}: expected (batch, {self.in_channels}, depth, height, width); got {tuple(x.shape)}; "
                 f"add missing dimensions with unsqueeze, or make the net with in_channels to fit"
             )
-        least = tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(3))
-        if any(n < m for n, m in zip(x.shape[2:], least, strict=True)):
+        if any(n < m for n, m in zip(x.shape[2:], self._least, strict=True)):
             raise ValueError(
-                f"{who}: expected at least {least} voxels, to be halved {len(self.strides)} times; "
+                f"{who}: expected at least {self._least} voxels, to be halved {len(self.strides)} times; "
                 f"got {tuple(x.shape[2:])}; pad the input, or give strides of 1 along the short axis"
             )
-        values = math.prod(-(-n // m) for n, m in zip(x.shape[2:], least, strict=True))
-        values *= x.shape[0] if self.norm == "batch" else 1
+        values = x.shape[0] if self.norm == "batch" else 1
+        for n, m in zip(x.shape[2:], self._least, strict=True):
+            values *= -(-n // m)
         needs_variance = self.norm == "instance" or (self.norm == "batch" and self.training)
         if needs_variance and values == 1:
             raise ValueError(

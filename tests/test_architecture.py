@@ -1,0 +1,91 @@
+"""How the package hangs together: imports run one way, and only to a few other packages."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import crossattn3d
+
+ROOT = Path(crossattn3d.__file__).parent
+
+#: What each part may import from the package. A new part has to be given its place here.
+MAY_IMPORT = {
+    "options": set(),
+    "kernels": {"kernels"},
+    "functional": {"kernels", "options"},
+    "attention": {"functional", "options"},
+    "unet": {"options"},
+    "ucanet": {"attention", "functional", "unet", "options"},
+    "__init__": {"attention", "functional", "ucanet", "unet"},
+}
+OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every module imported anywhere in the source, inside functions too; names imported from the package itself
+    count as its modules where such exist."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports would escape this test"
+            if node.module == "crossattn3d":
+                yield from (f"crossattn3d.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def test_the_files_are_found():
+    assert {part_of(path) for path in FILES} == set(MAY_IMPORT)
+    assert len(list(imports((ROOT / "ucanet.py").read_text()))) > 3
+    assert list(imports("def f():\n    from crossattn3d import unet, CSCA")) == ["crossattn3d.unet", "crossattn3d.CSCA"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    inside = {name.split(".")[1] for name in imports(path.read_text()) if name.startswith("crossattn3d.")}
+    assert inside <= MAY_IMPORT[part_of(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_little_from_outside(path):
+    outside = {name.split(".")[0] for name in imports(path.read_text())} - {"crossattn3d"}
+    assert outside - set(sys.stdlib_module_names) <= OUTSIDE
+
+
+def test_the_order_has_no_cycles():
+    placed: set[str] = set()
+    while len(placed) < len(MAY_IMPORT):
+        ready = {part for part, needs in MAY_IMPORT.items() if needs - {part} <= placed} - placed
+        assert ready, f"a cycle among {set(MAY_IMPORT) - placed}"
+        placed |= ready
+
+
+def test_the_reference_stands_alone():
+    """Everything in kernels but the specification and its parameters could be deleted."""
+    own = {name for name in imports((ROOT / "kernels" / "reference.py").read_text()) if name.startswith("crossattn3d")}
+    assert own == {"crossattn3d.kernels.parameters"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_is_long(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_public_names():
+    assert (ROOT / "py.typed").exists()
+    for name in crossattn3d.__all__:
+        assert getattr(crossattn3d, name) is not None
+    assert {"CSCA", "ChannelCrossAttention3d", "SliceCrossAttention3d", "UCANet", "UNet3d", "functional"} <= set(
+        crossattn3d.__all__
+    )
