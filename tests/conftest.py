@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Switches the run-time shape checks off, so that bad input reaches the package's own errors, as it does for users."""
+    """Switches the run-time shape checks off, so that bad input reaches the package as it does for users."""
     config.update("jaxtyping_disable", True)
     try:
         yield

@@ -44,6 +44,8 @@ def test_options_are_kept_and_passed_on(make):
     options = {"score_norm": "sqrt", "residual": True, "slice_dim": -1, "backend": "reference"}
     module = make(4, 4, **options)
     assert {name: getattr(module, name) for name in options} == options
+    for part in module.children() if make is CSCA else ():
+        assert {name: getattr(part, name) for name in options} == options | {"residual": False}
     assert repr(module).startswith(f"{make.__name__}(\n  4, 4, score_norm='sqrt', residual=True, slice_dim=-1")
 
 

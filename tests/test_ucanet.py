@@ -141,4 +141,6 @@ def test_autocast_trains(dtype):
 
 def test_anisotropic_plan():
     net = UCANet(1, 2, (2, 3, 4), strides=[(1, 2, 2), 2], kernel_sizes=[(1, 3, 3), 3, 3]).eval()
+    assert net.strides == ((1, 2, 2), (2, 2, 2))
+    assert net.kernel_sizes == ((1, 3, 3), (3, 3, 3), (3, 3, 3))
     assert net(volume(1, 1, 3, 9, 10)).shape == (1, 2, 3, 9, 10)
