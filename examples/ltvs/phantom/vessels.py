@@ -1,0 +1,138 @@
+"""Vessel trees that branch and taper: portal vein and hepatic veins, grown towards points spread over the liver."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+from scipy.spatial import cKDTree
+
+from ltvs.phantom.space import Space
+
+
+@dataclass
+class Tree:
+    """Nodes in mm, (n, 3) as x, y, z; the parent of each (itself for the root); radius of the branch to its parent."""
+
+    points: ndarray
+    parents: ndarray
+    radii: ndarray
+
+
+def grow(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.random.Generator) -> Tree:
+    """A tree from `trunk`, a path of points, that reaches every target.
+
+    Each target, from the nearest to the trunk outwards, is joined to the cheapest node: near, and not far along the
+    tree. Branches are then pulled taut, thick ones least, and radii follow Murray's law, r^k = sum of r_child^k.
+
+    Args:
+        trunk: (n, 3) mm, from the root on.
+        targets: (m, 3) mm.
+        tip: radius of a last branch, mm.
+        widest: radius of the trunk at most, mm.
+        rng: of the jitter.
+    """
+    points = [*trunk]
+    parents = [0, *range(len(trunk) - 1)]
+    path = [0.0]
+    for a, b in zip(trunk[:-1], trunk[1:], strict=True):
+        path.append(path[-1] + float(np.linalg.norm(b - a)))
+    order = np.argsort(cKDTree(trunk).query(targets)[0])
+    for target in targets[order]:
+        near = np.array(points)
+        gaps = np.linalg.norm(near - target, axis=1)
+        joint = int(np.argmin(gaps + 0.25 * np.array(path)))
+        steps = max(1, int(gaps[joint] / 6))
+        for step in range(1, steps + 1):
+            points.append(near[joint] + (target - near[joint]) * step / steps)
+            parents.append(joint if step == 1 else len(points) - 2)
+            path.append(path[parents[-1]] + gaps[joint] / steps)
+    nodes, upward = np.array(points), np.array(parents)
+    radii = _murray(upward, tip, widest)
+    return Tree(_relax(nodes, upward, radii, len(trunk), rng), upward, radii)
+
+
+#: Exponent of Murray's law: 3 in theory, somewhat less in the trees of livers.
+_MURRAY = 2.7
+
+
+def _murray(parents: ndarray, tip: float, widest: float) -> ndarray:
+    """Nodes come after their parents, so one sweep backwards adds the powers up."""
+    powers = np.zeros(len(parents))
+    children = np.bincount(parents[1:], minlength=len(parents))
+    for node in range(len(parents) - 1, 0, -1):
+        if children[node] == 0:
+            powers[node] = tip**_MURRAY
+        powers[parents[node]] += powers[node]
+    return np.minimum(powers ** (1 / _MURRAY), widest)
+
+
+def _relax(points: ndarray, parents: ndarray, radii: ndarray, fixed: int, rng: np.random.Generator) -> ndarray:
+    points = points + rng.normal(0, 0.8, points.shape) * (np.arange(len(points)) >= fixed)[:, None]
+    nodes = np.arange(fixed, len(points))
+    children = np.bincount(parents[1:], minlength=len(parents))
+    inner = nodes[children[nodes] > 0]
+    weights = (radii**1.5)[:, None]
+    for _ in range(8):
+        total, weight = np.zeros_like(points), np.zeros((len(points), 1))
+        np.add.at(total, parents[1:], weights[1:] * points[1:])
+        np.add.at(weight, parents[1:], weights[1:])
+        total += weights * points[parents]
+        weight += weights
+        points = points.copy()
+        points[inner] = 0.5 * points[inner] + 0.5 * total[inner] / weight[inner]
+    return points
+
+
+def tree_level(space: Space, trees: list[Tree]) -> tuple[tuple[slice, slice, slice], ndarray]:
+    """mm to the surface of the trees, positive inside, over the box that holds them (-3 mm and less is not resolved)."""
+    reach = 3.0
+    ends = np.concatenate([tree.points for tree in trees])
+    widest = max(float(tree.radii.max()) for tree in trees) + reach
+    box = space.box(ends.min(0) - widest, ends.max(0) + widest)
+    level = np.full([s.stop - s.start for s in box], -reach, dtype=np.float32)
+    for tree in trees:
+        for node in range(1, len(tree.points)):
+            parent = tree.parents[node]
+            _capsule(
+                space, box, level, tree.points[parent], tree.points[node], tree.radii[parent], tree.radii[node], reach
+            )
+    return box, level
+
+
+def _capsule(
+    space: Space,
+    box: tuple[slice, slice, slice],
+    level: ndarray,
+    a: ndarray,
+    b: ndarray,
+    radius_a: float,
+    radius_b: float,
+    reach: float,
+) -> None:
+    """Take the union of `level` with one branch; its first radius may be the trunk's, so it tapers over its length."""
+    radius_a = min(radius_a, 1.35 * radius_b)
+    wide = max(radius_a, radius_b) + reach
+    local = space.box(np.minimum(a, b) - wide, np.maximum(a, b) + wide)
+    x, y, z = (c - o for c, o in zip(space.coordinates(local), a, strict=True))
+    d = b - a
+    t = np.clip((x * d[0] + y * d[1] + z * d[2]) / max(float(d @ d), 1e-6), 0, 1).astype(np.float32)
+    distance = np.sqrt((x - t * d[0]) ** 2 + (y - t * d[1]) ** 2 + (z - t * d[2]) ** 2)
+    target = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(local, box, strict=True))
+    np.maximum(level[target], radius_a + t * (radius_b - radius_a) - distance, out=level[target])
+
+
+def spread(
+    inside: ndarray, space: Space, box: tuple[slice, slice, slice], count: int, gap: float, rng: np.random.Generator
+) -> ndarray:
+    """`count` points (fewer if they do not fit) in a mask, at least `gap` mm from each other; (n, 3) mm."""
+    candidates = np.argwhere(inside)
+    candidates = candidates[rng.permutation(len(candidates))[: 60 * count]]
+    x, y, z = space.x[box[2]], space.y[box[1]], space.z[box[0]]
+    points = np.stack([x[candidates[:, 2]], y[candidates[:, 1]], z[candidates[:, 0]]], axis=1)
+    chosen: list[ndarray] = []
+    for point in points:
+        if len(chosen) == count:
+            break
+        if not chosen or np.min(np.sum((np.array(chosen) - point) ** 2, axis=1)) > gap**2:
+            chosen.append(point)
+    return np.array(chosen)
