@@ -7,8 +7,7 @@ from typing import Literal
 
 from ltvs.cli import run
 from ltvs.errors import InputError
-from ltvs.files import write_json
-from ltvs.prepare import prepare_cases, write_description
+from ltvs.prepare import Recipe, prepare_cases, write_description
 from ltvs.prepared import Preparation, StageGrid
 from ltvs.sources import Source
 from ltvs.sources.ircadb import ircadb
@@ -70,28 +69,28 @@ class PrepareSettings:
             raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
         return ircadb(self.input)
 
-    def preparation(self) -> Preparation:
-        """What is done to each case."""
-        return Preparation(
-            self.window,
-            StageGrid(self.pixels, self.slice_spacing),
-            StageGrid(self.liver_pixels, self.liver_slice_spacing),
-            self.margin,
-        )
+    def recipe(self) -> Recipe:
+        """What decides the content of each prepared case."""
+        if self.source == "phantom":
+            source = {"kind": "phantom", "matrix": self.matrix, "anatomy": self.anatomy and str(self.anatomy.resolve())}
+        else:
+            source = {"kind": self.source, "input": self.input and str(self.input.resolve())}
+        stage1 = StageGrid(self.pixels, self.slice_spacing)
+        stage2 = StageGrid(self.liver_pixels, self.liver_slice_spacing)
+        return Recipe(source, Preparation(self.window, stage1, stage2, self.margin))
 
 
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
-    source, preparation = settings.cases(), settings.preparation()
-    outcome = prepare_cases(source, preparation, settings.output, settings.workers)
+    source, recipe = settings.cases(), settings.recipe()
+    outcome = prepare_cases(source, recipe, settings.output, settings.workers)
     if outcome.done:
-        split = split_cases(outcome.done, settings.validation, settings.test, settings.seed)
-        write_json(settings.output / "split.json", split)
-        write_description(settings.output, settings.source, preparation, outcome.done)
-        if len(outcome.done) < 3:
-            print("warning: fewer than three cases, so each is in training, validation and test: scores show nothing new")
+        split = split_cases(outcome.done, settings.seed, settings.validation, settings.test)
+        write_description(settings.output, recipe, outcome.done, split)
         counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
         print(f"{len(outcome.done)} cases in {settings.output}: {counts}")
+        if set(split["train"]) & set(split["validation"] + split["test"]):
+            print("warning: too few cases to keep some apart, so all are in every part; the scores will mean little")
     if outcome.failed:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in sorted(outcome.failed.items()))
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared:{reasons}")

@@ -56,6 +56,15 @@ def read_labels(path: Path) -> sitk.Image:
     return sitk.Cast(volume, sitk.sitkUInt8)
 
 
+def read_mask(path: Path) -> sitk.Image:
+    """Read a mask from a volume file or from a folder with one DICOM series: 1 where it is above 0, uint8.
+
+    Raises:
+        InputError: nothing there, not readable, or not one 3D series.
+    """
+    return (_read_dicom(path) if path.is_dir() else _read_file(path)) > 0
+
+
 def write_volume(volume: sitk.Image, path: Path) -> None:
     """Write a volume, compressed, atomically.
 

@@ -1,7 +1,7 @@
 """A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
 
-    DIR/dataset.json   DIR/split.json   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
-    DIR/stage1/CASE/{image.npy, labels.npy, grid.json}   DIR/stage2/CASE/...
+DIR/dataset.json   DIR/split.json   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
+DIR/stage1/CASE/{image.npy, labels.npy, grid.json}   DIR/stage2/CASE/...
 """
 
 from dataclasses import asdict, dataclass
@@ -94,7 +94,9 @@ class PreparedSet:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "dataset.json").is_file():
-            raise InputError(f"{folder}: no prepared data set here (dataset.json is missing); make one with prepare_ltvs.py")
+            raise InputError(
+                f"{folder}: no prepared data set here (dataset.json is missing); make one with prepare_ltvs.py"
+            )
         description, split = read_json(folder / "dataset.json"), read_json(folder / "split.json")
         self.folder = folder
         try:
@@ -106,7 +108,9 @@ class PreparedSet:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{folder}: dataset.json or split.json is damaged ({error!r}); prepare it again") from error
+            raise InputError(
+                f"{folder}: dataset.json or split.json is damaged ({error!r}); prepare it again"
+            ) from error
         unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
         if unknown:
             raise InputError(f"{folder / 'split.json'}: names cases that were not prepared: {', '.join(unknown)}")
@@ -136,6 +140,11 @@ def _open_case(folder: Path) -> PreparedCase:
         grid = Grid.from_json(read_json(folder / "grid.json"))
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
-    if image.shape != labels.shape or image.shape != grid.size[::-1] or labels.dtype != np.uint8 or image.dtype != np.int16:
+    if (
+        image.shape != labels.shape
+        or image.shape != grid.size[::-1]
+        or labels.dtype != np.uint8
+        or image.dtype != np.int16
+    ):
         raise InputError(f"{folder}: image, labels and grid do not belong together; prepare it again")
     return PreparedCase(image, labels, grid)

@@ -1,38 +1,52 @@
-"""Moving images and labels between the CT's own grid and a network's, through physical space."""
+"""Moving images and labels between the CT's own grid and a network's, through physical space alone."""
 
-from itertools import product
+from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
 from jaxtyping import Float
 from numpy import ndarray
 
-from ltvs.grids import Grid
-from ltvs.labels import BACKGROUND, LIVER, TUMOR, VESSEL
+from ltvs.grids import Grid, label_box, overlap, part_of
+from ltvs.labels import LIVER, TUMOR, VESSEL
+
+#: Target slices restored at a time: enough to use every core, few enough to need little memory.
+_SLAB = 32
 
 
 def resample_image(ct: sitk.Image, grid: Grid, window: tuple[float, float]) -> sitk.Image:
-    """HU on another grid, int16: clipped to the window first, then linear; the low end outside the CT."""
+    """HU on another grid, int16: clipped to the window first, then linear; the low end outside the CT.
+
+    Where the grid is coarser than the CT by two or more, that many voxels are averaged first: linear interpolation
+    alone would pick single voxels, and their noise, from between the ones it skips.
+
+    Args:
+        ct: HU, int16.
+        grid: where the values are wanted.
+        window: lowest and highest HU.
+    """
     low, high = window
-    clipped = sitk.Clamp(ct, sitk.sitkFloat32, low, high)
-    return sitk.Cast(sitk.Round(_resample(clipped, grid, sitk.sitkLinear, low)), sitk.sitkInt16)
+    clipped = _averaged(sitk.Clamp(ct, sitk.sitkInt16, low, high), grid)
+    return sitk.Cast(sitk.Round(_linear(clipped, grid, low)), sitk.sitkInt16)
 
 
 def resample_labels(labels: sitk.Image, grid: Grid) -> sitk.Image:
-    """Labels on another grid, uint8: each label's map is resampled linearly and the largest taken.
+    """Labels on another grid, uint8: the map of each label is resampled linearly and the largest taken.
 
-    This keeps thin vessels that nearest neighbours would break.
+    This keeps thin vessels that nearest neighbors would break, and moves no boundary by more than half a voxel.
+    Outside the labels' own grid it is background.
     """
-    best = np.full(grid.size[::-1], 0.0, dtype=np.float32)
-    taken = np.zeros(grid.size[::-1], dtype=np.uint8)
-    rest = np.ones(grid.size[::-1], dtype=np.float32)
-    for label in (LIVER, VESSEL, TUMOR):
-        share = sitk.GetArrayFromImage(_resample(sitk.Cast(labels == label, sitk.sitkFloat32), grid, sitk.sitkLinear, 0))
-        rest -= share
-        larger = share > best
-        best[larger], taken[larger] = share[larger], label
-    taken[rest > best] = BACKGROUND
-    return grid.place(sitk.GetImageFromArray(taken))
+    result = np.zeros(grid.size[::-1], dtype=np.uint8)
+    box = label_box(labels)
+    if box is not None:
+        # One voxel of background around the labels is all that interpolation sees of the rest.
+        start = np.maximum(np.subtract(box[0], 1), 0)
+        stop = np.minimum(np.add(box[1], 2), labels.GetSize())
+        filled = sitk.RegionOfInterest(labels, (stop - start).tolist(), start.tolist())
+        first, size = overlap(Grid.of(filled), grid)
+        if all(size):
+            result[_box(first, size)] = _largest_share(filled, part_of(grid, first, size))
+    return grid.place(sitk.GetImageFromArray(result))
 
 
 def restore_probabilities(probabilities: Float[ndarray, "k d h w"], grid: Grid, target: Grid) -> sitk.Image:
@@ -46,42 +60,70 @@ def restore_probabilities(probabilities: Float[ndarray, "k d h w"], grid: Grid, 
         grid: where they are.
         target: where they are wanted, a CT's own grid.
     """
-    start, size = _overlap(grid, target)
-    part = _part(target, start, size)
-    best = np.zeros(size[::-1], dtype=np.float32)
-    taken = np.zeros(size[::-1], dtype=np.uint8)
-    for k, probability in enumerate(probabilities):
-        image = grid.place(sitk.GetImageFromArray(np.ascontiguousarray(probability, dtype=np.float32)))
-        share = sitk.GetArrayFromImage(_resample(image, part, sitk.sitkLinear, 0.0))
-        larger = share > best
-        best[larger], taken[larger] = share[larger], k
-    whole = np.zeros(target.size[::-1], dtype=np.uint8)
-    whole[tuple(slice(s, s + n) for s, n in zip(start[::-1], size[::-1], strict=True))] = taken
-    return target.place(sitk.GetImageFromArray(whole))
+    result = np.zeros(target.size[::-1], dtype=np.uint8)
+    first, size = overlap(grid, target)
+    if all(size):
+        part = part_of(target, first, size)
+        best = np.zeros(size[::-1], dtype=np.float32)
+        taken = np.zeros(size[::-1], dtype=np.uint8)
+        for k, probability in enumerate(probabilities):
+            image = grid.place(sitk.GetImageFromArray(np.ascontiguousarray(probability, dtype=np.float32)))
+            for where, slab in _slabs(part):
+                share = sitk.GetArrayFromImage(_linear(image, slab, 0.0))
+                taken[where][share > best[where]] = k
+                np.maximum(best[where], share, out=best[where])
+        result[_box(first, size)] = taken
+    return target.place(sitk.GetImageFromArray(result))
 
 
-def _resample(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> sitk.Image:
-    # Voxels are cells, not points: within half a voxel of the edge the value at the edge holds.
+def _largest_share(labels: sitk.Image, grid: Grid) -> ndarray:
+    """The label with the largest share of each voxel of `grid`, (d, h, w); background where that is as large."""
+    best = np.zeros(grid.size[::-1], dtype=np.float32)
+    rest = np.ones(grid.size[::-1], dtype=np.float32)
+    taken = np.zeros(grid.size[::-1], dtype=np.uint8)
+    for label in (LIVER, VESSEL, TUMOR):
+        share = sitk.GetArrayFromImage(_linear(labels == label, grid, 0.0))
+        taken[share > best] = label
+        np.maximum(best, share, out=best)
+        rest -= share
+    taken[rest >= best] = 0
+    return taken
+
+
+def _linear(image: sitk.Image, grid: Grid, outside: float) -> sitk.Image:
+    """Linear interpolation, float32. Voxels are cells: up to its own edge the image holds its outermost values."""
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(grid.size)
     resampler.SetOutputSpacing(grid.spacing)
     resampler.SetOutputOrigin(grid.origin)
     resampler.SetOutputDirection(grid.direction)
-    resampler.SetInterpolator(interpolator)
+    resampler.SetOutputPixelType(sitk.sitkFloat32)
+    resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetDefaultPixelValue(outside)
     result: sitk.Image = resampler.Execute(image)
     return result
 
 
-def _overlap(grid: Grid, target: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First voxel and size of the box of `target` that holds all of `grid`, cut to `target`."""
-    ends = zip((-0.5,) * 3, np.array(grid.size) - 0.5, strict=True)
-    points = np.array([target.index(grid.physical(corner)) for corner in product(*ends)])
-    low = np.clip(np.floor(points.min(0)), 0, np.array(target.size) - 1).astype(int)
-    high = np.clip(np.ceil(points.max(0)), low, np.array(target.size) - 1).astype(int)
-    return tuple(low.tolist()), tuple((high - low + 1).tolist())
+def _averaged(image: sitk.Image, grid: Grid) -> sitk.Image:
+    """Means over as many whole voxels as fit into one of `grid`, along each axis; the image itself where none do."""
+    # How far one step along each axis of the image leads on the grid, in its voxels: its inverse is the factor.
+    own = Grid.of(image)
+    steps = [np.abs(grid.index(own.physical(step)) - grid.index(own.physical((0, 0, 0)))).max() for step in np.eye(3)]
+    factors = [min(max(1, int(1 / step + 1e-3)), n) for step, n in zip(steps, own.size, strict=True)]
+    if max(factors) == 1:
+        return image
+    missing = [-n % factor for n, factor in zip(own.size, factors, strict=True)]
+    return sitk.BinShrink(sitk.ZeroFluxNeumannPad(image, (0, 0, 0), missing), factors)
 
 
-def _part(grid: Grid, start: tuple[int, ...], size: tuple[int, ...]) -> Grid:
-    x, y, z = size
-    return Grid((x, y, z), grid.spacing, tuple(grid.physical(start).tolist()), grid.direction)
+def _slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
+    """The grid cut into slabs of a few slices, each with the slices of an array (d, h, w) that it covers."""
+    columns, rows, slices = grid.size
+    for start in range(0, slices, _SLAB):
+        size = (columns, rows, min(_SLAB, slices - start))
+        yield slice(start, start + size[2]), part_of(grid, (0, 0, start), size)
+
+
+def _box(first: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
+    """Index (x, y, z) and size as slices of an array (d, h, w)."""
+    return tuple(slice(start, start + n) for start, n in zip(first[::-1], size[::-1], strict=True))

@@ -2,16 +2,14 @@
 
     3Dircadb1.N/PATIENT_DICOM/image_k      3Dircadb1.N/MASKS_DICOM/STRUCTURE/image_k
 
-Each patient may be unpacked or a zip, with or without the two folders as zips inside it.
+A patient may be unpacked or a zip, and the two folders may be zips themselves. Masks carry the positions of their
+slices, as the CT does, so both are put in order by position and have to agree.
 """
 
 import re
-import tempfile
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -19,16 +17,20 @@ import SimpleITK as sitk
 
 from ltvs.case import Case
 from ltvs.errors import InputError
-from ltvs.images import read_ct, same_grid
+from ltvs.grids import Grid
+from ltvs.images import read_ct, read_mask, same_grid
 from ltvs.sources import Source
+from ltvs.sources.archives import members, unpacked
 
-CT_FOLDER, MASKS_FOLDER = "PATIENT_DICOM", "MASKS_DICOM"
-_CASE_NAME = re.compile(r"3Dircadb1\.(\d+)", re.IGNORECASE)
+Structure = Literal["liver", "tumor", "vessel"]
+
+CT, MASKS = "PATIENT_DICOM", "MASKS_DICOM"
+_PATIENT = re.compile(r"3Dircadb1\.(\d+)(\.zip)?", re.IGNORECASE)
 _LIVER_TUMOR = re.compile(r"livertumors?\d*", re.IGNORECASE)
 _VESSEL = re.compile(r"portalvein\d*|venoussystem|venacava", re.IGNORECASE)
 
 
-def structure_of(name: str) -> Literal["liver", "tumor", "vessel"] | None:
+def structure_of(name: str) -> Structure | None:
     """What a mask folder shows, or None for what is not used here.
 
     `leftsurretumor`, `rightsurretumor` (case 5) and `tumor` (case 7) are adrenal, `liverkyst*` and `livercyst` cysts.
@@ -45,102 +47,107 @@ def structure_of(name: str) -> Literal["liver", "tumor", "vessel"] | None:
 
 
 def ircadb(path: Path) -> Source:
-    """The patients at `path`: a folder of patients, or one patient, zipped or not.
+    """The patients at `path`: one patient, or a folder or zip of patients; each a folder or a zip.
 
     Raises:
         InputError: no patient is found, or one twice.
     """
     if not path.exists():
         raise InputError(f"{path}: does not exist")
-    candidates = [path] if _is_case(path) else sorted(path.iterdir() if path.is_dir() else [])
+    found = list(_patients(path))
+    if not found and path.is_dir():
+        found = [patient for child in sorted(path.iterdir()) for patient in _patients(child)]
     cases: Source = {}
-    for candidate in filter(_is_case, candidates):
-        found = _CASE_NAME.search(candidate.name)
-        name = f"ircadb-{int(found[1]):02d}" if found else candidate.name.removesuffix(".zip")
+    for place, root in found:
+        last = PurePosixPath(root).name or place.name
+        number = _PATIENT.fullmatch(last)
+        name = f"ircadb-{int(number[1]):02d}" if number else last.removesuffix(".zip")
         if name in cases:
-            raise InputError(f"{candidate}: patient {name} is here twice; keep one of the two")
-        cases[name] = partial(_load, name, candidate)
+            raise InputError(f"{path}: expected each patient once, got {name} twice; keep one of the two")
+        cases[name] = partial(load_patient, name, place, root)
     if not cases:
-        raise InputError(f"{path}: no 3D-IRCADb patient here; expected 3Dircadb1.N folders or zips with {CT_FOLDER} inside")
+        raise InputError(f"{path}: no 3D-IRCADb patient here; expected 3Dircadb1.N folders or zips with {CT} in them")
     return cases
 
 
-def _is_case(path: Path) -> bool:
-    """A folder with PATIENT_DICOM in it, or a zip with PATIENT_DICOM somewhere in its list of names."""
-    if path.is_dir():
-        return any((path / name).exists() for name in (CT_FOLDER, f"{CT_FOLDER}.zip"))
-    if path.suffix.lower() != ".zip":
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(CT_FOLDER in name for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is not a readable zip ({error}); download it again") from error
+def load_patient(name: str, place: Path, root: str) -> Case:
+    """Read one patient.
 
+    Args:
+        name: of the case.
+        place: a folder or a zip.
+        root: of the patient within the zip; empty if it is the zip's or folder's own.
 
-def _load(name: str, path: Path) -> Case:
-    with _unpacked(path) as folder:
-        ct = read_ct(_find(folder, CT_FOLDER))
-        masks = {"liver": None, "tumor": None, "vessel": None}
-        for mask_folder in sorted(p for p in _find(folder, MASKS_FOLDER).iterdir() if p.is_dir()):
+    Raises:
+        InputError: the CT, the liver or the vessels are missing, cannot be read, or do not lie on one grid.
+    """
+    with unpacked(place, root, _is_used) as folders:
+        ct = read_ct(_find(folders, CT, name))
+        masks: dict[Structure, np.ndarray] = {}
+        for mask_folder in sorted(path for path in _find(folders, MASKS, name).iterdir() if path.is_dir()):
             structure = structure_of(mask_folder.name)
             if structure is None:
                 continue
-            mask = _read_mask(mask_folder)
+            mask = read_mask(mask_folder)
             if not same_grid(mask, ct):
-                raise InputError(f"{name}: mask {mask_folder.name} does not lie on the CT's grid; is it of another case?")
-            masks[structure] = mask if masks[structure] is None else masks[structure] | mask
-        for structure in ("liver", "vessel"):
-            if masks[structure] is None:
-                raise InputError(f"{name}: no {structure} mask in {MASKS_FOLDER}")
-        tumor = masks["tumor"]
-        if tumor is None:
-            tumor = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
-            tumor.CopyInformation(ct)
-        return Case(name, ct, masks["liver"], masks["vessel"], tumor)
+                raise InputError(
+                    f"{name}: mask {mask_folder.name} {mask.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
+                    "is a slice missing, or is it of another patient?"
+                )
+            voxels = sitk.GetArrayFromImage(mask)
+            masks[structure] = masks[structure] | voxels if structure in masks else voxels
+    for structure in ("liver", "vessel"):
+        if structure not in masks:
+            raise InputError(f"{name}: expected a {structure} mask in {MASKS}, found none")
+    masks.setdefault("tumor", np.zeros_like(masks["liver"]))  # five patients have no liver tumor
+    grid = Grid.of(ct)
+    liver, vessel, tumor = (grid.place(sitk.GetImageFromArray(masks[key])) for key in ("liver", "vessel", "tumor"))
+    return Case(name, ct, liver, vessel, tumor)
 
 
-def _read_mask(folder: Path) -> sitk.Image:
-    values = read_ct(folder)
-    found = np.unique(sitk.GetArrayViewFromImage(values))
-    if not np.isin(found, (0, 1, 255)).all():
-        raise InputError(f"{folder}: expected a mask of 0 and 255; got values {found.min()} to {found.max()}")
-    return values > 0
+def patient_roots(names: Iterable[str]) -> list[str]:
+    """The patients' own folders or zips, given the names in a zip; empty text where it is the zip itself.
+
+    Example:
+        >>> patient_roots(["3Dircadb1.1/PATIENT_DICOM/image_0", "3Dircadb1.1/MASKS_DICOM.zip", "3Dircadb1.2.zip"])
+        ['3Dircadb1.1', '3Dircadb1.2.zip']
+        >>> patient_roots(["PATIENT_DICOM.zip", "MASKS_DICOM.zip"])
+        ['']
+    """
+    roots = set()
+    for name in names:
+        path = PurePosixPath(name)
+        for i, part in enumerate(path.parts):
+            if part in (CT, f"{CT}.zip"):
+                roots.add("/".join(path.parts[:i]))
+        if path.suffix.lower() == ".zip" and _PATIENT.fullmatch(path.name):
+            roots.add(name)
+    return sorted(roots)
 
 
-def _find(folder: Path, name: str) -> Path:
-    """The folder `name`, at the top or within the patient's own folder."""
-    found = [path for path in (folder / name, *folder.glob(f"*/{name}")) if path.is_dir()]
-    if not found:
-        raise InputError(f"{folder.name}: no folder {name} in it")
+def _patients(path: Path) -> Iterator[tuple[Path, str]]:
+    """Every patient in a folder or zip: where it is, and its root there."""
+    if path.is_dir():
+        if any((path / name).exists() for name in (CT, f"{CT}.zip")):
+            yield path, ""
+    elif path.suffix.lower() == ".zip":
+        try:
+            roots = patient_roots(members(path))
+        except InputError:
+            roots = [""]  # reading it as a patient says what is wrong, and leaves the others in peace
+        for root in roots:
+            yield path, root
+
+
+def _is_used(path: PurePosixPath) -> bool:
+    """Whether a file of a patient is read, or a zip holds such files: meshes and other organs are not."""
+    if path.suffix.lower() == ".zip":
+        return path.stem in (CT, MASKS) or _PATIENT.fullmatch(path.name) is not None
+    return CT in path.parts or (MASKS in path.parts and structure_of(path.parent.name) is not None)
+
+
+def _find(folders: Iterable[Path], name: str, case: str) -> Path:
+    found = sorted(path for folder in folders for path in folder.rglob(name) if path.is_dir())
+    if len(found) != 1:
+        raise InputError(f"{case}: expected one folder {name}, found {len(found) or 'none'}")
     return found[0]
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
-    """The patient's folder, unpacked to a temporary place where it, or a part of it, is a zip."""
-    if path.is_dir() and not any((path / f"{name}.zip").exists() for name in (CT_FOLDER, MASKS_FOLDER)):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="ircadb-") as temporary:
-        target = Path(temporary) / path.name.removesuffix(".zip")
-        target.mkdir()
-        inner = sorted(path.glob("*.zip")) if path.is_dir() else [path]
-        while inner:
-            archive = inner.pop()
-            _unzip(archive, target)
-            if target in archive.parents:
-                archive.unlink()
-            inner += [p for p in target.rglob("*.zip") if p not in inner]
-        yield target
-
-
-def _unzip(path: Path, target: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not (target / name).resolve().is_relative_to(target.resolve()):
-                    raise InputError(f"{path}: refused, it would write outside its folder ({name})")
-            archive.extractall(target)
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error

@@ -14,13 +14,13 @@ def phantoms(count: int, seed: int, matrix: int, anatomy: Path | None) -> Source
     """`count` phantoms, from seed `seed` on; with `anatomy`, around the livers and vessels of real label maps.
 
     Args:
-        count: how many; each anatomy is used in turn.
-        seed: of the first one.
+        count: how many.
+        seed: of the first one; a phantom is named by its seed.
         matrix: rows and columns of the CT.
-        anatomy: folder of label maps, 1 liver and 2 vessel, or None for made ones.
+        anatomy: folder of label maps, 1 liver and 2 vessel, or None for made ones; one phantom per map at most.
 
     Raises:
-        InputError: fewer than one phantom, or no label map in the folder.
+        InputError: fewer than one phantom, no label map in the folder, or more phantoms than label maps.
     """
     if count < 1:
         raise InputError(f"--count: expected 1 or more; got {count}")
@@ -28,10 +28,12 @@ def phantoms(count: int, seed: int, matrix: int, anatomy: Path | None) -> Source
     if anatomy is not None:
         maps = sorted(path for path in anatomy.glob("*") if path.name.lower().endswith(VOLUME_SUFFIXES))
         if not maps:
-            raise InputError(f"{anatomy}: no label maps here (expected {', '.join(VOLUME_SUFFIXES)})")
+            raise InputError(f"{anatomy}: expected label maps ({', '.join(VOLUME_SUFFIXES)}), found none")
+        if count > len(maps):
+            # The same liver in training and test would make the scores look better than they are.
+            raise InputError(f"--count: expected at most {len(maps)}, one phantom per map in {anatomy}; got {count}")
     return {
-        f"phantom-{seed + i:04d}": partial(_load, seed + i, matrix, maps[i % len(maps)] if maps else None)
-        for i in range(count)
+        f"phantom-{seed + i:04d}": partial(_load, seed + i, matrix, maps[i] if maps else None) for i in range(count)
     }
 
 

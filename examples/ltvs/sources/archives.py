@@ -1,0 +1,73 @@
+"""Unpacking zips, zips within them too, into a temporary folder that is gone afterwards."""
+
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ltvs.errors import InputError
+
+#: What reading a damaged or an encrypted zip can raise.
+_UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def members(path: Path) -> list[str]:
+    """The names of the files in a zip, none of which leads out of the folder it is unpacked to.
+
+    Raises:
+        InputError: the zip cannot be read, or holds a path that leads out.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read as a zip ({error}); download it again") from error
+    for name in names:
+        inside = PurePosixPath(name.replace("\\", "/"))
+        if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
+            raise InputError(f"{path}: refused, it would write outside its folder ({name})")
+    return names
+
+
+@contextmanager
+def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -> Iterator[tuple[Path, ...]]:
+    """Yield the folders in which the files of `place` are: its own, and a temporary one with what was zipped.
+
+    Args:
+        place: a zip, or a folder in which there may be zips.
+        root: only what lies in this folder of the zip, or is this zip in it; empty for all.
+        is_used: whether a file is needed, or a zip holds some that are, by its path.
+
+    Raises:
+        InputError: a zip cannot be unpacked.
+    """
+    with tempfile.TemporaryDirectory(prefix="unpacked-") as temporary:
+        folder = Path(temporary)
+        if place.is_dir():
+            for path in sorted(place.glob("*.zip")):
+                if is_used(PurePosixPath(path.name)) and not path.with_suffix("").is_dir():
+                    _unpack(path, "", _home(path, folder), is_used)
+        else:
+            _unpack(place, root, folder, is_used)
+        while inner := sorted(folder.rglob("*.zip")):
+            for path in inner:
+                _unpack(path, "", _home(path, path.parent), is_used)
+                path.unlink()
+        yield (place, folder) if place.is_dir() else (folder,)
+
+
+def _home(path: Path, parent: Path) -> Path:
+    """Where a zip is unpacked to: a folder of its own name, unless that is what it holds."""
+    has_own = all(PurePosixPath(name).parts[0] == path.stem for name in members(path))
+    return parent if has_own else parent / path.stem
+
+
+def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPath], bool]) -> None:
+    wanted = [name for name in members(path) if not root or name == root or name.startswith(f"{root}/")]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder, [name for name in wanted if is_used(PurePosixPath(folder.name, name))])
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error
