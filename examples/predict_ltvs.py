@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from ltvs.cli import run
 from ltvs.figures import draw_report
+
+from ltvs.cli import run
 from ltvs.images import read_ct, stem, write_volume
 from ltvs.prediction import predict
 

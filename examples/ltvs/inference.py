@@ -1,10 +1,11 @@
 """Patch-overlap inference: class probabilities of a whole volume from overlapping patches."""
 
 import torch
-from crossattn3d import UNet3d
 from jaxtyping import Float
 from monai.inferers import SlidingWindowInferer
 from numpy import ndarray
+
+from crossattn3d import UNet3d
 
 Triple = tuple[int, int, int]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from crossattn3d import UCANet, UNet3d
-from crossattn3d.functional import ScoreNorm
-from crossattn3d.unet import Norm
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from crossattn3d import UCANet, UNet3d
+from crossattn3d.functional import ScoreNorm
+from crossattn3d.unet import Norm
 from ltvs.errors import InputError
 from ltvs.files import atomic_path
 

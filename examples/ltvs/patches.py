@@ -91,7 +91,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         patch = self.patches[index]
         case = self.data.case(self.stage, patch.case)
         labels = np.asarray(case.labels[patch.where])
-        image = network_input(np.asarray(case.image[patch.where]), liver_region(labels, self.stage), self.data.preparation.window)
+        image = network_input(
+            np.asarray(case.image[patch.where]), liver_region(labels, self.stage), self.data.preparation.window
+        )
         target = network_target(labels, self.stage)
         padding = [(0, p - n) for p, n in zip(self.patch, image.shape, strict=True)]
         item = {

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import crossattn3d
 import monai
 import torch
-from crossattn3d import UNet3d
 from torch.utils.tensorboard import SummaryWriter
 
+import crossattn3d
+from crossattn3d import UNet3d
 from ltvs.errors import InputError
 from ltvs.files import read_json, write_json
 from ltvs.networks import load_network, settings_json

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+
 from crossattn3d.functional import ScoreNorm
 from crossattn3d.unet import Norm
-
 from ltvs.errors import InputError
 from ltvs.networks import NetworkSettings, Skip
 from ltvs.stages import CLASSES, STAGES, Stage

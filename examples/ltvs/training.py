@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from crossattn3d import UNet3d
 from monai.losses import DiceCELoss, DiceLoss
 from monai.metrics import compute_dice
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from crossattn3d import UNet3d
 from ltvs.errors import InputError
 from ltvs.inference import predict_probabilities
 from ltvs.networks import save_weights
