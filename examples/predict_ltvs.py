@@ -1,14 +1,14 @@
 """Label liver, vessels and tumors in one CT, with the two networks of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from ltvs.figures import draw_report
 
 from ltvs.cli import run
 from ltvs.images import read_ct, stem, write_volume
 from ltvs.prediction import predict
+from ltvs.settings import best_device
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PredictSettings:
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
     """Label map to write, .nii.gz, in the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png goes beside it."""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    device: str = field(default_factory=best_device)
     """Where the networks run: cpu, cuda, cuda:1, ..."""
 
 

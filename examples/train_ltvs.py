@@ -1,6 +1,5 @@
 """Train the two stages on a prepared data set: stage 1 finds the liver, stage 2 the vessels and tumors in it."""
 
-from crossattn3d import UNet3d
 from ltvs.cli import run
 from ltvs.networks import make_network
 from ltvs.prepared import PreparedSet
@@ -15,7 +14,7 @@ def main(settings: TrainSettings) -> None:
     for stage in settings.stages():
         folder = start_stage(settings, stage, data)
         seed_everything(settings.seed)
-        net: UNet3d = make_network(settings.network(stage))
+        net = make_network(settings.network(stage))
         best = train_stage(net, data, stage, settings, folder)
         print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {folder}")
 

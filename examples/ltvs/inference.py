@@ -40,4 +40,5 @@ def predict_probabilities(
 
 
 def _softmax(net: UNet3d, x: torch.Tensor) -> torch.Tensor:
-    return net(x.to(memory_format=torch.channels_last_3d)).float().softmax(dim=1)
+    logits: torch.Tensor = net(x.to(memory_format=torch.channels_last_3d))
+    return logits.float().softmax(dim=1)

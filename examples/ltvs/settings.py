@@ -1,6 +1,6 @@
 """Every setting of training, with the paper's values as defaults; the command line is made from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,11 @@ from crossattn3d.unet import Norm
 from ltvs.errors import InputError
 from ltvs.networks import NetworkSettings, Skip
 from ltvs.stages import CLASSES, STAGES, Stage
+
+
+def best_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class TrainSettings:
     """Of the weights, the order of patches and the rotations."""
     workers: int = 2
     """Processes that read and rotate patches; 0 does it in the main one."""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    device: str = field(default_factory=best_device)
     """Where to train: cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:

@@ -43,4 +43,5 @@ def network_target(labels: UInt8[ndarray, "d h w"], stage: Stage) -> UInt8[ndarr
     """The class of each voxel, as an index into `CLASSES[stage]`."""
     if stage == 1:
         return (labels > BACKGROUND).astype(np.uint8)
-    return np.maximum(labels, LIVER) - np.uint8(LIVER)
+    target: UInt8[ndarray, "d h w"] = np.maximum(labels, LIVER) - np.uint8(LIVER)
+    return target

@@ -71,7 +71,7 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
                         f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate"
                     )
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 scheduler.step()
                 losses.append(loss.item())
