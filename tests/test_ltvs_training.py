@@ -1,0 +1,184 @@
+"""A stage learns, repeats itself, keeps its best weights, and says what is wrong."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from ltvs.errors import InputError
+from ltvs.networks import load_network, make_network
+from ltvs.prepared import PreparedSet
+from ltvs.runs import Curves, load_stage, start_stage
+from ltvs.training import make_loss, make_schedule, mean_dice, train_stage, validate
+
+from trained_runs import tiny_set, tiny_settings, train_both
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    return tiny_set(tmp_path_factory.mktemp("data"))
+
+
+def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean")
+    train_both(data, settings)
+    for stage, kind in ((1, "UNet3d"), (2, "UCANet")):
+        folder = tmp_path / "run" / f"stage{stage}"
+        assert {"settings.json", "best.safetensors", "last.safetensors", "curves.csv", "tensorboard"} <= {
+            path.name for path in folder.iterdir()
+        }
+        trained = load_stage(tmp_path / "run", stage)
+        assert type(trained.net).__name__ == kind
+        assert (trained.patch, trained.overlap, trained.preparation) == ((8, 16, 16), (4, 0, 0), data.preparation)
+        with (folder / "curves.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == ["1", "2"]
+        assert all(math.isfinite(float(row["loss"])) for row in rows)
+    saved = json.loads((tmp_path / "run" / "stage2" / "settings.json").read_text())
+    assert saved["network"]["skip"] == "cca"
+    assert saved["training"]["learning_rate"] == 0.01
+    assert saved["split"] == data.split
+    assert saved["versions"]["torch"] == torch.__version__
+
+
+def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
+    folder = start_stage(settings, 1, data)
+    net = make_network(settings.network(1))
+    untrained = validate(net, data, 1, settings)[0]
+    best = train_stage(net, data, 1, settings, folder)
+    kept = validate(load_network(json.loads((folder / "settings.json").read_text())["network"],
+                                 folder / "best.safetensors"), data, 1, settings)  # fmt: skip
+    assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
+    assert best.dice > max(0.8, untrained)
+
+
+def test_the_same_seed_gives_the_same_weights(data: PreparedSet, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("first", 3), ("second", 3), ("other", 4)):
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed))
+        weights.append((tmp_path / name / "stage2" / "last.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_worker_processes_change_nothing(data: PreparedSet, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        train_both(data, tiny_settings(data.folder, tmp_path / str(workers), stage="1", workers=workers, epochs=1))
+    first, second = ((tmp_path / str(w) / "stage1" / "last.safetensors").read_bytes() for w in (0, 2))
+    assert first == second
+
+
+def test_dice_loss_is_the_papers_and_is_taken_over_the_batch() -> None:
+    target = torch.zeros(2, 1, 2, 2, 2, dtype=torch.long)
+    target[0] = 1
+    logits = torch.full((2, 2, 2, 2, 2), -20.0)
+    logits.scatter_(1, target, 20.0)
+    assert make_loss("dice")(logits, target).item() == pytest.approx(0, abs=1e-4)
+    logits[0] = -logits[0]  # miss all there is: no overlap in the batch at all
+    assert make_loss("dice")(logits, target).item() == pytest.approx(1, abs=1e-4)
+    logits[0, :, 0] = -logits[0, :, 0]  # find half of it: 2 * 4 / (4 + 8)
+    assert make_loss("dice")(logits, target).item() == pytest.approx(1 - 2 / 3, abs=1e-4)
+    assert make_loss("dice_ce")(logits, target).item() > make_loss("dice")(logits, target).item()
+
+
+def test_schedules() -> None:
+    rates = {}
+    for name in ("constant", "cosine"):
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        scheduler = make_schedule(optimizer, name, 10)
+        rates[name] = []
+        for _ in range(10):
+            optimizer.step()
+            scheduler.step()
+            rates[name].append(scheduler.get_last_lr()[0])
+    assert rates["constant"] == [0.1] * 10
+    assert rates["cosine"][4] == pytest.approx(0.05)
+    assert rates["cosine"][-1] == pytest.approx(0)
+
+
+def test_mean_dice_leaves_absent_classes_out() -> None:
+    assert mean_dice([0.5, math.nan]) == 0.5
+    assert mean_dice([math.nan]) == 0.0
+
+
+def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, tmp_path: Path, monkeypatch) -> None:
+    import dataclasses
+
+    import numpy as np
+
+    settings = tiny_settings(data.folder, tmp_path)
+    original = PreparedSet.case
+
+    def without_tumor(self: PreparedSet, stage: int, name: str):
+        case = original(self, stage, name)
+        return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
+
+    monkeypatch.setattr(PreparedSet, "case", without_tumor)
+    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings)
+    assert 0 <= vessel <= 1
+    assert math.isnan(tumor)
+    with Curves(tmp_path, ("vessel", "tumor")) as curves:
+        curves.add(1, 0.5, [vessel, tumor])
+    assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e30)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate"):
+        train_both(data, settings)
+
+
+def test_no_training_cases(data: PreparedSet, tmp_path: Path) -> None:
+    data = PreparedSet(data.folder)
+    data.split["train"] = []
+    with pytest.raises(InputError, match="the split has no training cases"):
+        train_both(data, tiny_settings(data.folder, tmp_path))
+
+
+def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
+    start_stage(settings, 1, data)
+    with pytest.raises(InputError, match="holds a trained stage already"):
+        start_stage(settings, 1, data)
+
+
+def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
+    train_both(data, settings)
+    with pytest.raises(InputError, match=r"no trained stage 2 here \(stage 1 found\)"):
+        load_stage(tmp_path, 2)
+    path = tmp_path / "stage1" / "settings.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"format": 99}))
+    with pytest.raises(InputError, match="format 99, expected 1"):
+        load_stage(tmp_path, 1)
+    path.write_text(json.dumps({"format": 1}))
+    with pytest.raises(InputError, match="lacks what prediction needs"):
+        load_stage(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs: expected 1 or more; got 0"),
+        ({"batch_size": 0}, "--batch-size: expected 1 or more"),
+        ({"rotation": -1}, "--rotation: expected 0 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
+        ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_settings(tmp_path, tmp_path, **changes)
+
+
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
+    from ltvs.settings import TrainSettings
+
+    paper = TrainSettings(tmp_path, tmp_path)
+    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
+    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
+    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
+    assert paper.stages() == (1, 2)

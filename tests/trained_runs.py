@@ -1,0 +1,40 @@
+"""A prepared data set of two tiny patients, and a run trained on it for a few steps."""
+
+from functools import partial
+from pathlib import Path
+
+from ltvs.networks import make_network
+from ltvs.prepare import Recipe, prepare_cases, write_description
+from ltvs.prepared import Preparation, PreparedSet, StageGrid
+from ltvs.runs import start_stage
+from ltvs.settings import TrainSettings
+from ltvs.training import seed_everything, train_stage
+
+from tiny_cases import tiny_case
+
+NAMES = ["a", "b"]
+RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0))
+
+
+def tiny_set(folder: Path) -> PreparedSet:
+    """Cases a (trained on, validated on) and b (validated on, tested)."""
+    prepare_cases({name: partial(tiny_case, name) for name in NAMES}, RECIPE, folder, 1)
+    write_description(folder, RECIPE, NAMES, {"train": ["a"], "validation": ["a", "b"], "test": ["b"]})
+    return PreparedSet(folder)
+
+
+def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
+    """Settings for a few quick steps on `tiny_set`."""
+    quick = {
+        "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
+        "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
+    }  # fmt: skip
+    return TrainSettings(data=data, output=output, **{**quick, **changes})
+
+
+def train_both(data: PreparedSet, settings: TrainSettings) -> None:
+    """What train_ltvs.py does."""
+    for stage in settings.stages():
+        folder = start_stage(settings, stage, data)
+        seed_everything(settings.seed)
+        train_stage(make_network(settings.network(stage)), data, stage, settings, folder)
