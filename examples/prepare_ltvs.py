@@ -1,6 +1,7 @@
 """Turn CTs and their masks into a data set that train_ltvs.py reads; phantoms are made on the way."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,7 +84,10 @@ class PrepareSettings:
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
     source, recipe = settings.cases(), settings.recipe()
+    split_cases(source, settings.seed, settings.validation, settings.test)  # what cannot be is said before the work
     outcome = prepare_cases(source, recipe, settings.output, settings.workers)
+    for name, reason in sorted(outcome.failed.items()):
+        print(f"not prepared: {name}: {reason}", file=sys.stderr)
     if outcome.done:
         split = split_cases(outcome.done, settings.seed, settings.validation, settings.test)
         write_description(settings.output, recipe, outcome.done, split)
@@ -92,8 +96,7 @@ def main(settings: PrepareSettings) -> None:
         if set(split["train"]) & set(split["validation"] + split["test"]):
             print("warning: too few cases to keep some apart, so all are in every part; the scores will mean little")
     if outcome.failed:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in sorted(outcome.failed.items()))
-        raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared:{reasons}")
+        raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""Reading prepared data sets: memory-mapped, and clear about what is missing or damaged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltvs.errors import InputError
+from ltvs.prepare import Recipe, prepare_cases, write_description
+from ltvs.prepared import Preparation, PreparedSet, StageGrid
+from tiny_cases import tiny_case
+
+PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    recipe = Recipe({"kind": "tiny"}, PREPARATION)
+    prepare_cases({"a": tiny_case}, recipe, tmp_path, workers=1)
+    write_description(tmp_path, recipe, ["a"], {"train": ["a"], "validation": ["a"], "test": []})
+    return tmp_path
+
+
+def test_it_knows_its_cases_split_and_preparation(folder: Path) -> None:
+    data = PreparedSet(folder)
+    assert data.cases == ("a",)
+    assert data.split == {"train": ["a"], "validation": ["a"], "test": []}
+    assert data.preparation == PREPARATION
+
+
+def test_arrays_are_mapped_not_read(folder: Path) -> None:
+    case = PreparedSet(folder).case(2, "a")
+    assert isinstance(case.image, np.memmap)
+    assert isinstance(case.labels, np.memmap)
+    assert case.image.shape == case.labels.shape == case.grid.size[::-1]
+    assert (case.image.dtype, case.labels.dtype) == (np.int16, np.uint8)
+    with pytest.raises(ValueError, match="read-only"):
+        case.image[0, 0, 0] = 1
+
+
+def test_a_folder_without_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"dataset\.json is missing\); make one with prepare_ltvs\.py"):
+        PreparedSet(tmp_path)
+
+
+def edited(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "split.json").unlink(), r"split\.json: cannot be read"),
+        (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is not valid JSON"),
+        (edited("dataset.json", lambda c: c.update(format=99)), "format 99, expected 1; prepare it again"),
+        (edited("dataset.json", lambda c: c.pop("cases")), r"damaged \(KeyError\('cases'\)\); prepare it again"),
+        (edited("dataset.json", lambda c: c["preparation"].update(window=[1])), "damaged .*prepare it again"),
+        (edited("dataset.json", lambda c: c["preparation"].update(stage1={"px": 3})), "damaged .*prepare it again"),
+        (edited("split.json", lambda c: c.pop("test")), r"damaged \(KeyError\('test'\)\)"),
+        (edited("split.json", lambda c: c["test"].append("b")), "names cases that were not prepared: b"),
+    ],
+)
+def test_a_damaged_description(folder: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        PreparedSet(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "image.npy").unlink(), "missing or damaged"),
+        (lambda f: (f / "labels.npy").write_bytes(b""), "missing or damaged"),
+        (lambda f: (f / "image.npy").write_bytes((f / "image.npy").read_bytes()[:-7]), "missing or damaged"),
+        (lambda f: np.save(f / "labels.npy", np.array([{"a": 1}]), allow_pickle=True), "missing or damaged"),
+        (lambda f: (f / "grid.json").write_text("{}"), "missing or damaged"),
+        (lambda f: np.save(f / "labels.npy", np.zeros((2, 3, 4), np.uint8)), "do not belong together"),
+        (edited("grid.json", lambda c: c.update(size=[17, 17, 3])), "do not belong together"),
+        (lambda f: np.save(f / "image.npy", np.load(f / "image.npy").astype(float)), "do not belong together"),
+    ],
+)
+def test_a_damaged_case(folder: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(folder / "stage1" / "a")
+    with pytest.raises(InputError, match=f"{message}.*prepare it again"):
+        PreparedSet(folder).case(1, "a")
