@@ -3,7 +3,8 @@
 import pytest
 
 from ltvs.errors import InputError
-from ltvs.split import PARTS, split_cases
+from ltvs.prepared import PARTS
+from ltvs.split import split_cases
 
 
 def names(count: int) -> list[str]:

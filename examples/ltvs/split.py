@@ -5,8 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from ltvs.errors import InputError
-
-PARTS = ("train", "validation", "test")
+from ltvs.prepared import PARTS
 
 
 def split_cases(
