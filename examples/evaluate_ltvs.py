@@ -1,0 +1,46 @@
+"""Score predicted label maps against reference label maps: Dice, IoU, clDice and the 95% Hausdorff distance."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from ltvs.cli import run
+from ltvs.images import stem
+from ltvs.scores import mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Settings of evaluation."""
+
+    prediction: Path
+    """Predicted label map (0 background, 1 liver, 2 vessel, 3 tumor), or a folder of them."""
+    reference: Path
+    """Reference label map, or a folder of them with the same names; each on the grid of its prediction."""
+    output: Path
+    """Folder for cases.csv (one row per case) and summary.json (means over cases)."""
+
+
+def main(settings: EvaluateSettings) -> None:
+    """Score predicted label maps against reference label maps, each case on its own, then the mean over cases.
+
+    `liver` is the whole organ, every label above 0; tumors and vessels lie inside it, one label per voxel. HD95 is in
+    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If the
+    prediction alone has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If the reference alone has it
+    (missed), the same, and it adds to `missed`. The mean of HD95 is over the cases that have one.
+    """
+    pairs = pair_cases(settings.prediction, settings.reference)
+    cases = {}
+    for name, paths in tqdm(pairs.items(), desc="cases", disable=len(pairs) == 1):
+        prediction, reference = read_pair(*paths)
+        arrays = sitk.GetArrayFromImage(prediction), sitk.GetArrayFromImage(reference)
+        cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
+    write_scores(cases, settings.output)
+    score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
+    print(f"cases: {settings.output / 'cases.csv'}\nsummary: {settings.output / 'summary.json'}")
+
+
+if __name__ == "__main__":
+    run(main, EvaluateSettings)
