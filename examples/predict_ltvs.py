@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltvs.figures import draw_report
-
 from ltvs.cli import run
+from ltvs.figures import draw_report
 from ltvs.images import read_ct, stem, write_volume
 from ltvs.prediction import predict
 from ltvs.settings import best_device

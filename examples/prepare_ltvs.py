@@ -27,7 +27,7 @@ class PrepareSettings:
     input: Path | None = None
     """Of ircadb: a folder of 3Dircadb1.N folders or zips, or one of them."""
     window: tuple[float, float] = (-160.0, 240.0)
-    """Window, HU: clipped to it and scaled to 0..1."""
+    """Window, HU: clipped to it."""
     pixels: int = 320
     """Stage 1: rows and columns of a slice."""
     slice_spacing: float = 1.0
@@ -48,6 +48,8 @@ class PrepareSettings:
     """Of phantom: how many."""
     matrix: int = 512
     """Of phantom: rows and columns of the CT."""
+    ct_slice_spacing: float | None = None
+    """Of phantom: distance of the CT's slices, mm; drawn from 0.8 to 2 for each phantom if not given."""
     anatomy: Path | None = None
     """Of phantom: folder of label maps (1 liver, 2 vessel) to build phantoms around, instead of made ones."""
     workers: int = os.cpu_count() or 1
@@ -65,7 +67,7 @@ class PrepareSettings:
     def cases(self) -> Source:
         """The cases to prepare."""
         if self.source == "phantom":
-            return phantoms(self.count, self.seed, self.matrix, self.anatomy)
+            return phantoms(self.count, self.seed, self.matrix, self.ct_slice_spacing, self.anatomy)
         if self.input is None:
             raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
         return ircadb(self.input)
@@ -73,7 +75,12 @@ class PrepareSettings:
     def recipe(self) -> Recipe:
         """What decides the content of each prepared case."""
         if self.source == "phantom":
-            source = {"kind": "phantom", "matrix": self.matrix, "anatomy": self.anatomy and str(self.anatomy.resolve())}
+            source = {
+                "kind": "phantom",
+                "matrix": self.matrix,
+                "slice_spacing": self.ct_slice_spacing,
+                "anatomy": self.anatomy and str(self.anatomy.resolve()),
+            }
         else:
             source = {"kind": self.source, "input": self.input and str(self.input.resolve())}
         stage1 = StageGrid(self.pixels, self.slice_spacing)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from ltvs.errors import InputError
 from ltvs.files import atomic_path, read_json, write_json
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from ltvs.errors import InputError
 from ltvs.images import read_ct, read_labels, same_grid, stem, write_volume
 
@@ -81,7 +82,7 @@ def test_a_file_that_was_cut_short(tmp_path: Path, suffix: str) -> None:
     write_volume(sitk.GetImageFromArray(noise), path)
     assert read_ct(path).GetSize() == (22, 21, 20)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="is it complete|is cut short"):
+    with pytest.raises(InputError, match=r"is it complete|is cut short"):
         read_ct(path)
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from ltvs.inference import predict_probabilities
 from torch import nn
+
+from ltvs.inference import predict_probabilities
 
 
 class Pointwise(nn.Module):

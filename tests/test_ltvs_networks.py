@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from crossattn3d import CSCA, ChannelCrossAttention3d, ConcatSkip, SliceCrossAttention3d
 from ltvs.errors import InputError
 from ltvs.networks import NetworkSettings, load_network, make_network, save_weights, settings_json

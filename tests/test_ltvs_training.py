@@ -5,14 +5,15 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
 from ltvs.errors import InputError
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves, load_stage, start_stage
 from ltvs.training import make_loss, make_schedule, mean_dice, train_stage, validate
-
 from trained_runs import tiny_set, tiny_settings, train_both
 
 
@@ -75,12 +76,25 @@ def test_dice_loss_is_the_papers_and_is_taken_over_the_batch() -> None:
     target[0] = 1
     logits = torch.full((2, 2, 2, 2, 2), -20.0)
     logits.scatter_(1, target, 20.0)
-    assert make_loss("dice")(logits, target).item() == pytest.approx(0, abs=1e-4)
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(0, abs=1e-4)
     logits[0] = -logits[0]  # miss all there is: no overlap in the batch at all
-    assert make_loss("dice")(logits, target).item() == pytest.approx(1, abs=1e-4)
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1, abs=1e-4)
     logits[0, :, 0] = -logits[0, :, 0]  # find half of it: 2 * 4 / (4 + 8)
-    assert make_loss("dice")(logits, target).item() == pytest.approx(1 - 2 / 3, abs=1e-4)
-    assert make_loss("dice_ce")(logits, target).item() > make_loss("dice")(logits, target).item()
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1 - 2 / 3, abs=1e-4)
+    assert make_loss("dice_ce", 2)(logits, target).item() > make_loss("dice", 2)(logits, target).item()
+
+
+def test_the_background_weighs_less_in_the_cross_entropy_where_asked() -> None:
+    target = torch.zeros(1, 1, 2, 3, 4, dtype=torch.long)
+    target[..., :1] = 1  # a quarter
+    logits = torch.zeros(1, 2, 2, 3, 4)
+    logits[:, 1] = 2.0  # says foreground everywhere: wrong in three quarters
+    dice, equal, light = (
+        make_loss(*args)(logits, target).item() for args in (("dice", 2), ("dice_ce", 2), ("dice_ce", 2, 0.1))
+    )
+    right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
+    assert equal - dice == pytest.approx((right + 3 * wrong) / 4, rel=1e-5)
+    assert light - dice == pytest.approx((right + 0.3 * wrong) / 1.3, rel=1e-5)
 
 
 def test_schedules() -> None:

@@ -31,12 +31,12 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, sitk.Image | None]]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, float | None, sitk.Image | None]]:
     """What phantoms were asked for; a tiny case stands in for each."""
     asked = []
 
-    def make_phantom(seed: int, *, matrix: int, anatomy: sitk.Image | None) -> Case:
-        asked.append((seed, matrix, anatomy))
+    def make_phantom(seed: int, *, matrix: int, slice_spacing: float | None, anatomy: sitk.Image | None) -> Case:
+        asked.append((seed, matrix, slice_spacing, anatomy))
         return tiny_case(f"seed {seed}")
 
     monkeypatch.setattr(ltvs.sources.phantom, "make_phantom", make_phantom)
@@ -45,12 +45,22 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, sitk.Image | N
 
 def test_phantoms(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "set ä"
-    words = ("--source=phantom", "--output", out, "--count=7", "--seed=40", "--matrix=99", "--validation=2", "--test=3")
+    words = (
+        "--source=phantom",
+        "--output",
+        out,
+        "--count=7",
+        "--seed=40",
+        "--matrix=99",
+        "--ct-slice-spacing=2.5",
+        "--validation=2",
+        "--test=3",
+    )
     command(monkeypatch, *words)
     data = PreparedSet(out)
     assert data.cases == tuple(f"phantom-00{n}" for n in range(40, 47))
     assert {part: len(names) for part, names in data.split.items()} == {"train": 2, "validation": 2, "test": 3}
-    assert made == [(seed, 99, None) for seed in range(40, 47)]
+    assert made == [(seed, 99, 2.5, None) for seed in range(40, 47)]
     assert data.case(1, "phantom-0043").image.shape == (14, 16, 16)
     assert "7 cases in " in capsys.readouterr().out
     command(monkeypatch, *words)
@@ -63,7 +73,7 @@ def test_phantoms_around_anatomies(tmp_path: Path, made: list, monkeypatch: pyte
         write_volume(sitk.GetImageFromArray(np.full((3, 4, 5), label, np.uint8)), maps / f"{name}.nii.gz")
     words = ("--source=phantom", "--output", tmp_path / "set", "--anatomy", maps)
     command(monkeypatch, *words, "--count=2")
-    assert [int(sitk.GetArrayFromImage(anatomy).max()) for _, _, anatomy in made] == [1, 2]
+    assert [int(sitk.GetArrayFromImage(anatomy).max()) for *_, anatomy in made] == [1, 2]
     with pytest.raises(InputError, match=r"--count: expected at most 2, one phantom per map in .*maps; got 3"):
         main(PrepareSettings("phantom", tmp_path / "set", count=3, anatomy=maps))
     with pytest.raises(InputError, match=r"expected label maps .* found none"):

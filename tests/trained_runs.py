@@ -9,7 +9,6 @@ from ltvs.prepared import Preparation, PreparedSet, StageGrid
 from ltvs.runs import start_stage
 from ltvs.settings import TrainSettings
 from ltvs.training import seed_everything, train_stage
-
 from tiny_cases import tiny_case
 
 NAMES = ["a", "b"]

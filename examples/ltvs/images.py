@@ -113,7 +113,8 @@ def _read_file(path: Path) -> sitk.Image:
         _check_complete(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; colour images are not CT"
+            f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; "
+            "colour images are not CT"
         )
     if volume.GetDimension() != 3:
         raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")

@@ -18,7 +18,7 @@ def predict_probabilities(
 
     Args:
         net: in eval mode, on `device`.
-        image: (d, h, w) in 0..1; smaller volumes than a patch are padded with background.
+        image: (d, h, w), as `stages.network_input` makes it; smaller volumes than a patch are padded with background.
         patch: (d, h, w) voxels.
         overlap: (d, h, w) voxels shared by neighbouring patches.
         device: where the patches are computed; the volume itself stays in main memory.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ltvs.prepared import PreparedSet
-from ltvs.stages import Stage, liver_region, network_input, network_target
+from ltvs.stages import Stage, liver_region, network_input, network_target, zero_level
 
 Triple = tuple[int, int, int]
 
@@ -53,7 +53,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         seed: of the angles.
 
     Returns (per item):
-        image (1, d, h, w) in 0..1, class per voxel (1, d, h, w), and the case's name.
+        image (1, d, h, w) as `network_input` makes it, class per voxel (1, d, h, w), and the case's name.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
             for name in names
             for where in patch_slices(data.case(stage, name).image.shape, patch, overlap)
         ]
+        self.zeros = {name: self._zero_level(name) for name in names}
         self.rotate = RandRotated(
             keys=("image", "target"),
             range_x=np.deg2rad(rotation),
@@ -92,7 +93,10 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         case = self.data.case(self.stage, patch.case)
         labels = np.asarray(case.labels[patch.where])
         image = network_input(
-            np.asarray(case.image[patch.where]), liver_region(labels, self.stage), self.data.preparation.window
+            np.asarray(case.image[patch.where]),
+            liver_region(labels, self.stage),
+            self.data.preparation.window,
+            self.zeros[patch.case],
         )
         target = network_target(labels, self.stage)
         padding = [(0, p - n) for p, n in zip(self.patch, image.shape, strict=True)]
@@ -103,6 +107,11 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         self.rotate.set_random_state(seed=int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
         turned = self.rotate(item)
         return turned["image"].as_tensor(), turned["target"].as_tensor().long(), patch.case
+
+    def _zero_level(self, name: str) -> float:
+        case = self.data.case(self.stage, name)
+        region = liver_region(np.asarray(case.labels), self.stage)
+        return zero_level(np.asarray(case.image), region, self.data.preparation.window)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

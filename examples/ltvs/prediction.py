@@ -15,7 +15,7 @@ from ltvs.inference import predict_probabilities
 from ltvs.labels import LIVER
 from ltvs.resample import resample_image, resample_labels, restore_probabilities
 from ltvs.runs import TrainedStage, load_stage
-from ltvs.stages import network_input
+from ltvs.stages import network_input, zero_level
 
 
 def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
@@ -73,7 +73,6 @@ def _predict_on(
     window = stage.preparation.window
     hu = sitk.GetArrayFromImage(resample_image(ct, grid, window))
     net = stage.net.to(device)
-    probabilities = predict_probabilities(
-        net, network_input(hu, region, window), stage.patch, stage.overlap, torch.device(device)
-    )
+    image = network_input(hu, region, window, zero_level(hu, region, window))
+    probabilities = predict_probabilities(net, image, stage.patch, stage.overlap, torch.device(device))
     return restore_probabilities(probabilities, grid, Grid.of(ct))

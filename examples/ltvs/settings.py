@@ -38,6 +38,8 @@ class TrainSettings:
     """Learning rate over the run: constant, or falling to 0 as half a cosine."""
     loss: Literal["dice", "dice_ce"] = "dice"
     """Dice loss, or the sum of Dice and cross-entropy."""
+    background_weight: float = 1.0
+    """Of dice_ce: weight of background in the cross-entropy, where every other class weighs 1."""
     rotation: float = 15.0
     """Largest random rotation about the body axis, degrees to either side; 0 for none."""
     patch: tuple[int, int, int] = (32, 320, 320)
@@ -70,6 +72,8 @@ class TrainSettings:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
+        if not self.background_weight >= 0:
+            raise InputError(f"--background-weight: expected 0 or more; got {self.background_weight}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
             raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
 

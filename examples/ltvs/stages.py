@@ -15,22 +15,42 @@ from ltvs.labels import BACKGROUND, LIVER
 Stage = Literal[1, 2]
 STAGES: tuple[Stage, Stage] = (1, 2)
 
+HU_PER_UNIT = 50.0
+
 #: The classes of each stage's network, in the order of its output channels.
 CLASSES: dict[Stage, tuple[str, ...]] = {1: ("background", "liver"), 2: ("background", "vessel", "tumor")}
 
 
+def zero_level(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float]) -> float:
+    """The HU that a network sees as 0: the median of the liver in stage 2, the low end of the window in stage 1.
+
+    Enhancement differs from patient to patient, and vessels and tumours are told by their contrast to the liver.
+
+    Args:
+        hu: the CT of a whole case, (d, h, w) in HU.
+        liver: what stage 2 may see, (d, h, w); None for stage 1.
+        window: lowest and highest HU.
+    """
+    if liver is None or not liver.any():
+        return float(window[0])
+    return float(np.median(np.clip(hu[liver], *window)))
+
+
 def network_input(
-    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float]
+    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float], zero: float
 ) -> Float[ndarray, "d h w"]:
-    """HU in the window to 0..1, float32; outside `liver`, where one is given, 0.
+    """HU in the window, as distance from `zero` in units of 50 HU, float32; outside `liver`, where one is given, 0.
+
+    A unit is about the contrast of a vessel to the liver. Scaled to 0..1 instead, that contrast would be a tenth of
+    the range that bone and air span, and vessels and tumours are hardly learned (docs/pipeline.md has the figures).
 
     Args:
         hu: the CT, (d, h, w) in HU.
         liver: what stage 2 may see, (d, h, w); None for stage 1, which sees everything.
-        window: HU that become 0 and 1.
+        window: lowest and highest HU; beyond it values are clipped.
+        zero: HU that become 0, as `zero_level` gives it for the whole case.
     """
-    low, high = window
-    image = (np.clip(hu, low, high).astype(np.float32) - low) / np.float32(high - low)
+    image = (np.clip(hu, *window).astype(np.float32) - np.float32(zero)) / np.float32(HU_PER_UNIT)
     return image if liver is None else np.where(liver, image, np.float32(0))
 
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ltvs.patches import EpochSampler, PatchDataset
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves
 from ltvs.settings import TrainSettings
-from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target
+from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target, zero_level
 
 
 @dataclass
@@ -55,7 +55,7 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
     )
-    loss_of = make_loss(settings.loss)
+    loss_of = make_loss(settings.loss, len(CLASSES[stage]), settings.background_weight).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
     scheduler = make_schedule(optimizer, settings.schedule, settings.epochs * len(loader))
     best = Best()
@@ -99,8 +99,9 @@ def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettin
     scores = []
     for name in data.split["validation"]:
         case = data.case(stage, name)
-        labels = np.asarray(case.labels)
-        image = network_input(np.asarray(case.image), liver_region(labels, stage), data.preparation.window)
+        hu, labels, window = np.asarray(case.image), np.asarray(case.labels), data.preparation.window
+        region = liver_region(labels, stage)
+        image = network_input(hu, region, window, zero_level(hu, region, window))
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, torch.device(settings.device)
         )
@@ -121,16 +122,21 @@ def mean_dice(dice: list[float]) -> float:
     return float(np.mean(present)) if present else 0.0
 
 
-def make_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def make_loss(name: str, classes: int, background_weight: float = 1.0) -> torch.nn.Module:
     """Dice loss over the foreground classes, alone or with cross-entropy; Dice is taken over the whole batch.
 
     Over the batch, since many patches hold no tumour: Dice of one patch alone would hardly punish a false one.
+
+    Args:
+        name: `dice` or `dice_ce`.
+        classes: of the network, background included.
+        background_weight: of background in the cross-entropy; every other class weighs 1.
     """
-    kind = DiceLoss if name == "dice" else DiceCELoss
-    loss: Callable[[Tensor, Tensor], Tensor] = kind(
-        include_background=False, to_onehot_y=True, softmax=True, batch=True
-    )
-    return loss
+    if name == "dice":
+        return DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    weight = torch.ones(classes)
+    weight[0] = background_weight
+    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

@@ -10,13 +10,14 @@ from ltvs.phantom import make_phantom
 from ltvs.sources import Source
 
 
-def phantoms(count: int, seed: int, matrix: int, anatomy: Path | None) -> Source:
+def phantoms(count: int, seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None) -> Source:
     """`count` phantoms, from seed `seed` on; with `anatomy`, around the livers and vessels of real label maps.
 
     Args:
         count: how many.
         seed: of the first one; a phantom is named by its seed.
         matrix: rows and columns of the CT.
+        slice_spacing: of the CT, mm; drawn for each phantom if None.
         anatomy: folder of label maps, 1 liver and 2 vessel, or None for made ones; one phantom per map at most.
 
     Raises:
@@ -33,9 +34,12 @@ def phantoms(count: int, seed: int, matrix: int, anatomy: Path | None) -> Source
             # The same liver in training and test would make the scores look better than they are.
             raise InputError(f"--count: expected at most {len(maps)}, one phantom per map in {anatomy}; got {count}")
     return {
-        f"phantom-{seed + i:04d}": partial(_load, seed + i, matrix, maps[i] if maps else None) for i in range(count)
+        f"phantom-{seed + i:04d}": partial(_load, seed + i, matrix, slice_spacing, maps[i] if maps else None)
+        for i in range(count)
     }
 
 
-def _load(seed: int, matrix: int, anatomy: Path | None) -> Case:
-    return make_phantom(seed, matrix=matrix, anatomy=None if anatomy is None else read_labels(anatomy))
+def _load(seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None) -> Case:
+    return make_phantom(
+        seed, matrix=matrix, slice_spacing=slice_spacing, anatomy=None if anatomy is None else read_labels(anatomy)
+    )
