@@ -1,0 +1,125 @@
+"""From a CT to labels in its own grid, with networks whose answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from torch import Tensor, nn
+
+import ltvs.prediction
+from ltvs.errors import InputError
+from ltvs.images import same_grid
+from ltvs.labels import LIVER, TUMOR, VESSEL
+from ltvs.prediction import largest_body, predict
+from ltvs.prepare import compose_labels
+from ltvs.prepared import Preparation, StageGrid
+from ltvs.runs import TrainedStage
+from tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, tiny_case
+
+# Finer than the tiny case, so that labels come back as they were but for their edges.
+PREPARATION = Preparation((-160.0, 240.0), StageGrid(48, 1.0), StageGrid(48, 0.8), 4.0)
+HU = {LIVER: 100, VESSEL: 150, TUMOR: 240}
+
+
+class Ranges(nn.Module):
+    """Stands in for a trained network: the class in whose range of values a voxel lies."""
+
+    def __init__(self, *ranges: tuple[float, float]) -> None:
+        super().__init__()
+        self.ranges = ranges
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([9.0 * ((low <= x) & (x < high)).float() for low, high in self.ranges], dim=1)
+
+
+def stage(*ranges: tuple[float, float]) -> TrainedStage:
+    return TrainedStage(Ranges(*ranges), PREPARATION, (16, 48, 48), (8, 0, 0))
+
+
+#: Stage 1 sees (HU + 160) / 50 and cuts half-way between fat at -80 and liver, stage 2 (HU - 100) / 50, half-way too.
+STAGES = {1: stage((-9, 3.4), (3.4, 99)), 2: stage((-9, 0.5), (0.5, 1.9), (1.9, 9))}
+
+
+@pytest.fixture
+def known_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ltvs.prediction, "load_stage", lambda run, stage: STAGES[stage])
+
+
+def painted(direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> tuple[sitk.Image, sitk.Image]:
+    """A CT in which every label has its own HU, and the labels."""
+    labels = compose_labels(tiny_case(direction=direction))
+    hu = np.full(labels.GetSize()[::-1], -80, dtype=np.int16)
+    for label, value in HU.items():
+        hu[sitk.GetArrayViewFromImage(labels) == label] = value
+    ct = sitk.GetImageFromArray(hu)
+    ct.CopyInformation(labels)
+    return ct, labels
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("direction", [*SIGNED_PERMUTATIONS[::7], *OBLIQUE])
+@pytest.mark.usefixtures("known_networks")
+def test_what_the_networks_find_comes_back_in_place(direction: np.ndarray) -> None:
+    ct, labels = painted(direction)
+    predicted = predict(ct, Path("run"), "cpu")
+    assert same_grid(predicted, ct)
+    assert predicted.GetPixelID() == sitk.sitkUInt8
+    found, truth = sitk.GetArrayFromImage(predicted), sitk.GetArrayFromImage(labels)
+    for mask, expected in (
+        (found > 0, truth > 0),
+        (found == TUMOR, truth == TUMOR),
+        (found == VESSEL, truth == VESSEL),
+    ):
+        # The vessel also gets the blurred rim of the tumor; the overlap is best in place, not a voxel beside it.
+        overlap = dice(mask, expected)
+        assert overlap > 0.8
+        assert overlap > max(dice(mask, np.roll(expected, step, axis)) for axis in range(3) for step in (-1, 1))
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_what_lies_apart_from_the_liver_is_left_out() -> None:
+    ct, labels = painted()
+    hu = sitk.GetArrayFromImage(ct)
+    hu[:3, :4, :5] = 150
+    spleen = sitk.GetImageFromArray(hu)
+    spleen.CopyInformation(ct)
+    predicted = sitk.GetArrayFromImage(predict(spleen, Path("run"), "cpu"))
+    assert not predicted[:3, :4, :5].any()
+    assert dice(predicted > 0, sitk.GetArrayFromImage(labels) > 0) > 0.97
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_a_ct_without_liver() -> None:
+    ct = sitk.GetImageFromArray(np.full((9, 10, 11), -80, dtype=np.int16))
+    with pytest.raises(InputError, match="stage 1 finds no liver in this CT"):
+        predict(ct, Path("run"), "cpu")
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 9)] * 3), st.floats(0, 1))
+def test_the_largest_body_is_one_and_solid(seed: int, size: tuple[int, int, int], share: float) -> None:
+    mask = np.random.default_rng(seed).random(size) < share
+    body = largest_body(mask)
+    parts, count = ndimage.label(mask)
+    assert ndimage.label(body)[1] == min(count, 1)
+    if count:
+        largest = np.bincount(parts[mask]).max()
+        assert (body & mask).sum() >= largest
+    np.testing.assert_array_equal(ndimage.binary_fill_holes(body), body)
+
+
+def test_holes_are_filled_and_the_smaller_body_goes() -> None:
+    mask = np.zeros((7, 8, 9), dtype=bool)
+    mask[1:6, 1:6, 1:6] = True
+    mask[3, 3, 3] = False
+    mask[1:3, 7, 7:] = True
+    body = largest_body(mask)
+    assert body[3, 3, 3]
+    assert body.sum() == 125
