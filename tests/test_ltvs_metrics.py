@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from skimage.morphology import skeletonize
 
 from ltvs.metrics import cldice, dice, hd95, iou
 
@@ -56,8 +57,9 @@ def test_brute_force(seed: int, share: float) -> None:
     assert iou(p, r) == pytest.approx(len(in_p & in_r) / len(in_p | in_r), rel=1e-15)
     distances = cdist(surface(p), surface(r))
     expected = max(quantile(distances.min(axis=1), 0.95), quantile(distances.min(axis=0), 0.95))
-    # MONAI rounds to float32 twice: each distance, then the value between two of them.
-    assert hd95(p, r, SPACING) == pytest.approx(expected, rel=4 * np.finfo(np.float32).eps)
+    # MONAI keeps distances and the place of the quantile among them, at most their number, in float32.
+    error = float(np.finfo(np.float32).eps) * max(distances.shape) * distances.max()
+    assert hd95(p, r, SPACING) == pytest.approx(expected, rel=0, abs=error)
 
 
 def test_hausdorff_of_two_voxels_is_their_distance_in_mm() -> None:
@@ -86,11 +88,21 @@ def test_cldice_of_a_tube_is_that_of_its_centreline(axis: int) -> None:
     assert cldice(half, tube) == pytest.approx(2 * 1 * 0.5 / (1 + 0.5))
 
 
-def test_cldice_of_a_false_branch() -> None:
+def test_cldice_of_a_false_vessel() -> None:
     vessel = box(5, 6, slice(0, 30))
-    branch = box(5, slice(7, 13), 14)
-    # The skeleton of lines one voxel wide is the lines: 30 of 36 voxels right, none missed.
-    assert cldice(vessel | branch, vessel) == pytest.approx(2 * (30 / 36) / (30 / 36 + 1))
+    other = box(5, slice(8, 13), 14)
+    # The skeleton of lines one voxel wide is the lines: 30 of 35 voxels right, none missed.
+    assert cldice(vessel | other, vessel) == pytest.approx(2 * (30 / 35) / (30 / 35 + 1))
+
+
+@pytest.mark.parametrize("width", [2, 4, 6])
+def test_cldice_of_pieces_that_thinning_erases(width: int) -> None:
+    piece = box(slice(3, 3 + width), slice(5, 5 + width), slice(3, 3 + width + 1))
+    assert not skeletonize(piece).any(), "scikit-image mends its issue 3757: the detour can go"
+    line = box(1, 1, slice(0, 9))
+    assert cldice(piece, piece) == 1
+    # The piece counts as one voxel beside the line's nine.
+    assert cldice(line | piece, line) == pytest.approx(2 * 0.9 / (0.9 + 1))
 
 
 def test_cldice_of_tubes_apart_is_zero() -> None:

@@ -93,8 +93,21 @@ def cldice(prediction: Mask, reference: Mask) -> float | None:
 def _skeleton_inside(mask: Mask, other: Mask) -> float:
     """The part of the skeleton of `mask` that lies in `other`, 0 to 1."""
     (box,) = ndimage.find_objects(mask.view(np.uint8))
-    skeleton = skeletonize(mask[box])
+    skeleton = _skeleton(mask[box])
     return float(np.count_nonzero(skeleton & other[box]) / np.count_nonzero(skeleton))
+
+
+def _skeleton(mask: Mask) -> Mask:
+    """Centrelines one voxel wide, with at least one voxel in every connected piece of the mask."""
+    skeleton: Mask = skeletonize(mask)
+    # scikit-image erases some pieces of even width altogether, a cube of 2 voxels for one (its issue 3757); the
+    # fragments of a vessel tree are often so small. Such a piece keeps its innermost voxel.
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    erased = np.setdiff1d(np.arange(1, count + 1), pieces[skeleton])
+    if erased.size:
+        depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1, 1:-1]
+        skeleton[tuple(np.transpose(ndimage.maximum_position(depth, pieces, erased)))] = True
+    return skeleton
 
 
 def _check(name: str, prediction: Mask, reference: Mask) -> None:
