@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ltvs.cli import run
 from ltvs.figures import draw_report
-from ltvs.images import read_ct, stem, write_volume
+from ltvs.images import check_suffix, read_ct, stem, write_volume
 from ltvs.prediction import predict
-from ltvs.settings import best_device
+from ltvs.settings import best_device, check_device
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class PredictSettings:
     """Label map to write, .nii.gz, in the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png goes beside it."""
     device: str = field(default_factory=best_device)
     """Where the networks run: cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        check_suffix(self.output)
 
 
 def main(settings: PredictSettings) -> None:

@@ -13,6 +13,10 @@ from tiny_cases import tiny_case
 
 NAMES = ["a", "b"]
 RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0))
+QUICK = {
+    "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
+    "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
+}  # fmt: skip
 
 
 def tiny_set(folder: Path) -> PreparedSet:
@@ -24,11 +28,7 @@ def tiny_set(folder: Path) -> PreparedSet:
 
 def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
     """Settings for a few quick steps on `tiny_set`."""
-    quick = {
-        "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
-        "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
-    }  # fmt: skip
-    return TrainSettings(data=data, output=output, **{**quick, **changes})
+    return TrainSettings(data=data, output=output, **{**QUICK, **changes})
 
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:

@@ -65,14 +65,19 @@ def read_mask(path: Path) -> sitk.Image:
     return (_read_dicom(path) if path.is_dir() else _read_file(path)) > 0
 
 
+def check_suffix(path: Path) -> None:
+    """Raise InputError if a volume cannot be written under this name, for want of a known suffix."""
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(f"{path}: expected a name that ends in {', '.join(VOLUME_SUFFIXES)}")
+
+
 def write_volume(volume: sitk.Image, path: Path) -> None:
     """Write a volume, compressed, atomically.
 
     Raises:
         InputError: the name has no known suffix, or the file cannot be written.
     """
-    if not path.name.lower().endswith(VOLUME_SUFFIXES):
-        raise InputError(f"{path}: expected a name that ends in {', '.join(VOLUME_SUFFIXES)}")
+    check_suffix(path)
     with atomic_path(path) as temporary:
         try:
             sitk.WriteImage(volume, str(temporary), useCompression=True)

@@ -47,10 +47,10 @@ def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Pat
     """Make the folder of a stage and write its settings; return the folder.
 
     Raises:
-        InputError: the run has this stage already.
+        InputError: the run has weights of this stage already.
     """
     folder = stage_folder(settings.output, stage)
-    if (folder / "settings.json").exists():
+    if any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: holds a trained stage already; give another --output or remove that folder")
     write_json(
         folder / "settings.json",

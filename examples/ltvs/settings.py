@@ -18,6 +18,15 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(name: str) -> None:
+    """Raise InputError if PyTorch cannot compute on the device of this name."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: expected cpu, cuda, cuda:1, ... that is there; {reason}") from error
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """Settings of training."""
@@ -70,6 +79,7 @@ class TrainSettings:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
+        check_device(self.device)
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
         if not self.background_weight >= 0:
