@@ -1,6 +1,7 @@
 """What the command lines share: settings from a dataclass, and errors as one line."""
 
 import dataclasses
+import inspect
 import signal
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     """Parse the command line into `settings`, call `main`, and exit: 0 done, 2 bad input, 130 interrupted."""
     if not dataclasses.is_dataclass(settings):
         raise TypeError(f"cli.run: expected a dataclass, got {settings!r}")
-    parsed: Any = tyro.cli(settings, description=main.__doc__)
+    parsed: Any = tyro.cli(settings, description=inspect.getdoc(main))
     try:
         main(parsed)
     except InputError as error:
