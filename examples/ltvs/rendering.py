@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy import ndarray
 from scipy.ndimage import gaussian_filter
@@ -39,7 +40,9 @@ class Surface:
     normals: Float[ndarray, "n 3"]
 
 
-def render(labels: sitk.Image, center: Sequence[float], side: float, pixels: int) -> UInt8[ndarray, "pixels pixels 3"]:
+def render(
+    labels: sitk.Image, center: Sequence[float] | Float[ndarray, "3"], side: float, pixels: int
+) -> UInt8[ndarray, "pixels pixels 3"]:
     """Liver, vessels and tumours in front of white, seen from the front of the patient.
 
     Args:
@@ -50,7 +53,8 @@ def render(labels: sitk.Image, center: Sequence[float], side: float, pixels: int
     """
     figure = Figure(figsize=(pixels / 100, pixels / 100), dpi=100 * _OVERSAMPLING)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), projection="3d")
+    axes = Axes3D(figure, (0, 0, 1, 1))
+    figure.add_axes(axes)
     axes.set_axis_off()
     axes.set_proj_type("ortho")
     axes.view_init(ELEVATION, AZIMUTH)
@@ -62,18 +66,20 @@ def render(labels: sitk.Image, center: Sequence[float], side: float, pixels: int
 
     spacing = max(1.0, side / 200)
     organ = surface(labels != BACKGROUND, spacing, sigma=2.0, level=0.5, step=2)
-    vessel = surface(labels == VESSEL, spacing, sigma=0.7, level=0.3)
-    tumor = surface(labels == TUMOR, spacing, sigma=1.0, level=0.5)
-    parts = [(organ, _glass(organ, COLORS["liver"]))]
-    for solid, name in ((vessel, "vessel"), (tumor, "tumor")):
-        parts.append((_overlapping(solid), _shaded(solid, COLORS[name])))
+    vessel = _opaque(surface(labels == VESSEL, spacing, sigma=0.7, level=0.3))
+    tumor = _opaque(surface(labels == TUMOR, spacing, sigma=1.0, level=0.5))
+    parts = [
+        (organ, _glass(organ, COLORS["liver"])),
+        (vessel, _shaded(vessel, COLORS["vessel"])),
+        (tumor, _shaded(tumor, COLORS["tumor"])),
+    ]
     # One collection: triangles are drawn from the back to the front, which has to hold across structures.
     triangles = np.concatenate([part.corners for part, _ in parts])
     if len(triangles):
         colors = np.concatenate([rgba for _, rgba in parts])
         axes.add_collection3d(Poly3DCollection(triangles, facecolors=colors, linewidths=0))
-    canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    picture = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     blocks = picture.reshape(pixels, _OVERSAMPLING, pixels, _OVERSAMPLING, 3)
     averaged: UInt8[ndarray, "h w 3"] = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
     return averaged
@@ -109,10 +115,12 @@ def surface(mask: sitk.Image, spacing: float, *, sigma: float, level: float, ste
     return Surface(corners, outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-6))
 
 
-def _overlapping(part: Surface) -> Surface:
-    """Triangles a little larger: with soft edges, what is behind would shine through the seams of an opaque surface."""
-    middle = part.corners.mean(axis=1, keepdims=True)
-    return Surface(middle + 1.15 * (part.corners - middle), part.normals)
+def _opaque(part: Surface) -> Surface:
+    """The triangles that face the camera, a little larger: through their soft edges shines what is behind them."""
+    facing = part.normals @ _towards_camera() > -0.2
+    corners = part.corners[facing]
+    middle = corners.mean(axis=1, keepdims=True)
+    return Surface(middle + 1.15 * (corners - middle), part.normals[facing])
 
 
 def _towards_camera() -> Float[ndarray, "3"]:
