@@ -81,7 +81,7 @@ def draw_curves(source: Path, path: Path) -> None:
     dice = {name.removeprefix("dice_"): values for name, values in columns.items() if name.startswith("dice_")}
     figure = Figure(figsize=(1800 / _DPI, 660 / _DPI), dpi=_DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(epochs, columns["loss"], color="0.25")
+    left.plot(epochs, columns["loss"], ".-", color="0.25", markersize=4)
     left.set(title="Training", xlabel="epoch", ylabel="loss")
     for name, values in dice.items():
         measured = np.isfinite(values)
