@@ -15,7 +15,7 @@ from ltvs.figures import GAP, LINE, PANEL, draw_curves, draw_report
 from ltvs.grids import Grid
 from ltvs.labels import LIVER, TUMOR, VESSEL
 from ltvs.rendering import AZIMUTH, ELEVATION, render
-from ltvs.slices import VIEWS, crossing, field_of_view, upright
+from ltvs.slices import VIEWS, View, crossing, field_of_view, upright
 from tiny_cases import OBLIQUE, image, points
 
 SPACING = (3.0, 4.0, 7.0)
@@ -72,6 +72,12 @@ def panel(pixels: np.ndarray, column: int) -> np.ndarray:
     return pixels[LINE : LINE + PANEL, left : left + PANEL]
 
 
+def near_marks() -> np.ndarray:
+    """Where a panel has letters or the scale bar."""
+    y, x = np.mgrid[:PANEL, :PANEL] / PANEL
+    return (np.minimum(x, 1 - x) < 0.08) | (np.minimum(y, 1 - y) < 0.08) | ((x < 0.5) & (y > 0.85))
+
+
 def yellow(pixels: np.ndarray) -> np.ndarray:
     return pixels[..., 1] - pixels[..., 2] > 41  # more than the brown of the liver has
 
@@ -88,27 +94,46 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     return picture(path)
 
 
+def in_view(volume: sitk.Image, view: View, center: np.ndarray, side: float, index: tuple[int, ...]) -> np.ndarray:
+    """What of an upright volume lies under each pixel of a panel; 0 outside of it."""
+    values = np.take(
+        sitk.GetArrayFromImage(volume).transpose(2, 1, 0), index[3 - sum(view.axes)], axis=3 - sum(view.axes)
+    )
+    offset = ((np.arange(PANEL) + 0.5) / PANEL - 0.5) * side
+    along = [
+        center[axis] + o for axis, o in zip(view.axes, (offset, offset if view.downwards else -offset), strict=True)
+    ]
+    i, j = (np.round(mm / SPACING[axis]).astype(int) + 1 for mm, axis in zip(along, view.axes, strict=True))
+    padded = np.pad(values, 1)
+    return padded[np.clip(i, 0, padded.shape[0] - 1)[None], np.clip(j, 0, padded.shape[1] - 1)[:, None]]
+
+
 def test_colours_are_where_the_labels_are_and_nowhere_else(pixels: np.ndarray) -> None:
-    ct, labels = patient()
-    center, side = field_of_view(upright(ct), [upright(labels)])
-    index = crossing([upright(labels)])
-    values = sitk.GetArrayFromImage(labels).transpose(2, 1, 0)
-    offset = (np.arange(PANEL) + 0.5) / PANEL - 0.5
+    ct, labels = (upright(volume) for volume in patient())
+    center, side = field_of_view(ct, [labels])
     for column, view in enumerate(VIEWS):
-        shown = panel(pixels, column)
-        across, along = view.axes
-        i = np.round((center[across] + offset * side) / SPACING[across]).astype(int)
-        j = np.round((center[along] + (offset if view.downwards else -offset) * side) / SPACING[along]).astype(int)
-        outside = ((i < 0) | (i >= SIZE[across]))[None] | ((j < 0) | (j >= SIZE[along]))[:, None]
-        plane = np.take(values, index[3 - across - along], axis=3 - across - along)
-        expected = plane[np.clip(i, 0, SIZE[across] - 1)[None], np.clip(j, 0, SIZE[along] - 1)[:, None]]
-        expected[outside] = 0
+        shown, expected = panel(pixels, column), in_view(labels, view, center, side, crossing([labels]))
         for label, coloured in ((VESSEL, blue(shown)), (TUMOR, yellow(shown))):
-            mask = expected == label
             # The outline is 2 pixels wide. It cuts corners: at 5 pixels from both edges, for the voxels here, no more.
-            assert coloured[binary_erosion(mask, iterations=5)].all()
-            assert not coloured[~binary_dilation(mask, iterations=3)].any()
+            assert coloured[binary_erosion(expected == label, iterations=5)].all()
+            assert not coloured[~binary_dilation(expected == label, iterations=3)].any()
         assert (expected == TUMOR).sum() > 1000
+
+
+def test_the_ct_is_where_its_voxels_are_in_its_window(tmp_path: Path) -> None:
+    _, labels = (upright(volume) for volume in patient())
+    ct = sitk.Cast(labels == TUMOR, sitk.sitkInt16) * 320 - 120  # -120 and 200 HU: 40 from either end of the window
+    draw_report(ct, labels * 0, tmp_path / "a.png")
+    center, side = field_of_view(ct, [labels * 0])
+    for column, view in enumerate(VIEWS):
+        shown = panel(picture(tmp_path / "a.png"), column)[..., 0]
+        bright = in_view(labels == TUMOR, view, center, side, tuple(n // 2 for n in SIZE)) == 1
+        inside = in_view(labels * 0 + 1, view, center, side, (0, 0, 0)) == 1
+        # Between two voxels the grey changes over 3 to 7 mm, 7 to 16 pixels, its half at their common edge.
+        assert not ((shown > 127) & ~binary_dilation(bright, iterations=3)).any(where=~near_marks())
+        assert (shown > 127)[binary_erosion(bright, iterations=5)].all()
+        grey = np.abs(shown - 40 / 400 * 255) <= 1
+        assert grey[inside & ~binary_dilation(bright, iterations=20) & ~near_marks()].mean() > 0.99
 
 
 def test_the_right_of_the_patient_is_on_the_left(pixels: np.ndarray) -> None:
