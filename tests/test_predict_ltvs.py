@@ -19,7 +19,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned to find the tiny liver."""
     data = tiny_set(tmp_path_factory.mktemp("data"))
     output = tmp_path_factory.mktemp("run")
-    train_both(data, tiny_settings(data.folder, output, epochs=12, validate_every=4))
+    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
+    train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
     return output
 
 
