@@ -20,7 +20,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def dataset(data: PreparedSet, stage: int = 2, rotation: float = 0.0, **changes) -> PatchDataset:
-    settings = {"names": ["a", "b"], "patch": (8, 24, 24), "overlap": (4, 0, 0), "seed": 0}
+    settings = {"names": ["a", "b"], "patch": (8, 24, 24), "overlap": (4, 0, 0), "jitter": 0.0, "seed": 0}
     return PatchDataset(data, stage, rotation=rotation, **{**settings, **changes})
 
 
@@ -105,3 +105,24 @@ def test_every_epoch_has_every_patch_in_its_own_order() -> None:
         orders.append([i for _, i in keys])
     assert orders[0] == orders[2] != orders[1]
     assert len(sampler) == 50
+
+
+def test_stage_2_is_shown_a_liver_whose_surface_is_moved(data: PreparedSet) -> None:
+    true, moved = dataset(data), dataset(data, jitter=3.0)
+    (image, target, _), (other, other_target, _) = true[(2, 0)], moved[(2, 0)]
+    # Interpolation, even by an angle of 0, leaves traces of rounding.
+    shown, seen = other.abs() > 1e-3, image.abs() > 1e-3
+    # Outside the true liver the tiny case is fat, 180 HU below the liver: it is seen now, and is no target.
+    assert (other < -2).any()
+    assert not (image < -2).any()
+    assert not other_target[other < -2].any()
+    both = shown & seen
+    torch.testing.assert_close(other[both], image[both], rtol=0, atol=1e-3)
+    assert torch.equal(other_target[both], target[both])
+    assert not other_target[~shown & seen].any(), "what is not shown is no target"
+    assert not torch.equal(moved[(3, 0)][0], other)
+    assert torch.equal(moved[(2, 0)][0], other)
+
+
+def test_stage_1_sees_everything_whatever_the_jitter(data: PreparedSet) -> None:
+    assert torch.equal(dataset(data, stage=1, jitter=3.0)[(2, 0)][0], dataset(data, stage=1)[(2, 0)][0])

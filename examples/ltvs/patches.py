@@ -10,6 +10,7 @@ from monai.transforms import RandRotated
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ltvs.jitter import jitter_region
 from ltvs.prepared import PreparedSet
 from ltvs.stages import Stage, liver_region, network_input, network_target, zero_level
 
@@ -40,7 +41,7 @@ def patch_slices(size: Triple, patch: Triple, overlap: Triple) -> list[tuple[sli
 class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
     """Every overlapping patch of the named cases, turned about the body axis by a random angle.
 
-    Indexed by `(epoch, index)`: seed, epoch and index alone decide the angle, so that worker processes and
+    Indexed by `(epoch, index)`: seed, epoch and index alone decide angle and jitter, so that worker processes and
     interrupted runs cannot change it.
 
     Args:
@@ -50,7 +51,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         patch: (d, h, w) voxels; smaller cases are padded at the end with background.
         overlap: (d, h, w) voxels shared by neighbouring patches.
         rotation: largest angle in degrees, to either side.
-        seed: of the angles.
+        jitter: mm by which the surface of the liver that stage 2 sees is moved at most.
+        seed: of the angles and the jitter.
 
     Returns (per item):
         image (1, d, h, w) as `network_input` makes it, class per voxel (1, d, h, w), and the case's name.
@@ -64,11 +66,13 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         patch: Triple,
         overlap: Triple,
         rotation: float,
+        jitter: float,
         seed: int,
     ) -> None:
         self.data = data
         self.stage = stage
         self.patch = patch
+        self.jitter = jitter
         self.seed = seed
         self.patches = [
             Patch(name, where)
@@ -92,19 +96,21 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, str]]):
         patch = self.patches[index]
         case = self.data.case(self.stage, patch.case)
         labels = np.asarray(case.labels[patch.where])
+        rng = np.random.default_rng((self.seed, epoch, index))
+        region, target = liver_region(labels, self.stage), network_target(labels, self.stage)
+        if region is not None:
+            region = jitter_region(region, case.grid.spacing[::-1], self.jitter, rng)
+            # What stage 1 leaves out, stage 2 cannot find.
+            target = np.where(region, target, np.uint8(0))
         image = network_input(
-            np.asarray(case.image[patch.where]),
-            liver_region(labels, self.stage),
-            self.data.preparation.window,
-            self.zeros[patch.case],
+            np.asarray(case.image[patch.where]), region, self.data.preparation.window, self.zeros[patch.case]
         )
-        target = network_target(labels, self.stage)
         padding = [(0, p - n) for p, n in zip(self.patch, image.shape, strict=True)]
         item = {
             "image": torch.from_numpy(np.pad(image, padding)[None]),
             "target": torch.from_numpy(np.pad(target, padding)[None].astype(np.float32)),
         }
-        self.rotate.set_random_state(seed=int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
+        self.rotate.set_random_state(seed=int(rng.integers(2**32)))
         turned = self.rotate(item)
         return turned["image"].as_tensor(), turned["target"].as_tensor().long(), patch.case
 

@@ -51,6 +51,8 @@ class TrainSettings:
     """Of dice_ce: weight of background in the cross-entropy, where every other class weighs 1."""
     rotation: float = 15.0
     """Largest random rotation about the body axis, degrees to either side; 0 for none."""
+    jitter: float = 4.0
+    """Stage 2: the surface of the liver it is shown is moved by up to this, mm, as stage 1 errs; 0 for true livers."""
     patch: tuple[int, int, int] = (32, 320, 320)
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
@@ -75,7 +77,7 @@ class TrainSettings:
     """Where to train: cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "workers": 0, "rotation": 0, "seed": 0}
+        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "workers": 0, "rotation": 0, "jitter": 0, "seed": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")

@@ -45,7 +45,14 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
     device = torch.device(settings.device)
     net.to(device)
     dataset = PatchDataset(
-        data, stage, data.split["train"], settings.patch, settings.overlap, settings.rotation, settings.seed
+        data,
+        stage,
+        data.split["train"],
+        settings.patch,
+        settings.overlap,
+        settings.rotation,
+        settings.jitter,
+        settings.seed,
     )
     sampler = EpochSampler(len(dataset), settings.seed)
     loader = DataLoader(
