@@ -154,6 +154,8 @@ def test_no_training_cases(data: PreparedSet, tmp_path: Path) -> None:
 def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
     start_stage(settings, 1, data)
+    folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
+    (folder / "last.safetensors").touch()
     with pytest.raises(InputError, match="holds a trained stage already"):
         start_stage(settings, 1, data)
 
@@ -179,6 +181,9 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
         ({"epochs": 0}, "--epochs: expected 1 or more; got 0"),
         ({"batch_size": 0}, "--batch-size: expected 1 or more"),
         ({"rotation": -1}, "--rotation: expected 0 or more"),
+        ({"jitter": -0.5}, "--jitter: expected 0 or more"),
+        ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
+        ({"device": "banana"}, "--device banana: expected cpu, cuda"),
         ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
         ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
     ],
