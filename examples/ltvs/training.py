@@ -78,7 +78,7 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
                         f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate"
                     )
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 scheduler.step()
                 losses.append(loss.item())
@@ -139,11 +139,14 @@ def make_loss(name: str, classes: int, background_weight: float = 1.0) -> torch.
         classes: of the network, background included.
         background_weight: of background in the cross-entropy; every other class weighs 1.
     """
+    loss: torch.nn.Module
     if name == "dice":
-        return DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-    weight = torch.ones(classes)
-    weight[0] = background_weight
-    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight)
+        loss = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    else:
+        weight = torch.ones(classes)
+        weight[0] = background_weight
+        loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight)
+    return loss
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
