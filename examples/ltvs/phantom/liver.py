@@ -5,7 +5,7 @@ import SimpleITK as sitk
 from numpy import ndarray
 
 from ltvs.grids import Grid
-from ltvs.labels import BACKGROUND
+from ltvs.labels import BACKGROUND, VESSEL
 from ltvs.phantom.body import Build
 from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
 
@@ -38,15 +38,14 @@ def made_liver(build: Build, rng: np.random.Generator) -> Level:
     return level
 
 
-def anatomy_levels(anatomy: sitk.Image, vessel_label: int) -> tuple[Level, Level, ndarray]:
+def anatomy_levels(anatomy: sitk.Image) -> tuple[Level, Level, tuple[float, float]]:
     """Level functions of a real liver and of its vessels, with the liver's middle moved to the usual place.
 
     Args:
-        anatomy: label map; above 0 is liver, `vessel_label` the vessels in it.
-        vessel_label: value of the vessels.
+        anatomy: label map; above 0 is liver, 2 the vessels in it.
 
     Returns:
-        liver, vessels, and half the liver's extent along x, y, z in mm.
+        liver, vessels, and the lowest and highest z of the liver, mm.
     """
     anatomy = sitk.DICOMOrient(anatomy, "LPS")
     grid = Grid.of(anatomy)
@@ -62,7 +61,7 @@ def anatomy_levels(anatomy: sitk.Image, vessel_label: int) -> tuple[Level, Level
         )
         return _sampled(sitk.GetArrayFromImage(distance), np.array(grid.spacing), middle, place)
 
-    return level_of(anatomy > BACKGROUND), level_of(anatomy == vessel_label), half
+    return level_of(anatomy > BACKGROUND), level_of(anatomy == VESSEL), (place[2] - half[2], place[2] + half[2])
 
 
 def _sampled(values: ndarray, spacing: ndarray, middle: ndarray, place: ndarray) -> Level:

@@ -22,4 +22,4 @@ def scan(hu: ndarray, deviation: float, rng: np.random.Generator) -> ndarray:
     coarse *= 0.34 * deviation / coarse.std()
     fine += coarse
     fine += ndimage.gaussian_filter(hu, (0, 0.45, 0.45), truncate=3)
-    return fine
+    return np.asarray(fine)

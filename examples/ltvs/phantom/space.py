@@ -6,12 +6,21 @@ porta hepatis. Shapes are level functions: mm to the surface, positive inside.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 Box = tuple[slice, slice, slice]
 Level = Callable[[ndarray, ndarray, ndarray], ndarray]
+Point = ndarray | Sequence[float]
+
+
+class Region(NamedTuple):
+    """A shape on voxels: mm to its surface, positive inside, (z, y, x) over a box of the volume."""
+
+    box: Box
+    level: ndarray
 
 
 @dataclass
@@ -36,7 +45,7 @@ class Space:
         """In-plane size of a voxel, mm."""
         return float(self.x[1] - self.x[0])
 
-    def box(self, low: Sequence[float], high: Sequence[float]) -> Box:
+    def box(self, low: Point, high: Point) -> Box:
         """The voxels from `low` to `high`, (x, y, z) in mm, cut to the volume."""
         where = []
         for axis, a, b in zip((self.z, self.y, self.x), low[::-1], high[::-1], strict=True):
@@ -47,10 +56,10 @@ class Space:
         """x, y, z of a box's voxels, ready to broadcast to (z, y, x)."""
         return self.x[box[2]][None, None, :], self.y[box[1]][None, :, None], self.z[box[0]][:, None, None]
 
-    def level(self, shape: Level, low: Sequence[float], high: Sequence[float]) -> tuple[Box, ndarray]:
+    def level(self, shape: Level, low: Point, high: Point) -> Region:
         """A shape's level function over the voxels from `low` to `high` mm."""
         box = self.box(low, high)
-        return box, shape(*self.coordinates(box)).astype(np.float32, copy=False)
+        return Region(box, np.asarray(shape(*self.coordinates(box)), dtype=np.float32))
 
     def paint(self, box: Box, level: ndarray, hu: float | ndarray) -> None:
         """Lay tissue of `hu` over what is there; at the surface a voxel is part one, part the other."""
@@ -58,7 +67,7 @@ class Space:
         self.hu[box] += share * (hu - self.hu[box])
 
 
-def ellipsoid(center: Sequence[float], radii: Sequence[float], tilt: float = 0.0) -> Level:
+def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
     """An ellipsoid; `tilt` turns it about z, radians."""
     (cx, cy, cz), (rx, ry, rz) = center, radii
     cos, sin = np.cos(tilt), np.sin(tilt)
@@ -66,7 +75,7 @@ def ellipsoid(center: Sequence[float], radii: Sequence[float], tilt: float = 0.0
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         u, v = (x - cx) * cos + (y - cy) * sin, (y - cy) * cos - (x - cx) * sin
-        return size * (1 - np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + ((z - cz) / rz) ** 2))
+        return np.asarray(size * (1 - np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + ((z - cz) / rz) ** 2)))
 
     return level
 
@@ -86,7 +95,7 @@ def waves(rng: np.random.Generator, amplitude: float, length: float, count: int 
             in_plane = kx * x + ky * y + phase
             along = kz * z
             total += np.sin(in_plane) * np.cos(along) + np.cos(in_plane) * np.sin(along)
-        return scale * total
+        return np.asarray(scale * total)
 
     return field_of
 
@@ -94,7 +103,7 @@ def waves(rng: np.random.Generator, amplitude: float, length: float, count: int 
 def smooth_max(a: ndarray, b: ndarray, radius: float) -> ndarray:
     """Union of two shapes with a fillet of about `radius` mm."""
     h = np.clip(0.5 + (a - b) / (2 * radius), 0, 1)
-    return b + (a - b) * h + radius * h * (1 - h)
+    return np.asarray(b + (a - b) * h + radius * h * (1 - h))
 
 
 def smooth_min(a: ndarray, b: ndarray, radius: float) -> ndarray:

@@ -1,15 +1,16 @@
 """Vessel trees that branch and taper: portal vein and hepatic veins, grown towards points spread over the liver."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
-from ltvs.phantom.space import Space
+from ltvs.phantom.space import Box, Region, Space
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tree:
     """Nodes in mm, (n, 3) as x, y, z; the parent of each (itself for the root); radius of the branch to its parent."""
 
@@ -34,7 +35,7 @@ def grow(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.ra
     points = [*trunk]
     parents = [0, *range(len(trunk) - 1)]
     path = [0.0]
-    for a, b in zip(trunk[:-1], trunk[1:], strict=True):
+    for a, b in pairwise(trunk):
         path.append(path[-1] + float(np.linalg.norm(b - a)))
     order = np.argsort(cKDTree(trunk).query(targets)[0])
     for target in targets[order]:
@@ -83,8 +84,8 @@ def _relax(points: ndarray, parents: ndarray, radii: ndarray, fixed: int, rng: n
     return points
 
 
-def tree_level(space: Space, trees: list[Tree]) -> tuple[tuple[slice, slice, slice], ndarray]:
-    """mm to the surface of the trees, positive inside, over the box that holds them (-3 mm and less is not resolved)."""
+def tree_region(space: Space, trees: list[Tree]) -> Region:
+    """mm to the surface of the trees, positive inside; -3 mm and less is not resolved."""
     reach = 3.0
     ends = np.concatenate([tree.points for tree in trees])
     widest = max(float(tree.radii.max()) for tree in trees) + reach
@@ -96,12 +97,12 @@ def tree_level(space: Space, trees: list[Tree]) -> tuple[tuple[slice, slice, sli
             _capsule(
                 space, box, level, tree.points[parent], tree.points[node], tree.radii[parent], tree.radii[node], reach
             )
-    return box, level
+    return Region(box, level)
 
 
 def _capsule(
     space: Space,
-    box: tuple[slice, slice, slice],
+    box: Box,
     level: ndarray,
     a: ndarray,
     b: ndarray,
@@ -121,9 +122,7 @@ def _capsule(
     np.maximum(level[target], radius_a + t * (radius_b - radius_a) - distance, out=level[target])
 
 
-def spread(
-    inside: ndarray, space: Space, box: tuple[slice, slice, slice], count: int, gap: float, rng: np.random.Generator
-) -> ndarray:
+def spread(inside: ndarray, space: Space, box: Box, count: int, gap: float, rng: np.random.Generator) -> ndarray:
     """`count` points (fewer if they do not fit) in a mask, at least `gap` mm from each other; (n, 3) mm."""
     candidates = np.argwhere(inside)
     candidates = candidates[rng.permutation(len(candidates))[: 60 * count]]

@@ -1,0 +1,56 @@
+"""The vessels of the liver: portal vein, hepatic veins and vena cava."""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy import ndarray
+
+from ltvs.phantom.body import Build
+from ltvs.phantom.space import Region, Space
+from ltvs.phantom.vessels import Tree, grow, spread
+
+
+def hepatic_trees(space: Space, build: Build, liver: Region, rng: np.random.Generator) -> list[Tree]:
+    """Portal vein from below the liver through the hilum; hepatic veins that end where the vena cava runs."""
+    s = build.scale
+    joint = (-17, 20, 56)
+    right = _path(s, joint, (-48, 16, 40), (-74, 8, 14))
+    middle = _path(s, joint, (-30, -14, 40), (-42, -34, 12))
+    left = _path(s, joint, (-4, -16, 44), (18, -34, 36))
+    deep = liver.level > min(4.0, 0.5 * float(liver.level.max()))
+    targets = spread(deep, space, liver.box, 200, 10 * s, rng)
+    half = len(targets) // 2
+    tip, widest = 1.5 * np.sqrt(s), 6.8 * s
+    trees = [grow(_portal_trunk(s), targets[:half], tip, widest, rng)]
+    rest = targets[half:]
+    gaps = [np.linalg.norm(rest[:, None] - trunk[None], axis=2).min(1) for trunk in (right, middle, left)]
+    nearest = np.argmin(gaps, axis=0)
+    return trees + [grow(trunk, rest[nearest == k], tip, 5.6 * s, rng) for k, trunk in enumerate((right, middle, left))]
+
+
+def portal_vein(build: Build) -> Tree:
+    """The portal vein before the hilum."""
+    return _tube(_portal_trunk(build.scale)[:9], 6.8 * build.scale)
+
+
+def _portal_trunk(s: float) -> ndarray:
+    return _path(s, (6, 14, -70), (-2, 10, -40), (-14, 4, -16), (-34, 0, -6), (-58, -2, -4))
+
+
+def vena_cava(build: Build, rng: np.random.Generator) -> Tree:
+    """The vena cava, in a groove behind the liver."""
+    s = build.scale
+    top = (-10, 10, build.dome / s + 24)
+    return _tube(
+        _path(s, (-20, 36, -140), (-21, 32, -40), (-20, 26, 20), (-16, 20, 62), top), rng.uniform(10.5, 12.5) * s
+    )
+
+
+def _tube(points: ndarray, radius: float) -> Tree:
+    return Tree(points, np.maximum(np.arange(len(points)) - 1, 0), np.full(len(points), radius))
+
+
+def _path(s: float, *points: tuple[float, float, float]) -> ndarray:
+    """Each stretch between points, given for an average patient, in four."""
+    nodes = np.multiply(points, s)
+    return np.concatenate([*(np.linspace(a, b, 5)[:-1] for a, b in pairwise(nodes)), nodes[-1:]])
