@@ -125,3 +125,9 @@ def test_same_grid_sees_size_spacing_origin_and_direction() -> None:
         other = volume()
         change(other)
         assert not same_grid(volume(), other)
+
+
+def test_a_volume_that_itk_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seg.nii.gz: cannot be written \("):
+        write_volume(sitk.Image(3, 4, 5, sitk.sitkLabelUInt8), tmp_path / "seg.nii.gz")
+    assert not list(tmp_path.iterdir())

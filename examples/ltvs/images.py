@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ltvs.errors import InputError
+from ltvs.dicom import read_series
+from ltvs.errors import InputError, itk_reason
 from ltvs.files import atomic_path
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -30,7 +31,7 @@ def read_ct(path: Path) -> sitk.Image:
     Raises:
         InputError: nothing there, not readable, not one 3D series, or values that are not HU.
     """
-    volume = _read_dicom(path) if path.is_dir() else _read_file(path)
+    volume = read_series(path) if path.is_dir() else _read_file(path)
     values = sitk.GetArrayViewFromImage(volume)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: has NaN or infinite voxels; repair the CT before using it")
@@ -62,7 +63,7 @@ def read_mask(path: Path) -> sitk.Image:
     Raises:
         InputError: nothing there, not readable, or not one 3D series.
     """
-    return (_read_dicom(path) if path.is_dir() else _read_file(path)) > 0
+    return (read_series(path) if path.is_dir() else _read_file(path)) > 0
 
 
 def check_suffix(path: Path) -> None:
@@ -82,7 +83,7 @@ def write_volume(volume: sitk.Image, path: Path) -> None:
         try:
             sitk.WriteImage(volume, str(temporary), useCompression=True)
         except RuntimeError as error:
-            raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
+            raise InputError(f"{path}: cannot be written ({itk_reason(error)})") from error
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
@@ -113,7 +114,7 @@ def _read_file(path: Path) -> sitk.Image:
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a volume; is it complete? ({_reason(error)})") from error
+        raise InputError(f"{path}: cannot be read as a volume; is it complete? ({itk_reason(error)})") from error
     if path.name.lower().endswith((".nii", ".nii.gz")):
         _check_complete(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
@@ -141,26 +142,3 @@ def _check_complete(path: Path, volume: sitk.Image) -> None:
         raise InputError(f"{path}: is cut short or damaged ({error}); copy it again") from error
     if found < expected:
         raise InputError(f"{path}: is cut short, {found} of {expected} bytes are there; copy it again")
-
-
-def _read_dicom(folder: Path) -> sitk.Image:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise InputError(f"{folder}: no DICOM series found in this folder")
-    if len(series) > 1:
-        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    try:
-        volume = reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{folder}: the DICOM series cannot be read ({_reason(error)})") from error
-    if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{folder}: expected a 3D series with one value per voxel")
-    return volume
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last line of an ITK message, which holds the reason, without its file and line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("sitk::ERROR: ") if lines else "no reason given"
