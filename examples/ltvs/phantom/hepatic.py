@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 from numpy import ndarray
 
-from ltvs.phantom.body import Build
+from ltvs.phantom.build import Build
 from ltvs.phantom.space import Region, Space
-from ltvs.phantom.vessels import Tree, grow, spread
+from ltvs.phantom.vessels import Tree, grow, spread, tube
 
 
 def hepatic_trees(space: Space, build: Build, liver: Region, rng: np.random.Generator) -> list[Tree]:
@@ -30,7 +30,7 @@ def hepatic_trees(space: Space, build: Build, liver: Region, rng: np.random.Gene
 
 def portal_vein(build: Build) -> Tree:
     """The portal vein before the hilum."""
-    return _tube(_portal_trunk(build.scale)[:9], 6.8 * build.scale)
+    return tube(_portal_trunk(build.scale)[:9], 6.8 * build.scale)
 
 
 def _portal_trunk(s: float) -> ndarray:
@@ -41,13 +41,9 @@ def vena_cava(build: Build, rng: np.random.Generator) -> Tree:
     """The vena cava, in a groove behind the liver."""
     s = build.scale
     top = (-10, 10, build.dome / s + 24)
-    return _tube(
+    return tube(
         _path(s, (-20, 36, -140), (-21, 32, -40), (-20, 26, 20), (-16, 20, 62), top), rng.uniform(10.5, 12.5) * s
     )
-
-
-def _tube(points: ndarray, radius: float) -> Tree:
-    return Tree(points, np.maximum(np.arange(len(points)) - 1, 0), np.full(len(points), radius))
 
 
 def _path(s: float, *points: tuple[float, float, float]) -> ndarray:

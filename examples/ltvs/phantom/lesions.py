@@ -59,4 +59,4 @@ def lump(space: Space, center: ndarray, radius: float, lobes: float, rng: np.ran
         return np.asarray(radius - np.sqrt(u**2 + v**2 + w**2) + surface(x, y, z))
 
     reach = 1.6 * radius + 4
-    return space.level(shape, center - reach, center + reach)
+    return space.region(shape, center - reach, center + reach)

@@ -6,7 +6,7 @@ from numpy import ndarray
 
 from ltvs.grids import Grid
 from ltvs.labels import BACKGROUND, VESSEL
-from ltvs.phantom.body import Build
+from ltvs.phantom.build import Build
 from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
 
 

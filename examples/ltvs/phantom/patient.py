@@ -11,18 +11,16 @@ from numpy import ndarray
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
-from ltvs.phantom.body import Build, paint_body
+from ltvs.phantom.body import paint_body
+from ltvs.phantom.build import Build
 from ltvs.phantom.hepatic import hepatic_trees, portal_vein, vena_cava
 from ltvs.phantom.lesions import Lesion, Places
 from ltvs.phantom.liver import anatomy_levels, made_liver
 from ltvs.phantom.noise import scan
 from ltvs.phantom.parenchyma import make_mimics, uneven
-from ltvs.phantom.space import Level, Region, Space, waves
+from ltvs.phantom.space import HIGHEST, LOWEST, Level, Region, Space, waves
 from ltvs.phantom.tumors import make_tumors
 from ltvs.phantom.vessels import tree_region
-
-#: Corners of a box around everything, mm.
-_LOW, _HIGH = (-1e4,) * 3, (1e4,) * 3
 
 
 def make_phantom(
@@ -96,7 +94,7 @@ def _paint_liver(
     """Paint the liver, of a given shape and maybe given vessels, with all in it; masks of liver, vessels, tumours."""
     s = build.scale
     cava = vena_cava(build, rng)
-    liver = _grooved(_cropped(space.level(shape, _LOW, _HIGH)), tree_region(space, [cava]), space)
+    liver = _grooved(_cropped(space.region(shape)), tree_region(space, [cava]), space)
     liver_hu = rng.uniform(97, 112)
     contrast = rng.uniform(51, 65)
     places = Places(space, liver, [])
@@ -107,11 +105,11 @@ def _paint_liver(
     else:
         vessels = _joined(space, tree_region(space, [portal_vein(build), cava]), inner, liver)
 
-    space.paint(*liver, uneven(liver_hu, s, rng)(*space.coordinates(liver.box)))
+    space.lay(liver, uneven(liver_hu, s, rng)(*space.coordinates(liver.box)))
     _paint_lesions(space, mimics)
     # Motion and blur take from small vessels what large ones show: as much as measured by depth in a real liver.
     share = 0.6 + 0.2 * np.clip(vessels.level, 0, 3)
-    space.paint(*vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*space.coordinates(vessels.box)))
+    space.lay(vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*space.coordinates(vessels.box)))
     _paint_lesions(space, tumors)
     return _masks(space, liver, vessels, tumors)
 
@@ -139,12 +137,12 @@ def _joined(space: Space, outside: Region, inner: Level, liver: Region) -> Regio
     level[outside.box] = outside.level
     given = np.where(liver.level > -2, inner(*space.coordinates(liver.box)), -3)
     level[liver.box] = np.maximum(level[liver.box], given)
-    return Region(space.box(_LOW, _HIGH), level)
+    return Region(space.box(LOWEST, HIGHEST), level)
 
 
 def _paint_lesions(space: Space, lesions: list[Lesion]) -> None:
     for lesion in lesions:
-        space.paint(*lesion.region, lesion.hu)
+        space.lay(lesion.region, lesion.hu)
 
 
 def _masks(space: Space, liver: Region, vessels: Region, tumors: list[Lesion]) -> tuple[ndarray, ndarray, ndarray]:

@@ -4,7 +4,7 @@ x points to the patient's left, y to the back, z to the head; (0, 0, 0) is the m
 porta hepatis. Shapes are level functions: mm to the surface, positive inside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,8 +12,16 @@ import numpy as np
 from numpy import ndarray
 
 Box = tuple[slice, slice, slice]
-Level = Callable[[ndarray, ndarray, ndarray], ndarray]
 Point = ndarray | Sequence[float]
+#: Of coordinates shaped (1, 1, w), (1, h, 1) and (d, 1, 1).
+Level = Callable[[ndarray, ndarray, ndarray], ndarray]
+#: What lies over what at coordinates, from below: mm to its surface, and HU.
+Layers = Callable[[ndarray, ndarray, ndarray], Iterator[tuple[ndarray, float | ndarray]]]
+
+#: Corners of a box around everything, mm.
+LOWEST, HIGHEST = (-1e4,) * 3, (1e4,) * 3
+#: Layers are painted in slabs of about this many voxels, so that what they need besides the CT stays small.
+_SLAB = 1 << 21
 
 
 class Region(NamedTuple):
@@ -56,15 +64,34 @@ class Space:
         """x, y, z of a box's voxels, ready to broadcast to (z, y, x)."""
         return self.x[box[2]][None, None, :], self.y[box[1]][None, :, None], self.z[box[0]][:, None, None]
 
-    def level(self, shape: Level, low: Point, high: Point) -> Region:
-        """A shape's level function over the voxels from `low` to `high` mm."""
+    def region(self, shape: Level, low: Point = LOWEST, high: Point = HIGHEST) -> Region:
+        """A shape on the voxels from `low` to `high` mm."""
         box = self.box(low, high)
-        return Region(box, np.asarray(shape(*self.coordinates(box)), dtype=np.float32))
+        level = np.empty([s.stop - s.start for s in box], dtype=np.float32)
+        for slab in _slabs(box):
+            start = box[0].start
+            level[slab[0].start - start : slab[0].stop - start] = shape(*self.coordinates(slab))
+        return Region(box, level)
 
-    def paint(self, box: Box, level: ndarray, hu: float | ndarray) -> None:
+    def paint(self, layers: Layers, low: Point = LOWEST, high: Point = HIGHEST) -> None:
+        """Lay tissues over what is there, in the order they come, on the voxels from `low` to `high` mm."""
+        for slab in _slabs(self.box(low, high)):
+            for level, hu in layers(*self.coordinates(slab)):
+                self.lay(Region(slab, level), hu)
+
+    def lay(self, region: Region, hu: float | ndarray) -> None:
         """Lay tissue of `hu` over what is there; at the surface a voxel is part one, part the other."""
-        share = np.clip(level / self.voxel + 0.5, 0, 1)
-        self.hu[box] += share * (hu - self.hu[box])
+        share = np.clip(region.level / self.voxel + 0.5, 0, 1)
+        if share.any():
+            self.hu[region.box] += share * (hu - self.hu[region.box])
+
+
+def _slabs(box: Box) -> Iterator[Box]:
+    rows, columns = (max(s.stop - s.start, 0) for s in box[1:])
+    if rows and columns:
+        thickness = max(1, _SLAB // (rows * columns))
+        for start in range(box[0].start, box[0].stop, thickness):
+            yield slice(start, min(start + thickness, box[0].stop)), box[1], box[2]
 
 
 def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
@@ -75,7 +102,7 @@ def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         u, v = (x - cx) * cos + (y - cy) * sin, (y - cy) * cos - (x - cx) * sin
-        return np.asarray(size * (1 - np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + ((z - cz) / rz) ** 2)))
+        return np.asarray(size * (1 - np.sqrt(((u / rx) ** 2 + (v / ry) ** 2) + ((z - cz) / rz) ** 2)))
 
     return level
 
@@ -85,17 +112,17 @@ def waves(rng: np.random.Generator, amplitude: float, length: float, count: int 
     directions = rng.standard_normal((count, 3))
     directions *= 2 * np.pi / length / np.linalg.norm(directions, axis=1, keepdims=True)
     directions *= rng.uniform(0.6, 1.5, (count, 1))
-    phases = rng.uniform(0, 2 * np.pi, count)
-    scale = amplitude * np.sqrt(2 / count)
+    kx, ky, kz = directions.astype(np.float32).T[..., None, None]
+    phases = rng.uniform(0, 2 * np.pi, (count, 1, 1)).astype(np.float32)
+    scale = np.float32(amplitude * np.sqrt(2 / count))
 
     def field_of(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
-        total = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), dtype=np.float32)
-        for (kx, ky, kz), phase in zip(directions.astype(np.float32), phases.astype(np.float32), strict=True):
-            # sin(a + b) from sines of a and b: two products a voxel instead of a sine.
-            in_plane = kx * x + ky * y + phase
-            along = kz * z
-            total += np.sin(in_plane) * np.cos(along) + np.cos(in_plane) * np.sin(along)
-        return np.asarray(scale * total)
+        # sin(a + b) from sines of a in a slice and b along the slices: a matrix product instead of a sine per voxel.
+        across, along = kx * x[0] + ky * y[0] + phases, kz[:, 0] * z.reshape(1, -1)
+        slices = np.concatenate([np.cos(along), np.sin(along)])
+        in_slice = np.concatenate([np.sin(across), np.cos(across)])
+        total = slices.T @ in_slice.reshape(2 * count, -1)
+        return np.asarray(scale * total.reshape(z.size, *across.shape[1:]))
 
     return field_of
 

@@ -19,6 +19,11 @@ class Tree:
     radii: ndarray
 
 
+def tube(points: ndarray, radius: float) -> Tree:
+    """A vessel along a path, (n, 3) mm, with one radius."""
+    return Tree(points, np.maximum(np.arange(len(points)) - 1, 0), np.full(len(points), radius))
+
+
 def grow(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.random.Generator) -> Tree:
     """A tree from `trunk`, a path of points, that reaches every target.
 
