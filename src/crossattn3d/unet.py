@@ -246,7 +246,8 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm3d(channels)
     if norm == "instance":
-        return nn.InstanceNorm3d(channels, affine=True)
+        # One group per channel is the same; nn.InstanceNorm3d would hand channels_last_3d maps on as contiguous ones.
+        return nn.GroupNorm(channels, channels)
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
