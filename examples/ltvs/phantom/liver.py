@@ -4,7 +4,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.grids import Grid
+from ltvs.errors import InputError
+from ltvs.grids import label_box
 from ltvs.labels import BACKGROUND, VESSEL
 from ltvs.phantom.build import Build
 from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
@@ -38,46 +39,59 @@ def made_liver(build: Build, rng: np.random.Generator) -> Level:
     return level
 
 
-def anatomy_levels(anatomy: sitk.Image) -> tuple[Level, Level, tuple[float, float]]:
-    """Level functions of a real liver and of its vessels, with the liver's middle moved to the usual place.
+def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tuple[float, float]]:
+    """Level functions of a real liver and of its vessels, moved under the right diaphragm and against the wall.
 
     Args:
         anatomy: label map; above 0 is liver, 2 the vessels in it.
+        build: whose liver it becomes; what would stick into the body wall is cut off.
 
     Returns:
         liver, vessels, and the lowest and highest z of the liver, mm.
+
+    Raises:
+        InputError: no liver or no vessels.
     """
     anatomy = sitk.DICOMOrient(anatomy, "LPS")
-    grid = Grid.of(anatomy)
-    labels = sitk.GetArrayViewFromImage(anatomy)
-    inside = np.argwhere(labels > BACKGROUND)[:, ::-1]
-    low, high = inside.min(0), inside.max(0)
-    middle, half = (low + high) / 2, (high - low + 1) / 2 * grid.spacing
-    place = np.array([-35.0, -8.0, 4.0])
+    box = label_box(anatomy)
+    if box is None or not (sitk.GetArrayViewFromImage(anatomy) == VESSEL).any():
+        raise InputError(f"anatomy: expected a label map with liver above {BACKGROUND} and vessels {VESSEL}; got none")
+    voxels = np.subtract(box[1], box[0]) + 1
+    spacing = np.array(anatomy.GetSpacing())
+    s, extent = build.scale, voxels * spacing
+    corner = np.array(
+        [-(build.half_width - build.wall) + 3 * s, -0.05 * build.half_depth - extent[1] / 2, build.dome - extent[2]]
+    )
+    edge = 6
+    anatomy = sitk.ConstantPad(sitk.RegionOfInterest(anatomy, voxels.tolist(), box[0]), (edge,) * 3, (edge,) * 3, 0)
+    first = corner + (0.5 - edge) * spacing
 
     def level_of(mask: sitk.Image) -> Level:
+        # In voxels, so that a surface lies half-way between slices however thick they are.
         distance = sitk.SignedMaurerDistanceMap(
-            mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+            mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
         )
-        return _sampled(sitk.GetArrayFromImage(distance), np.array(grid.spacing), middle, place)
+        return _sampled((sitk.GetArrayFromImage(distance) + 0.5) * spacing[0], spacing, first)
 
-    return level_of(anatomy > BACKGROUND), level_of(anatomy == VESSEL), (place[2] - half[2], place[2] + half[2])
+    whole = level_of(anatomy > BACKGROUND)
+
+    def liver(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
+        return smooth_min(whole(x, y, z), build.cavity(x, y) - 3, 5 * s)
+
+    return liver, level_of(anatomy == VESSEL), (float(corner[2]), build.dome)
 
 
-def _sampled(values: ndarray, spacing: ndarray, middle: ndarray, place: ndarray) -> Level:
-    """A level function from values on a grid, linear in between."""
-
-    def indices(points: ndarray, axis: int) -> tuple[ndarray, ndarray, ndarray]:
-        position = np.clip((points.ravel() - place[axis]) / spacing[axis] + middle[axis], 0, values.shape[2 - axis] - 1)
-        first = np.minimum(position.astype(int), max(values.shape[2 - axis] - 2, 0))
-        return first, np.minimum(first + 1, values.shape[2 - axis] - 1), (position - first).astype(np.float32)
+def _sampled(values: ndarray, spacing: ndarray, first: ndarray) -> Level:
+    """A level function from values, (z, y, x), on a grid whose first voxel lies at `first` mm; linear in between."""
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         out = values
-        for axis, points, dim in ((2, z, 0), (1, y, 1), (0, x, 2)):
-            first, second, share = indices(points, axis)
-            share = share.reshape([-1 if d == dim else 1 for d in range(3)])
-            out = np.take(out, first, dim) * (1 - share) + np.take(out, second, dim) * share
+        for dim, points in enumerate((z, y, x)):
+            axis, last = 2 - dim, values.shape[dim] - 1
+            position = np.clip((points.ravel() - first[axis]) / spacing[axis], 0, last)
+            below = np.floor(position).astype(int)
+            share = (position - below).astype(np.float32).reshape([-1 if d == dim else 1 for d in range(3)])
+            out = np.take(out, below, dim) * (1 - share) + np.take(out, np.minimum(below + 1, last), dim) * share
         return out
 
     return level

@@ -38,7 +38,8 @@ def make_phantom(
         The CT with masks of the liver, its vessels (which go on outside it) and its tumours.
 
     Raises:
-        InputError: a matrix too small to show a liver, a spacing that is not positive, or a negative seed.
+        InputError: a matrix too small to show a liver, a spacing that is not positive, a negative seed, or an anatomy
+            without liver or vessels.
     """
     if seed < 0:
         raise InputError(f"phantom: expected a seed of 0 or more; got {seed}")
@@ -57,7 +58,7 @@ def make_phantom(
         liver, inner = made_liver(build, of_liver), None
         low, high = -102 * build.scale, build.dome + 18
     else:
-        liver, inner, extent = anatomy_levels(anatomy)
+        liver, inner, extent = anatomy_levels(anatomy, build)
         low, high = extent[0] - 20, extent[1] + 20
     space = _make_space(matrix, spacing, step, low, high)
 
