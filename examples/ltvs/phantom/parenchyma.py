@@ -40,7 +40,7 @@ def make_mimics(places: Places, blood: float, scale: float, rng: np.random.Gener
         rng: decides number, places, sizes and looks.
     """
     mimics = []
-    kinds = [False] * int(rng.integers(3, 8)) + [True] * int(rng.integers(7, 14))
+    kinds = [False] * int(rng.integers(2, 7)) + [True] * int(rng.integers(7, 14))
     for bright in kinds:
         radius = scale * float(np.exp(rng.uniform(np.log(4), np.log(15 if bright else 17))))
         center = places.take(radius, 0.7 * radius, rng)

@@ -33,7 +33,7 @@ def _make(space: Space, center: ndarray, radius: float, liver_hu: float, rng: np
     region = lump(space, center, radius, 0.09, rng)
     x, y, z = space.coordinates(region.box)
     level = region.level
-    hu = liver_hu - rng.uniform(14, 33) + waves(rng, 9, max(5.0, 0.5 * radius))(x, y, z)
+    hu = waves(rng, 9, max(5.0, 0.5 * radius))(x, y, z)
     if radius > 9 and rng.random() < 0.8:  # necrosis in the middle
         core = level - rng.uniform(0.25, 0.5) * radius + waves(rng, 0.15 * radius, radius)(x, y, z)
         hu = hu - rng.uniform(20, 50) * np.clip(core / 3 + 0.5, 0, 1)
@@ -42,4 +42,6 @@ def _make(space: Space, center: ndarray, radius: float, liver_hu: float, rng: np
     if rng.random() < 0.75:  # nodules that take up contrast, or calcium
         nodules = waves(rng, 1.0, max(7.0, 0.55 * radius), 9)(x, y, z) - rng.uniform(0.9, 1.4)
         hu = hu + rng.uniform(50, 140) * np.clip(2 * nodules, 0, 1)
-    return Lesion(region, hu)
+    # Whatever it is made of, on average it is as much darker than the liver as real ones are.
+    hu = hu - hu[level > 0].mean() if (level > 0).any() else hu
+    return Lesion(region, liver_hu - rng.uniform(15, 34) + hu)
