@@ -139,8 +139,8 @@ def test_one_to_five_tumors_apart_from_each_other() -> None:
     liver = volume.region(ellipsoid((0, 0, 0), (95, 85, 75)))
     counts = []
     for seed in range(12):
-        places = Places(volume, liver, [])
-        tumors = make_tumors(places, 100.0, 1.0, np.random.default_rng(seed))
+        places, rng = Places(volume, liver, []), np.random.default_rng(seed)
+        tumors = make_tumors(places, waves(rng, 1.0, 50.0), 1.0, rng)
         counts.append(len(tumors))
         assert len(places.taken) == len(tumors)
         for i, (center, radius) in enumerate(places.taken):
@@ -152,7 +152,8 @@ def test_one_to_five_tumors_apart_from_each_other() -> None:
 def test_no_tumor_where_none_fits() -> None:
     volume = space()
     liver = volume.region(ellipsoid((0, 0, 0), (3, 3, 3)))
-    assert make_tumors(Places(volume, liver, []), 100.0, 1.0, np.random.default_rng(0)) == []
+    rng = np.random.default_rng(0)
+    assert make_tumors(Places(volume, liver, []), waves(rng, 1.0, 50.0), 1.0, rng) == []
 
 
 def test_a_tree_is_connected_tapers_and_reaches_its_targets() -> None:

@@ -18,9 +18,9 @@ def hepatic_trees(space: Space, build: Build, liver: Region, rng: np.random.Gene
     middle = _path(s, joint, (-30, -14, 40), (-42, -34, 12))
     left = _path(s, joint, (-4, -16, 44), (18, -34, 36))
     deep = liver.level > min(4.0, 0.5 * float(liver.level.max()))
-    targets = spread(deep, space, liver.box, 200, 10 * s, rng)
+    targets = spread(deep, space, liver.box, 150, 11 * s, rng)
     half = len(targets) // 2
-    tip, widest = 1.5 * np.sqrt(s), 6.8 * s
+    tip, widest = 1.8 * np.sqrt(s), 6.8 * s
     trees = [grow(_portal_trunk(s), targets[:half], tip, widest, rng)]
     rest = targets[half:]
     gaps = [np.linalg.norm(rest[:, None] - trunk[None], axis=2).min(1) for trunk in (right, middle, left)]

@@ -4,23 +4,32 @@ import numpy as np
 from numpy import ndarray
 
 from ltvs.phantom.lesions import Lesion, Places, lump
-from ltvs.phantom.space import Level, waves
+from ltvs.phantom.space import Level, Region, Space, waves
 
 
-def uneven(liver_hu: float, scale: float, rng: np.random.Generator) -> Level:
+def uneven(space: Space, liver: Region, liver_hu: float, scale: float, rng: np.random.Generator) -> Level:
     """HU of the liver's tissue, on average about `liver_hu`.
 
-    Fat is laid down in some areas and spared in others, with soft borders that vessels cross undisturbed; within them
-    the tissue is uneven by about 6 HU, as measured in a real liver behind a filter of 6 mm.
+    Fat is laid down in some areas and spared in others, a third of the liver each, with soft borders that vessels cross
+    undisturbed; within them the tissue is uneven by about 6 HU, as measured in a real liver behind a filter of 6 mm.
+
+    Args:
+        space: what the liver is painted in.
+        liver: mm to its surface, positive inside.
+        liver_hu: HU where neither is so.
+        scale: size of the organs; 1 is average.
+        rng: decides where.
     """
     fine, coarse = waves(rng, 3.5, 16), waves(rng, 3.5, 34 * scale)
     areas = waves(rng, 1.0, 105 * scale, 5)
-    fatty, spared = rng.uniform(20, 34), rng.uniform(12, 26)
+    fatty, spared = rng.uniform(26, 38), rng.uniform(18, 32)
+    sample = areas(*space.coordinates(liver.box))[liver.level > 0]
+    middle, spread = np.median(sample), sample.std()
 
     def hu(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
-        area = areas(x, y, z)
-        uneven = fatty * _ramp((area - 0.3) / 0.8) - spared * _ramp((-area - 0.45) / 0.8)
-        return np.asarray(liver_hu - uneven + fine(x, y, z) + coarse(x, y, z))
+        area = (areas(x, y, z) - middle) / spread
+        change = spared * _ramp((-area - 0.3) / 0.8) - fatty * _ramp((area - 0.3) / 0.8)
+        return np.asarray(liver_hu + change + fine(x, y, z) + coarse(x, y, z))
 
     return hu
 
@@ -40,7 +49,7 @@ def make_mimics(places: Places, blood: float, scale: float, rng: np.random.Gener
         rng: decides number, places, sizes and looks.
     """
     mimics = []
-    kinds = [False] * int(rng.integers(2, 7)) + [True] * int(rng.integers(7, 14))
+    kinds = [False] * int(rng.integers(4, 10)) + [True] * int(rng.integers(2, 5))
     for bright in kinds:
         radius = scale * float(np.exp(rng.uniform(np.log(4), np.log(15 if bright else 17))))
         center = places.take(radius, 0.7 * radius, rng)

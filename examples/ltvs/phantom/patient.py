@@ -99,17 +99,18 @@ def _paint_liver(
     liver_hu = rng.uniform(97, 112)
     contrast = rng.uniform(51, 65)
     places = Places(space, liver, [])
-    tumors = make_tumors(places, liver_hu, s, rng)
+    tissue = uneven(space, liver, liver_hu, s, rng)
+    tumors = make_tumors(places, tissue, s, rng)
     mimics = make_mimics(places, liver_hu + contrast, s, rng)
     if inner is None:
         vessels = tree_region(space, [*hepatic_trees(space, build, liver, rng), cava])
     else:
         vessels = _joined(space, tree_region(space, [portal_vein(build), cava]), inner, liver)
 
-    space.lay(liver, uneven(liver_hu, s, rng)(*space.coordinates(liver.box)))
+    space.lay(liver, tissue(*space.coordinates(liver.box)))
     _paint_lesions(space, mimics)
     # Motion and blur take from small vessels what large ones show: as much as measured by depth in a real liver.
-    share = 0.6 + 0.2 * np.clip(vessels.level, 0, 3)
+    share = 0.8 + 0.15 * np.clip(vessels.level, 0, 3)
     space.lay(vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*space.coordinates(vessels.box)))
     _paint_lesions(space, tumors)
     return _masks(space, liver, vessels, tumors)

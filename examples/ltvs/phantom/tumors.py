@@ -4,15 +4,15 @@ import numpy as np
 from numpy import ndarray
 
 from ltvs.phantom.lesions import Lesion, Places, lump
-from ltvs.phantom.space import Space, waves
+from ltvs.phantom.space import Level, Space, waves
 
 
-def make_tumors(places: Places, liver_hu: float, scale: float, rng: np.random.Generator) -> list[Lesion]:
+def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Generator) -> list[Lesion]:
     """Tumours in a liver.
 
     Args:
         places: where they may lie.
-        liver_hu: HU of the liver around them.
+        tissue: HU of the liver around them.
         scale: size of the organs; 1 is average.
         rng: decides number, places, sizes and looks.
     """
@@ -25,11 +25,11 @@ def make_tumors(places: Places, liver_hu: float, scale: float, rng: np.random.Ge
         depth = rng.uniform(0.75, 0.95) * radius if rng.random() < 0.33 else 1.15 * radius
         center = places.take(radius, depth, rng)
         if center is not None:
-            tumors.append(_make(places.space, center, radius, liver_hu, rng))
+            tumors.append(_make(places.space, center, radius, tissue, rng))
     return tumors
 
 
-def _make(space: Space, center: ndarray, radius: float, liver_hu: float, rng: np.random.Generator) -> Lesion:
+def _make(space: Space, center: ndarray, radius: float, tissue: Level, rng: np.random.Generator) -> Lesion:
     region = lump(space, center, radius, 0.09, rng)
     x, y, z = space.coordinates(region.box)
     level = region.level
@@ -38,10 +38,11 @@ def _make(space: Space, center: ndarray, radius: float, liver_hu: float, rng: np
         core = level - rng.uniform(0.25, 0.5) * radius + waves(rng, 0.15 * radius, radius)(x, y, z)
         hu = hu - rng.uniform(20, 50) * np.clip(core / 3 + 0.5, 0, 1)
     rim = np.exp(-(((level - 1.5) / rng.uniform(1.2, 2.6)) ** 2))
-    hu = hu + rng.uniform(-6, 30) * rim
+    hu = hu + rng.uniform(15, 40) * rim
     if rng.random() < 0.75:  # nodules that take up contrast, or calcium
         nodules = waves(rng, 1.0, max(7.0, 0.55 * radius), 9)(x, y, z) - rng.uniform(0.9, 1.4)
         hu = hu + rng.uniform(50, 140) * np.clip(2 * nodules, 0, 1)
-    # Whatever it is made of, on average it is as much darker than the liver as real ones are.
-    hu = hu - hu[level > 0].mean() if (level > 0).any() else hu
-    return Lesion(region, liver_hu - rng.uniform(15, 34) + hu)
+    # Whatever it is made of, on average it is as much darker than the liver around it as real ones are.
+    around = float(tissue(*(np.reshape(c, (1, 1, 1)) for c in center)).item())
+    inside = hu[level > 0]
+    return Lesion(region, hu + around - rng.uniform(15, 31) - (inside.mean() if inside.size else 0))
