@@ -108,12 +108,12 @@ def _paint_liver(
         vessels = _joined(space, tree_region(space, [portal_vein(build), cava]), inner, liver)
 
     space.lay(liver, tissue(*space.coordinates(liver.box)))
-    _paint_lesions(space, mimics)
     # Motion and blur take from small vessels what large ones show: as much as measured by depth in a real liver.
     share = 0.8 + 0.15 * np.clip(vessels.level, 0, 3)
     space.lay(vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*space.coordinates(vessels.box)))
-    _paint_lesions(space, tumors)
-    return _masks(space, liver, vessels, tumors)
+    for lesion in (*mimics, *tumors):
+        space.lay(lesion.region, lesion.hu)
+    return _masks(space, liver, vessels, mimics, tumors)
 
 
 def _cropped(region: Region) -> Region:
@@ -142,18 +142,20 @@ def _joined(space: Space, outside: Region, inner: Level, liver: Region) -> Regio
     return Region(space.box(LOWEST, HIGHEST), level)
 
 
-def _paint_lesions(space: Space, lesions: list[Lesion]) -> None:
-    for lesion in lesions:
-        space.lay(lesion.region, lesion.hu)
+def _masks(
+    space: Space, liver: Region, vessels: Region, mimics: list[Lesion], tumors: list[Lesion]
+) -> tuple[ndarray, ndarray, ndarray]:
+    """Masks of liver, vessels and tumours: what grows in a liver belongs to it, and no vessel runs through it."""
+    shape = space.hu.shape
+    vessel_mask = _union(shape, [vessels])
+    tumor_mask = _union(shape, [tumor.region for tumor in tumors])
+    grown = tumor_mask | _union(shape, [mimic.region for mimic in mimics])
+    return _union(shape, [liver]) | grown, vessel_mask & (1 - grown), tumor_mask
 
 
-def _masks(space: Space, liver: Region, vessels: Region, tumors: list[Lesion]) -> tuple[ndarray, ndarray, ndarray]:
-    """Masks of liver, vessels and tumours: a tumour is liver, and no vessel."""
-    liver_mask, vessel_mask, tumor_mask = (np.zeros(space.hu.shape, dtype=np.uint8) for _ in range(3))
-    liver_mask[liver.box] = liver.level > 0
-    vessel_mask[vessels.box] = vessels.level > 0
-    for tumor in tumors:
-        tumor_mask[tumor.region.box] |= tumor.region.level > 0
-    liver_mask |= tumor_mask
-    vessel_mask &= 1 - tumor_mask
-    return liver_mask, vessel_mask, tumor_mask
+def _union(shape: tuple[int, ...], regions: list[Region]) -> ndarray:
+    """1 inside any of the regions, uint8."""
+    mask = np.zeros(shape, dtype=np.uint8)
+    for region in regions:
+        mask[region.box] |= region.level > 0
+    return mask
