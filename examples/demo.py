@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltvs.baseline import threshold_labels
-
 from ltvs.cli import run
 from ltvs.errors import InputError
 from ltvs.figures import draw_report
@@ -27,10 +26,10 @@ MADE = ("run", "references", "predictions", "baseline", "report")
 
 PHANTOMS = "--source phantom --count 18 --validation 2 --test 4 --matrix 256 --ct-slice-spacing 2.5"
 GRIDS = "--pixels 96 --slice-spacing 4 --liver-pixels 112 --liver-slice-spacing 2.5"
-NETWORKS = "--channels 8 16 32 64 --batch-size 2 --learning-rate 5e-3 --schedule cosine --validate-every 2"
-LOSS = "--loss dice_ce --background-weight 0.05"
+NETWORKS = "--channels 8 16 32 64 --batch-size 2 --learning-rate 5e-3 --schedule cosine --validate-every 4"
+LOSS = "--loss dice_ce --background-weight 0.1"
 STAGE_1 = "--stage 1 --epochs 8 --patch 32 96 96"
-STAGE_2 = "--stage 2 --epochs 10 --patch 32 112 112"
+STAGE_2 = "--stage 2 --epochs 20 --patch 32 112 112"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def uneven(space: Space, liver: Region, liver_hu: float, scale: float, rng: np.r
     """
     fine, coarse = waves(rng, 3.5, 16), waves(rng, 3.5, 34 * scale)
     areas = waves(rng, 1.0, 105 * scale, 5)
-    fatty, spared = rng.uniform(26, 38), rng.uniform(18, 32)
+    fatty, spared = rng.uniform(4, 12), rng.uniform(18, 32)
     sample = areas(*space.coordinates(liver.box))[liver.level > 0]
     middle, spread = np.median(sample), sample.std()
 

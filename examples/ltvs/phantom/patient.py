@@ -96,7 +96,7 @@ def _paint_liver(
     s = build.scale
     cava = vena_cava(build, rng)
     liver = _grooved(_cropped(space.region(shape)), tree_region(space, [cava]), space)
-    liver_hu = rng.uniform(97, 112)
+    liver_hu = rng.uniform(92, 106)
     contrast = rng.uniform(51, 65)
     places = Places(space, liver, [])
     tissue = uneven(space, liver, liver_hu, s, rng)

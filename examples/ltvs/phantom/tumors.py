@@ -19,7 +19,7 @@ def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Gene
     tumors = []
     for number in range(int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))):
         # The first is never tiny: a patient of this kind has a tumour that was seen.
-        smallest, largest = (11, 28) if number == 0 else (4.5, 22)
+        smallest, largest = (16, 28) if number == 0 else (4.5, 22)
         radius = scale * float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         # Every third lies close enough to the surface to touch it.
         depth = rng.uniform(0.75, 0.95) * radius if rng.random() < 0.33 else 1.15 * radius
@@ -36,7 +36,7 @@ def _make(space: Space, center: ndarray, radius: float, tissue: Level, rng: np.r
     hu = waves(rng, 9, max(5.0, 0.5 * radius))(x, y, z)
     if radius > 9 and rng.random() < 0.8:  # necrosis in the middle
         core = level - rng.uniform(0.25, 0.5) * radius + waves(rng, 0.15 * radius, radius)(x, y, z)
-        hu = hu - rng.uniform(20, 50) * np.clip(core / 3 + 0.5, 0, 1)
+        hu = hu - rng.uniform(8, 20) * np.clip(core / 3 + 0.5, 0, 1)
     rim = np.exp(-(((level - 1.5) / rng.uniform(1.2, 2.6)) ** 2))
     hu = hu + rng.uniform(15, 40) * rim
     if rng.random() < 0.75:  # nodules that take up contrast, or calcium
@@ -45,4 +45,4 @@ def _make(space: Space, center: ndarray, radius: float, tissue: Level, rng: np.r
     # Whatever it is made of, on average it is as much darker than the liver around it as real ones are.
     around = float(tissue(*(np.reshape(c, (1, 1, 1)) for c in center)).item())
     inside = hu[level > 0]
-    return Lesion(region, hu + around - rng.uniform(15, 31) - (inside.mean() if inside.size else 0))
+    return Lesion(region, hu + around - rng.uniform(18, 25) - (inside.mean() if inside.size else 0))
