@@ -26,9 +26,9 @@ MADE = ("run", "references", "predictions", "baseline", "report")
 
 PHANTOMS = "--source phantom --count 18 --validation 2 --test 4 --matrix 256 --ct-slice-spacing 2.5"
 GRIDS = "--pixels 96 --slice-spacing 4 --liver-pixels 112 --liver-slice-spacing 2.5"
-NETWORKS = "--channels 8 16 32 64 --schedule cosine --validate-every 4"
-STAGE_1 = "--stage 1 --epochs 12 --patch 32 96 96 --norm instance --batch-size 1 --learning-rate 3e-3 --loss dice_ce"
-STAGE_2 = "--stage 2 --epochs 24 --patch 32 112 112 --batch-size 2 --learning-rate 5e-3 --loss dice_ce --background-weight 0.1"
+NETWORKS = "--channels 8 16 32 64 --schedule cosine --validate-every 4 --loss dice_ce"
+STAGE_1 = "--stage 1 --epochs 12 --patch 32 96 96 --norm instance --batch-size 1 --learning-rate 3e-3"
+STAGE_2 = "--stage 2 --epochs 24 --patch 32 112 112 --batch-size 2 --learning-rate 5e-3 --background-weight 0.1"
 
 
 @dataclass(frozen=True)
