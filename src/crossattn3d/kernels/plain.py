@@ -1,0 +1,132 @@
+"""The same attention, exactly, without ever forming Q, K and V.
+
+With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, the channel scores are
+
+    Q K^T = W~q (U~ E~^T) W~k^T,      M V = (M Wv) E + M bv,
+
+so one pass over U and E yields a small Gram matrix and one pass over E the output. The norms that `cosine`
+needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of the slice attention have one
+channel each. The backward pass is PyTorch's own.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels.parameters import EPS, ChannelParameters, ScoreNorm, SliceParameters
+
+
+def channel_attention(
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    score_norm: ScoreNorm,
+) -> Float[Tensor, "b c c"]:
+    """M of Eq. 2, channels x channels."""
+    u, e = _rows(query), _rows(context)
+    dtype = u.dtype
+    if score_norm == "cosine":
+        # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
+        # squared norms could even come out negative.
+        u, e = u.double(), e.double()
+    wq, wk = _with_bias(channel.q_weight, channel.q_bias, u), _with_bias(channel.k_weight, channel.k_bias, e)
+    scores = wq @ _gram(u, e) @ wk.mT
+    if score_norm == "cosine" and channel.temperature is not None:
+        norms = _projected_norm(u, wq)[:, :, None] * _projected_norm(e, wk)[:, None, :]
+        return (channel.temperature.double() * scores / norms).softmax(-1).to(dtype)
+    return _softmax(scores, u.shape[-1], score_norm)
+
+
+def slice_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    score_norm: ScoreNorm,
+    slice_dim: int,
+) -> Float[Tensor, "b d d"]:
+    """The softmax of Eq. 4, slices x slices."""
+    u, e = _rows(query), _rows(context)
+    q = _to_slices(u, _with_bias(slices.q_weight, slices.q_bias, u), query, slice_dim)
+    k = _to_slices(e, _with_bias(slices.k_weight, slices.k_bias, e), context, slice_dim)
+    scores = q @ k.mT
+    if score_norm == "cosine" and slices.temperature is not None:
+        norms = _norm(q.square().sum(-1))[:, :, None] * _norm(k.square().sum(-1))[:, None, :]
+        return (slices.temperature.to(scores.dtype) * scores / norms).softmax(-1)
+    return _softmax(scores, q.shape[-1], score_norm)
+
+
+def cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    *,
+    score_norm: ScoreNorm,
+    residual: bool,
+    slice_dim: int,
+) -> Float[Tensor, "b c x y z"]:
+    """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
+    e = _rows(context)
+    out = _rows(query) if residual else e.new_zeros(())
+    if channel is not None:
+        m = channel_attention(query, context, channel, score_norm)
+        out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
+    if slices is not None:
+        m = slice_attention(query, context, slices, score_norm, slice_dim)
+        v = _to_slices(e, _with_bias(slices.v_weight, slices.v_bias, e), context, slice_dim)
+        mixed = _from_slices(m @ v, context, slice_dim)
+        out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
+    return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
+
+
+def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
+    """Channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
+    return (x.float() if x.element_size() < 4 else x).flatten(2)
+
+
+def _with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], like: Tensor) -> Float[Tensor, "o i+1"]:
+    return torch.cat([weight, bias[:, None]], dim=1).to(like.dtype)
+
+
+def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
+    """[a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
+    length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
+    upper = torch.cat([a @ b.mT, a.sum(-1, keepdim=True)], dim=2)
+    lower = torch.cat([b.sum(-1)[:, None, :], length], dim=2)
+    return torch.cat([upper, lower], dim=1)
+
+
+def _projected_norm(x: Float[Tensor, "b c l"], weight: Float[Tensor, "o c+1"]) -> Float[Tensor, "b o"]:
+    """The length of each row of W~ x~, from the Gram matrix of x~."""
+    return _norm(((weight @ _gram(x, x)) * weight).sum(-1))
+
+
+def _norm(squared: Tensor) -> Tensor:
+    """The root of a sum of squares, at least EPS, as `torch.nn.functional.normalize` bounds it."""
+    return squared.clamp_min(EPS**2).sqrt()
+
+
+def _softmax(scores: Float[Tensor, "b n n"], length: int, score_norm: ScoreNorm) -> Float[Tensor, "b n n"]:
+    if score_norm == "sqrt":
+        scores = scores / length**0.5
+    elif score_norm in ("mean", "instance"):
+        scores = scores / length
+    if score_norm == "instance":
+        variance, mean = torch.var_mean(scores, dim=(-2, -1), correction=0, keepdim=True)
+        scores = (scores - mean) * torch.rsqrt(variance + EPS)
+    return scores.softmax(-1)
+
+
+def _to_slices(
+    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i+1"], x: Tensor, slice_dim: int
+) -> Float[Tensor, "b d p"]:
+    """Project to one channel; slices become the rows."""
+    single = weight[:, :-1] @ rows + weight[:, -1:]
+    return single.reshape(x.shape[0], *x.shape[2:]).movedim(slice_dim, 1).flatten(2)
+
+
+def _from_slices(mixed: Float[Tensor, "b d p"], x: Tensor, slice_dim: int) -> Float[Tensor, "b 1 l"]:
+    """The inverse of `_to_slices`' rearrangement: one channel x voxels in the order of `x`."""
+    sizes = list(x.shape[2:])
+    sizes.insert(0, sizes.pop(slice_dim))
+    return mixed.reshape(x.shape[0], *sizes).movedim(1, slice_dim).flatten(1)[:, None]
