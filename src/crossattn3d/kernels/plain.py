@@ -6,14 +6,15 @@ With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, th
 
 so one pass over U and E yields a small Gram matrix and one pass over E the output. The norms that `cosine`
 needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of the slice attention have one
-channel each. The backward pass is PyTorch's own.
+channel each. The backward pass is PyTorch's own: this is what is exported, and what a gradient of a gradient needs.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.scores import attention
 
 
 def channel_attention(
@@ -25,16 +26,15 @@ def channel_attention(
     """M of Eq. 2, channels x channels."""
     u, e = _rows(query), _rows(context)
     dtype = u.dtype
-    if score_norm == "cosine":
+    cosine = score_norm == "cosine"
+    if cosine:
         # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
         # squared norms could even come out negative.
         u, e = u.double(), e.double()
-    wq, wk = _with_bias(channel.q_weight, channel.q_bias, u), _with_bias(channel.k_weight, channel.k_bias, e)
+    wq, wk = with_bias(channel.q_weight, channel.q_bias, u.dtype), with_bias(channel.k_weight, channel.k_bias, u.dtype)
+    squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
     scores = wq @ _gram(u, e) @ wk.mT
-    if score_norm == "cosine" and channel.temperature is not None:
-        norms = _projected_norm(u, wq)[:, :, None] * _projected_norm(e, wk)[:, None, :]
-        return (channel.temperature.double() * scores / norms).softmax(-1).to(dtype)
-    return _softmax(scores, u.shape[-1], score_norm)
+    return attention(scores, u.shape[-1], score_norm, squares, channel.temperature).to(dtype)
 
 
 def slice_attention(
@@ -46,13 +46,10 @@ def slice_attention(
 ) -> Float[Tensor, "b d d"]:
     """The softmax of Eq. 4, slices x slices."""
     u, e = _rows(query), _rows(context)
-    q = _to_slices(u, _with_bias(slices.q_weight, slices.q_bias, u), query, slice_dim)
-    k = _to_slices(e, _with_bias(slices.k_weight, slices.k_bias, e), context, slice_dim)
-    scores = q @ k.mT
-    if score_norm == "cosine" and slices.temperature is not None:
-        norms = _norm(q.square().sum(-1))[:, :, None] * _norm(k.square().sum(-1))[:, None, :]
-        return (slices.temperature.to(scores.dtype) * scores / norms).softmax(-1)
-    return _softmax(scores, q.shape[-1], score_norm)
+    q = _to_slices(u, with_bias(slices.q_weight, slices.q_bias, u.dtype), query, slice_dim)
+    k = _to_slices(e, with_bias(slices.k_weight, slices.k_bias, e.dtype), context, slice_dim)
+    squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
+    return attention(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
 
 
 def cross_attention(
@@ -73,7 +70,7 @@ def cross_attention(
         out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
     if slices is not None:
         m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _to_slices(e, _with_bias(slices.v_weight, slices.v_bias, e), context, slice_dim)
+        v = _to_slices(e, with_bias(slices.v_weight, slices.v_bias, e.dtype), context, slice_dim)
         mixed = _from_slices(m @ v, context, slice_dim)
         out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
     return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
@@ -84,8 +81,9 @@ def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
     return (x.float() if x.element_size() < 4 else x).flatten(2)
 
 
-def _with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], like: Tensor) -> Float[Tensor, "o i+1"]:
-    return torch.cat([weight, bias[:, None]], dim=1).to(like.dtype)
+def with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype) -> Float[Tensor, "o i+1"]:
+    """W~, with the bias as the last column."""
+    return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
 
 
 def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
@@ -96,25 +94,9 @@ def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor,
     return torch.cat([upper, lower], dim=1)
 
 
-def _projected_norm(x: Float[Tensor, "b c l"], weight: Float[Tensor, "o c+1"]) -> Float[Tensor, "b o"]:
-    """The length of each row of W~ x~, from the Gram matrix of x~."""
-    return _norm(((weight @ _gram(x, x)) * weight).sum(-1))
-
-
-def _norm(squared: Tensor) -> Tensor:
-    """The root of a sum of squares, at least EPS, as `torch.nn.functional.normalize` bounds it."""
-    return squared.clamp_min(EPS**2).sqrt()
-
-
-def _softmax(scores: Float[Tensor, "b n n"], length: int, score_norm: ScoreNorm) -> Float[Tensor, "b n n"]:
-    if score_norm == "sqrt":
-        scores = scores / length**0.5
-    elif score_norm in ("mean", "instance"):
-        scores = scores / length
-    if score_norm == "instance":
-        variance, mean = torch.var_mean(scores, dim=(-2, -1), correction=0, keepdim=True)
-        scores = (scores - mean) * torch.rsqrt(variance + EPS)
-    return scores.softmax(-1)
+def projected_squares(weight: Float[Tensor, "o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:
+    """The squared length of each row of W~ x~, from the Gram matrix of x~."""
+    return ((weight @ gram) * weight).sum(-1)
 
 
 def _to_slices(

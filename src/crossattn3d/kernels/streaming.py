@@ -1,7 +1,8 @@
 """The four passes over the maps in plain PyTorch, in chunks of voxels that stay in the cache.
 
-Everything as long as the volume is read or written here and in `triton_passes`, nowhere else. `Passes` in
-`crossattn3d.kernels` says what each function takes and returns.
+`Passes` in `crossattn3d.kernels` says what each function takes and returns. A chunk is copied into a buffer with
+rows to spare, for ones and for single-channel maps: row sums, biases and projections to or from a single channel
+are then rows or columns of one matrix product.
 """
 
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-#: Voxels at a time.
-CHUNK = 16384
+#: How many values of the wider map are a chunk: 1 MiB of float32.
+CHUNK = 2**18
 
 
 def reduce(
@@ -23,65 +24,56 @@ def reduce(
     want_gram: bool = True,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gram matrices of the maps with a row of ones appended, and the three single-channel projections."""
-    batch, dtype = u.shape[0], sum_dtype(u)
-    exact = torch.float64 if need_norms else dtype
-    cu, ce, length = u.shape[1] + 1, e.shape[1] + 1, u[0, 0].numel()
-    ue = u.new_zeros((batch, cu, ce), dtype=exact) if want_gram else None
-    uu = u.new_zeros((batch, cu, cu), dtype=exact) if want_gram and need_norms else None
-    ee = u.new_zeros((batch, ce, ce), dtype=exact) if want_gram and need_norms else None
-    qkv = u.new_empty((batch, 3, length), dtype=dtype) if wq is not None else None
-    for i in range(batch):
-        for part in chunks(length):
-            un, en = _with_ones(_rows(u)[i, :, part], dtype), _with_ones(_rows(e)[i, :, part], dtype)
-            if ue is not None:
-                ux, ex = un.to(exact), en.to(exact)
-                ue[i].addmm_(ux, ex.mT)
-                if uu is not None and ee is not None:
-                    uu[i].addmm_(ux, ux.mT)
-                    ee[i].addmm_(ex, ex.mT)
-            if qkv is not None and wq is not None and wk is not None and wv is not None:
-                torch.mv(un.mT, wq, out=qkv[i, 0, part])
-                torch.mm(torch.stack((wk, wv)), en, out=qkv[i, 1:, part])
+    batch, cu, ce = u.shape[0], u.shape[1] + 1, e.shape[1] + 1
+    dtype = torch.float64 if need_norms else sum_dtype(u)
+    ue = u.new_zeros((batch, cu, ce), dtype=dtype) if want_gram else None
+    uu = u.new_zeros((batch, cu, cu), dtype=dtype) if want_gram and need_norms else None
+    ee = u.new_zeros((batch, ce, ce), dtype=dtype) if want_gram and need_norms else None
+    qkv = u.new_empty((batch, 3, u[0, 0].numel()), dtype=sum_dtype(u)) if wq is not None else None
+    buffer_u, buffer_e = _buffer(u, 1, dtype, e), _buffer(e, 1, dtype, u)
+    for i, part in _chunks(u, e):
+        x, y = _fill(buffer_u, _rows(u)[i, :, part]), _fill(buffer_e, _rows(e)[i, :, part])
+        if ue is not None:
+            ue[i].addmm_(x, y.mT)
+        if uu is not None and ee is not None:
+            uu[i].addmm_(x, x.mT)
+            ee[i].addmm_(y, y.mT)
+        if qkv is not None and wq is not None and wk is not None and wv is not None:
+            _combine(qkv[i, :1, part], [(wq[None].to(dtype), x)])
+            _combine(qkv[i, 1:, part], [(torch.stack((wk, wv)).to(dtype), y)])
     return ue, uu, ee, qkv
 
 
 def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tensor | None, u: Tensor | None) -> Tensor:
-    """p E + bias + wo (x) o + U, in the dtype and memory format of `e`; `p`, `o` and `u` may be missing."""
-    batch, dtype = e.shape[0], sum_dtype(e)
-    out = torch.empty_like(e)
-    if out.shape[1] != bias.shape[1]:
-        out = _empty_of_width(e, bias.shape[1])
-    for i in range(batch):
-        for part in chunks(e[0, 0].numel()):
-            y = bias[i, :, None].expand(-1, part.stop - part.start)
-            if p is not None:
-                y = torch.addmm(y, p[i], _rows(e)[i, :, part].to(dtype))
-            if o is not None and wo is not None:
-                y = torch.addcmul(y, wo[:, None], o[i, part])
-            if u is not None:
-                y = y + _rows(u)[i, :, part]
-            _rows(out)[i, :, part] = y
+    """P E + bias + wo (x) o + U, in the dtype and memory format of `e`; `p`, `o` and `u` may be missing."""
+    out = new_map(e, bias.shape[1])
+    weights = [bias[:, :, None]] if p is None else [p, bias[:, :, None]]
+    if wo is not None:
+        weights.append(wo[None, :, None].expand_as(bias[:, :, None]))
+    weight = torch.cat(weights, dim=2)
+    # Without P, the chunk copied is of no channels.
+    rows = _rows(e) if p is not None else _rows(e)[:, :0]
+    buffer = _buffer(rows, 1 + (o is not None), sum_dtype(e), out)
+    for i, part in _chunks(rows, out):
+        y = _fill(buffer, rows[i, :, part], None if o is None else o[i, None, part])
+        _combine(_rows(out)[i, :, part], [(weight[i], y)], None if u is None else _rows(u)[i, :, part])
     return out
 
 
 def reduce_backward(
     dout: Tensor, e: Tensor, o: Tensor | None, wo: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """dp, dbias, dwo and do from the gradient of what `apply` returns."""
-    batch, dtype = dout.shape[0], sum_dtype(dout)
-    c, ce, length = dout.shape[1], e.shape[1], e[0, 0].numel()
-    # One product for dp, dbias and dwo: dout [E; 1; o]^T.
-    sums = dout.new_zeros((batch, c, ce + 1 + (o is not None)), dtype=dtype)
-    do = dout.new_empty((batch, length), dtype=dtype) if o is not None else None
-    for i in range(batch):
-        for part in chunks(length):
-            d, en = _rows(dout)[i, :, part].to(dtype), _with_ones(_rows(e)[i, :, part], dtype)
-            if o is not None and do is not None and wo is not None:
-                en = torch.cat((en, o[i, None, part]))
-                torch.mv(d.mT, wo, out=do[i, part])
-            sums[i].addmm_(d, en.mT)
+    """The gradients of `apply`, but for the maps; `do` is written over `o`."""
+    batch, ce, dtype = e.shape[0], e.shape[1], sum_dtype(e)
+    buffer = _buffer(e, 1 + (o is not None), dtype, dout)
+    sums = dout.new_zeros((batch, dout.shape[1], buffer.shape[0]), dtype=dtype)
+    for i, part in _chunks(e, dout):
+        d = _rows(dout)[i, :, part].to(dtype)
+        sums[i].addmm_(d, _fill(buffer, _rows(e)[i, :, part], None if o is None else o[i, None, part]).mT)
+        if o is not None and wo is not None:
+            _combine(o[i, None, part], [(wo[None], d)])
     dwo = sums[:, :, ce + 1].sum(0) if o is not None else None
-    return sums[:, :, :ce], sums[:, :, ce], dwo, do
+    return sums[:, :, :ce], sums[:, :, ce], dwo, o
 
 
 def apply_backward(
@@ -99,35 +91,35 @@ def apply_backward(
     residual: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of both maps, and of the three projections."""
-    batch, dtype = u.shape[0], sum_dtype(u)
-    du, de = torch.empty_like(u), torch.empty_like(e)
-    dwq = u.new_zeros(u.shape[1] + 1, dtype=dtype) if dqkv is not None else None
-    dwkv = u.new_zeros((e.shape[1] + 1, 2), dtype=dtype) if dqkv is not None else None
-    for i in range(batch):
-        for part in chunks(u[0, 0].numel()):
-            d = _rows(dout)[i, :, part].to(dtype)
-            un, en = _with_ones(_rows(u)[i, :, part], dtype), _with_ones(_rows(e)[i, :, part], dtype)
-            x, y = torch.zeros_like(un[:-1]), torch.zeros_like(en[:-1])
-            if due is not None:
-                x.addmm_(due[i, :-1].to(dtype), en)
-                y.addmm_(due[i, :, :-1].mT.to(dtype), un)
-            if duu is not None and dee is not None:
-                x.addmm_((duu[i] + duu[i].mT)[:-1].to(dtype), un)
-                y.addmm_((dee[i] + dee[i].mT)[:-1].to(dtype), en)
-            if p is not None:
-                y.addmm_(p[i].mT, d)
-            if dqkv is not None and wq is not None and wk is not None and wv is not None:
-                x.addmm_(wq[:-1, None], dqkv[i, :1, part])
-                y.addmm_(torch.stack((wk, wv), 1)[:-1], dqkv[i, 1:, part])
-                if dwq is not None and dwkv is not None:
-                    dwq.addmv_(un, dqkv[i, 0, part])
-                    dwkv.addmm_(en, dqkv[i, 1:, part].mT)
-            if residual:
-                x += d
-            _rows(du)[i, :, part], _rows(de)[i, :, part] = x, y
-    if dwkv is None:
-        return du, de, None, None, None
-    return du, de, dwq, dwkv[:, 0], dwkv[:, 1]
+    (batch, cu), ce, dtype = u.shape[:2], e.shape[1], sum_dtype(u)
+    du, de = new_map(u, cu), new_map(e, ce)
+    single = dqkv is not None and wq is not None and wk is not None and wv is not None
+    buffer_u, buffer_e = _buffer(u, 3 if single else 1, dtype, e, dout), _buffer(e, 2 if single else 1, dtype, u, dout)
+    weights_u, weights_e = [], []
+    if due is not None:
+        weights_u, weights_e = [due[:, :-1].to(dtype)], [due[:, :, :-1].mT.to(dtype)]
+    if wq is not None and wk is not None and wv is not None:
+        weights_u.append(wq[:-1, None].expand(batch, -1, -1))
+        weights_e.append(torch.stack((wk, wv), 1)[:-1].expand(batch, -1, -1))
+    weight_u, weight_e = torch.cat(weights_u, 2), torch.cat(weights_e, 2)
+    dwq, dwkv = u.new_zeros((cu + 1, 1), dtype=dtype), u.new_zeros((ce + 1, 2), dtype=dtype)
+    for i, part in _chunks(u, e, dout):
+        d = _rows(dout)[i, :, part].to(dtype)
+        x = _fill(buffer_u, _rows(u)[i, :, part], None if dqkv is None else dqkv[i, 1:, part])
+        y = _fill(buffer_e, _rows(e)[i, :, part], None if dqkv is None else dqkv[i, :1, part])
+        if dqkv is not None:
+            dwq.addmm_(x[: cu + 1], y[ce + 1 :].mT)
+            dwkv.addmm_(y[: ce + 1], x[cu + 1 :].mT)
+        for_u = [(weight_u[i], y[-weight_u.shape[2] :])]
+        for_e = [(weight_e[i], x[-weight_e.shape[2] :])]
+        if duu is not None and dee is not None:
+            for_u.append(((duu[i] + duu[i].mT)[:-1].to(dtype), x[: cu + 1]))
+            for_e.append(((dee[i] + dee[i].mT)[:-1].to(dtype), y[: ce + 1]))
+        if p is not None:
+            for_e.append((p[i].mT, d))
+        _combine(_rows(du)[i, :, part], for_u, d if residual else None)
+        _combine(_rows(de)[i, :, part], for_e)
+    return (du, de, dwq[:, 0], dwkv[:, 0], dwkv[:, 1]) if single else (du, de, None, None, None)
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
@@ -135,10 +127,28 @@ def sum_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def chunks(length: int) -> Iterator[slice]:
-    """All voxels, `CHUNK` at a time."""
-    for start in range(0, length, CHUNK):
-        yield slice(start, min(start + CHUNK, length))
+def new_map(like: Tensor, channels: int) -> Tensor:
+    """An uninitialised map of another number of channels in the dtype and memory format of `like`."""
+    last = like.is_contiguous(memory_format=torch.channels_last_3d) and not like.is_contiguous()
+    return torch.empty(
+        (like.shape[0], channels, *like.shape[2:]),
+        dtype=like.dtype,
+        device=like.device,
+        memory_format=torch.channels_last_3d if last else torch.contiguous_format,
+    )
+
+
+def _voxels(*maps: Tensor) -> int:
+    """Voxels in a chunk."""
+    return min(_rows(maps[0]).shape[2], max(1, CHUNK // max(x.shape[1] for x in maps)))
+
+
+def _chunks(*maps: Tensor) -> Iterator[tuple[int, slice]]:
+    """Sample and run of voxels of every chunk."""
+    length, step = _rows(maps[0]).shape[2], _voxels(*maps)
+    for i in range(maps[0].shape[0]):
+        for start in range(0, length, step):
+            yield i, slice(start, min(start + step, length))
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -146,12 +156,36 @@ def _rows(x: Tensor) -> Tensor:
     return x.flatten(2)
 
 
-def _with_ones(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.cat((x.to(dtype), x.new_ones((1, x.shape[1]), dtype=dtype)))
+def _buffer(x: Tensor, below: int, dtype: torch.dtype, *others: Tensor) -> Tensor:
+    """Room for a chunk of `x`, laid out as `x`, and for some rows below it, the first of them ones."""
+    rows, voxels = x.shape[1] + below, _voxels(x, *others)
+    if _rows(x).stride(1) < _rows(x).stride(2):
+        buffer = torch.empty((voxels, rows), dtype=dtype, device=x.device).mT
+    else:
+        buffer = torch.empty((rows, voxels), dtype=dtype, device=x.device)
+    buffer[x.shape[1]] = 1
+    return buffer
 
 
-def _empty_of_width(e: Tensor, channels: int) -> Tensor:
-    """A map as `e` with another number of channels, in its memory format."""
-    last = e.is_contiguous(memory_format=torch.channels_last_3d) and not e.is_contiguous()
-    layout = torch.channels_last_3d if last else torch.contiguous_format
-    return torch.empty((e.shape[0], channels, *e.shape[2:]), dtype=e.dtype, device=e.device, memory_format=layout)
+def _fill(buffer: Tensor, x: Tensor, below: Tensor | None = None) -> Tensor:
+    """The buffer with a chunk copied into it, and single-channel maps below the ones."""
+    rows, voxels = x.shape
+    filled = buffer[:, :voxels]
+    filled[:rows] = x
+    if below is not None:
+        filled[rows + 1 :] = below
+    return filled
+
+
+def _combine(out: Tensor, products: list[tuple[Tensor, Tensor]], add: Tensor | None = None) -> None:
+    """Out = add + the sum of the products, which are computed in their own dtype."""
+    (a, b), *others = products
+    y = out if out.dtype == a.dtype else out.new_empty(out.shape, dtype=a.dtype)
+    if add is None:
+        torch.mm(a, b, out=y)
+    else:
+        torch.addmm(add.to(a.dtype), a, b, out=y)
+    for a, b in others:
+        y.addmm_(a, b)
+    if y is not out:
+        out.copy_(y)
