@@ -9,6 +9,8 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. The backward pass is PyTorch's own: this is what is exported, and what a gradient of a gradient needs.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -46,8 +48,8 @@ def slice_attention(
 ) -> Float[Tensor, "b d d"]:
     """The softmax of Eq. 4, slices x slices."""
     u, e = _rows(query), _rows(context)
-    q = _to_slices(u, with_bias(slices.q_weight, slices.q_bias, u.dtype), query, slice_dim)
-    k = _to_slices(e, with_bias(slices.k_weight, slices.k_bias, e.dtype), context, slice_dim)
+    q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
+    k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
     squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
     return attention(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
 
@@ -70,8 +72,8 @@ def cross_attention(
         out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
     if slices is not None:
         m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _to_slices(e, with_bias(slices.v_weight, slices.v_bias, e.dtype), context, slice_dim)
-        mixed = _from_slices(m @ v, context, slice_dim)
+        v = _sliced(e, slices.v_weight, slices.v_bias, context, slice_dim)
+        mixed = from_slices((m @ v)[:, None], context.shape[2:], slice_dim)
         out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
     return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
 
@@ -99,16 +101,21 @@ def projected_squares(weight: Float[Tensor, "o i"], gram: Float[Tensor, "b i i"]
     return ((weight @ gram) * weight).sum(-1)
 
 
-def _to_slices(
-    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i+1"], x: Tensor, slice_dim: int
+def _sliced(
+    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i"], bias: Float[Tensor, "1"], x: Tensor, slice_dim: int
 ) -> Float[Tensor, "b d p"]:
     """Project to one channel; slices become the rows."""
-    single = weight[:, :-1] @ rows + weight[:, -1:]
-    return single.reshape(x.shape[0], *x.shape[2:]).movedim(slice_dim, 1).flatten(2)
+    single = weight.to(rows.dtype) @ rows + bias.to(rows.dtype)[:, None]
+    return to_slices(single, x.shape[2:], slice_dim)[:, 0]
 
 
-def _from_slices(mixed: Float[Tensor, "b d p"], x: Tensor, slice_dim: int) -> Float[Tensor, "b 1 l"]:
-    """The inverse of `_to_slices`' rearrangement: one channel x voxels in the order of `x`."""
-    sizes = list(x.shape[2:])
+def to_slices(single: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
+    """Voxels as slices x positions within a slice."""
+    return single.reshape(*single.shape[:2], *size).movedim(slice_dim, 2).flatten(3)
+
+
+def from_slices(sliced: Float[Tensor, "b n d p"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n l"]:
+    """The inverse of `to_slices`."""
+    sizes = list(size)
     sizes.insert(0, sizes.pop(slice_dim))
-    return mixed.reshape(x.shape[0], *sizes).movedim(1, slice_dim).flatten(1)[:, None]
+    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim).flatten(2)

@@ -29,7 +29,7 @@ def reduce(
     ue = u.new_zeros((batch, cu, ce), dtype=dtype) if want_gram else None
     uu = u.new_zeros((batch, cu, cu), dtype=dtype) if want_gram and need_norms else None
     ee = u.new_zeros((batch, ce, ce), dtype=dtype) if want_gram and need_norms else None
-    qkv = u.new_empty((batch, 3, u[0, 0].numel()), dtype=sum_dtype(u)) if wq is not None else None
+    qkv = u.new_empty((batch, 3, _rows(u).shape[2]), dtype=sum_dtype(u)) if wq is not None else None
     buffer_u, buffer_e = _buffer(u, 1, dtype, e), _buffer(e, 1, dtype, u)
     for i, part in _chunks(u, e):
         x, y = _fill(buffer_u, _rows(u)[i, :, part]), _fill(buffer_e, _rows(e)[i, :, part])
@@ -129,13 +129,9 @@ def sum_dtype(x: Tensor) -> torch.dtype:
 
 def new_map(like: Tensor, channels: int) -> Tensor:
     """An uninitialised map of another number of channels in the dtype and memory format of `like`."""
-    last = like.is_contiguous(memory_format=torch.channels_last_3d) and not like.is_contiguous()
-    return torch.empty(
-        (like.shape[0], channels, *like.shape[2:]),
-        dtype=like.dtype,
-        device=like.device,
-        memory_format=torch.channels_last_3d if last else torch.contiguous_format,
-    )
+    layout = torch.channels_last_3d if _channels_last(like) else torch.contiguous_format
+    shape = (like.shape[0], channels, *like.shape[2:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def _voxels(*maps: Tensor) -> int:
@@ -156,10 +152,14 @@ def _rows(x: Tensor) -> Tensor:
     return x.flatten(2)
 
 
+def _channels_last(x: Tensor) -> bool:
+    return _rows(x).stride(1) < _rows(x).stride(2)
+
+
 def _buffer(x: Tensor, below: int, dtype: torch.dtype, *others: Tensor) -> Tensor:
     """Room for a chunk of `x`, laid out as `x`, and for some rows below it, the first of them ones."""
     rows, voxels = x.shape[1] + below, _voxels(x, *others)
-    if _rows(x).stride(1) < _rows(x).stride(2):
+    if _channels_last(x):
         buffer = torch.empty((voxels, rows), dtype=dtype, device=x.device).mT
     else:
         buffer = torch.empty((rows, voxels), dtype=dtype, device=x.device)
