@@ -7,6 +7,7 @@ A program takes a run of voxels, tile by tile, of one sample and one block of ch
 the program's own slot, so that the result does not depend on which program ends first.
 """
 # mypy: ignore-errors
+# ruff: noqa: D417, N803, SIM300
 # Triton reads the source of these functions and needs them undecorated by type checkers: hence `no_type_check`.
 
 from typing import no_type_check
@@ -43,9 +44,33 @@ def store_row(x, offset, first, values, L, BL: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def operand(x, UPCAST: tl.constexpr):
+def operand(x, INTERPRETED: tl.constexpr):
     """What a matrix product reads; Triton's interpreter cannot multiply bfloat16, whose products float32 holds."""
-    return x.to(tl.float32) if UPCAST else x
+    return x.to(tl.float32) if INTERPRETED and x.dtype == tl.bfloat16 else x
+
+
+@triton.jit
+@no_type_check
+def exact(x, INTERPRETED: tl.constexpr):
+    """The map in float64.
+
+    Triton 3.5 to 3.7 abort on a product in float64 of narrower maps (triton-lang/triton#11632), unless something
+    is between the loads and the conversion that it cannot move.
+    """
+    x = x.to(tl.float32)
+    if not INTERPRETED:
+        x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=False, pack=1)
+    return x.to(tl.float64)
+
+
+@triton.jit
+@no_type_check
+def rounded(x, DTYPE: tl.constexpr, INTERPRETED: tl.constexpr):
+    """The nearest value of the maps' dtype; Triton's interpreter would cut bfloat16 off."""
+    if INTERPRETED and DTYPE == tl.bfloat16:
+        bits = x.to(tl.uint32, bitcast=True)
+        x = (bits + 0x7FFF + ((bits >> 16) & 1)).to(tl.float32, bitcast=True)
+    return x.to(DTYPE)
 
 
 @triton.jit
@@ -57,15 +82,14 @@ def project(x, w, c, C, block):
     return tl.sum(x.to(tl.float32) * weight[:, None], 0) + bias
 
 
-# fmt: off
 @triton.jit
 @no_type_check
 def moments(
     a, b, wa, wk, wv, maps, gram, vectors, projections, CA, CB, C, L, chunk, maps_batch,
     a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
-    MAPS: tl.constexpr, ROWS: tl.constexpr, ACC: tl.constexpr, UPCAST: tl.constexpr,
+    MAPS: tl.constexpr, ROWS: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
     BA: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
-):  # fmt: on
+):  # fmt: skip
     """Sums over the voxels of one run, and single-channel projections.
 
     Args:
@@ -80,6 +104,7 @@ def moments(
     blocks = tl.cdiv(CB, BB)
     i, j = tl.program_id(1) // blocks, tl.program_id(1) % blocks
     ca, cb = i * BA + tl.arange(0, BA), j * BB + tl.arange(0, BB)
+    ACC: tl.constexpr = tl.float64 if EXACT else tl.float32
     sums = tl.zeros((BA, BB), ACC)
     sum_a, sum_b = tl.zeros((BA,), ACC), tl.zeros((BB,), ACC)
     weighted_0, weighted_1 = tl.zeros((BA,), ACC), tl.zeros((BA,), ACC)
@@ -105,10 +130,18 @@ def moments(
                 store_row(projections, at_b + L, first, project(y, wk, cb, CB, j), L, BL)
                 store_row(projections, at_b + 2 * L, first, project(y, wv, cb, CB, j), L, BL)
             if gram is not None:
-                if ACC == tl.float64:
-                    sums = tl.dot(x.to(ACC), tl.trans(y.to(ACC)), sums, input_precision="ieee", out_dtype=ACC)
+                if EXACT:
+                    sums = tl.dot(
+                        exact(x, INTERPRETED),
+                        tl.trans(exact(y, INTERPRETED)),
+                        sums,
+                        input_precision="ieee",
+                        out_dtype=ACC,
+                    )
                 else:
-                    sums = tl.dot(operand(x, UPCAST), tl.trans(operand(y, UPCAST)), sums, input_precision="ieee")
+                    sums = tl.dot(
+                        operand(x, INTERPRETED), tl.trans(operand(y, INTERPRETED)), sums, input_precision="ieee"
+                    )
 
     slot = run.to(tl.int64) * tl.num_programs(2) + z
     if gram is not None:
@@ -142,33 +175,31 @@ def load_matrix(p, z, m, k, M, K, batch_stride, row_stride, column_stride, DTYPE
 
 @triton.jit
 @no_type_check
-def add_product(acc, high, low, factor, x, UPCAST: tl.constexpr):
-    """Acc + P x in float32."""
+def add_product(acc, high, low, factor, x, INTERPRETED: tl.constexpr):
+    """P x in float32, added to `acc`."""
     if x.dtype == tl.float32:
         return tl.dot(high, x, acc, input_precision="ieee")
-    x = operand(x, UPCAST)
-    product = tl.dot(operand(low, UPCAST), x, input_precision="ieee")
-    product = tl.dot(operand(high, UPCAST), x, product, input_precision="ieee")
+    x = operand(x, INTERPRETED)
+    product = tl.dot(operand(low, INTERPRETED), x, input_precision="ieee")
+    product = tl.dot(operand(high, INTERPRETED), x, product, input_precision="ieee")
     return acc + factor * product
 
 
-# fmt: off
 @triton.jit
 @no_type_check
 def add_products(
     acc, x, p, z, m, first, M, K, L, x_batch, x_channel, x_voxel, p_batch, p_row, p_column,
-    UPCAST: tl.constexpr, BK: tl.constexpr, BL: tl.constexpr,
-):  # fmt: on
-    """Acc + P x, a block of columns of P at a time."""
+    INTERPRETED: tl.constexpr, BK: tl.constexpr, BL: tl.constexpr,
+):  # fmt: skip
+    """P x added to `acc`, a block of columns of P at a time."""
     for start in range(0, K, BK):
         k = start + tl.arange(0, BK)
         high, low, factor = load_matrix(p, z, m, k, M, K, p_batch, p_row, p_column, x.dtype.element_ty)
         tile = load_tile(x, z, k, first, K, L, x_batch, x_channel, x_voxel, BL)
-        acc = add_product(acc, high, low, factor, tile, UPCAST)
+        acc = add_product(acc, high, low, factor, tile, INTERPRETED)
     return acc
 
 
-# fmt: off
 @triton.jit
 @no_type_check
 def mix(
@@ -177,9 +208,9 @@ def mix(
     residual_batch, residual_channel, residual_voxel, x0_batch, x0_channel, x0_voxel,
     x1_batch, x1_channel, x1_voxel, x2_batch, x2_channel, x2_voxel,
     p0_batch, p0_row, p0_column, p1_batch, p1_row, p1_column, p2_batch, p2_row, p2_column,
-    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, HOIST: tl.constexpr, UPCAST: tl.constexpr,
+    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, HOIST: tl.constexpr, INTERPRETED: tl.constexpr,
     BM: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, BL: tl.constexpr,
-):  # fmt: on
+):  # fmt: skip
     """One block of output channels of one run of voxels.
 
     Args:
@@ -215,7 +246,7 @@ def mix(
             if x0 is not None:
                 x = load_tile(x0, z, k0, first, C0, L, x0_batch, x0_channel, x0_voxel, BL)
                 if p0 is not None:
-                    acc = add_product(acc, high0, low0, factor0, x, UPCAST)
+                    acc = add_product(acc, high0, low0, factor0, x, INTERPRETED)
                 if WEIGHTS > 0:
                     d = load_row(maps, at_maps + WEIGHT * L, first, L, BL)
                     weighted_0 += tl.sum(x.to(tl.float32) * d[None, :], 1)
@@ -224,25 +255,25 @@ def mix(
                     weighted_1 += tl.sum(x.to(tl.float32) * d[None, :], 1)
             if p1 is not None:
                 x = load_tile(x1, z, k1, first, C1, L, x1_batch, x1_channel, x1_voxel, BL)
-                acc = add_product(acc, high1, low1, factor1, x, UPCAST)
+                acc = add_product(acc, high1, low1, factor1, x, INTERPRETED)
             if p2 is not None:
                 x = load_tile(x2, z, k2, first, C2, L, x2_batch, x2_channel, x2_voxel, BL)
-                acc = add_product(acc, high2, low2, factor2, x, UPCAST)
+                acc = add_product(acc, high2, low2, factor2, x, INTERPRETED)
         else:
             if p0 is not None:
                 acc = add_products(
                     acc, x0, p0, z, m, first, C, C0, L, x0_batch, x0_channel, x0_voxel, p0_batch, p0_row, p0_column,
-                    UPCAST, B0, BL,
+                    INTERPRETED, B0, BL,
                 )  # fmt: skip
             if p1 is not None:
                 acc = add_products(
                     acc, x1, p1, z, m, first, C, C1, L, x1_batch, x1_channel, x1_voxel, p1_batch, p1_row, p1_column,
-                    UPCAST, B1, BL,
+                    INTERPRETED, B1, BL,
                 )  # fmt: skip
             if p2 is not None:
                 acc = add_products(
                     acc, x2, p2, z, m, first, C, C2, L, x2_batch, x2_channel, x2_voxel, p2_batch, p2_row, p2_column,
-                    UPCAST, B2, BL,
+                    INTERPRETED, B2, BL,
                 )  # fmt: skip
         if bias is not None:
             acc += tl.load(bias + z * bias_batch + m * bias_row, mask=m < C, other=0.0).to(tl.float32)[:, None]
@@ -258,7 +289,9 @@ def mix(
         step = tl.arange(0, BL)
         at = z.to(tl.int64) * out_batch + tl.cast(first, tl.int64) * out_voxel
         at = (out + at) + m.to(tl.int64)[:, None] * out_channel + step.to(tl.int64)[None, :] * out_voxel
-        tl.store(at, acc.to(out.dtype.element_ty), mask=(m < C)[:, None] & (first + step < L)[None, :])
+        tl.store(
+            at, rounded(acc, out.dtype.element_ty, INTERPRETED), mask=(m < C)[:, None] & (first + step < L)[None, :]
+        )
 
     if WEIGHTS > 0:
         slot = vectors + (run.to(tl.int64) * tl.num_programs(2) + z) * WEIGHTS * C0
@@ -266,3 +299,8 @@ def mix(
             tl.store(slot + k0, weighted_0, mask=k0 < C0)
             if WEIGHTS > 1:
                 tl.store(slot + C0 + k0, weighted_1, mask=k0 < C0)
+
+
+#: Kernels run as plain Python on the CPU: TRITON_INTERPRET=1 was set before the import.
+INTERPRETED = not isinstance(mix, triton.runtime.JITFunction)
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])

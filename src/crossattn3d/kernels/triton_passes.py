@@ -9,20 +9,19 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-from crossattn3d.kernels.triton_kernels import mix, moments
+from crossattn3d.kernels import triton_kernels
 
-#: Kernels run as plain Python on the CPU: TRITON_INTERPRET=1 was set before the import.
-INTERPRETED = not isinstance(mix, triton.runtime.JITFunction)
+#: Untyped, as all of Triton.
+kernels: Any = triton_kernels
+INTERPRETED: bool = kernels.INTERPRETED
 #: Programs per multiprocessor, enough for the memory to be busy and for the last ones not to be waited for.
 PROGRAMS = 8
 #: Voxels of a map that one program reads, at least, for each channel of the partial sums that it writes.
 VOXELS_PER_CHANNEL = 4
-#: Elements of matrices that a program keeps at a time.
-HOISTED = 2 * 128 * 128
+#: Channels that a program takes at a time; with this, all fits into 99 KiB of shared memory, which every GPU has.
+BLOCK = 64
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -38,8 +37,10 @@ def supports(u: Tensor, e: Tensor) -> str | None:
     """Why these maps cannot be computed here; None if they can."""
     if u.dtype != e.dtype or u.dtype not in DTYPES:
         return f"maps are {u.dtype} and {e.dtype}, not both float32, bfloat16 or float16"
-    if u[0, 0].numel() >= 2**31:
-        return f"maps have {u[0, 0].numel()} voxels, 2**31 or more"
+    if u[0, 0].numel() >= 2**30:
+        return f"maps have {u[0, 0].numel()} voxels, 2**30 or more"
+    if kernels.VERSION < (3, 5):
+        return f"Triton {'.'.join(map(str, kernels.VERSION))} is older than 3.5"
     if INTERPRETED:
         return None
     if not u.is_cuda or not e.is_cuda:
@@ -116,7 +117,7 @@ def apply_backward(
     The kernel that writes dU reads E and the other one U: each also sums the projections' gradients of what it
     reads.
     """
-    du, de = torch.empty_like(u), torch.empty_like(e)
+    du, de = _empty_map(u, u.shape[1]), _empty_map(e, e.shape[1])
     of_u, of_e = [Source(e, None)], [Source(u, None)]
     to_u, to_e = [], []
     if due is not None:
@@ -137,9 +138,8 @@ def apply_backward(
         return du, de, None, None, None
     of_kv = _mix(du, of_u, bias_u, (wq,), dqkv, q, kv, dout if residual else None)
     of_q = _mix(de, of_e, bias_e, (wk, wv), dqkv, kv, q)
-    weights = of_q[:, 0], of_kv[:, 0], of_kv[:, 1]
-    biases = dqkv.sum((0, 2)).split(1)
-    dwq, dwk, dwv = (torch.cat((w.sum(0), bias)) for w, bias in zip(weights, biases, strict=True))
+    weights, biases = (of_q[:, 0], of_kv[:, 0], of_kv[:, 1]), dqkv.sum((0, 2))
+    dwq, dwk, dwv = (torch.cat((w.sum(0), biases[i : i + 1])) for i, w in enumerate(weights))
     return du, de, dwq, dwk, dwv
 
 
@@ -154,10 +154,9 @@ def _moments(
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None]:
     """A B^T, the row sums of A and B, A maps^T (b, rows, ca), and the projections of A, or of A, B and B."""
     batch, ca, cb = a.shape[0], a.shape[1], 1 if b is None else b.shape[1]
-    most = 64 if exact or a.dtype == torch.float32 else 128
-    block_a, block_b = _padded(ca, most), _padded(cb, most)
-    tile = 64 if max(block_a, block_b) * (2 if exact else 1) > 64 else 128
-    blocks_a, blocks_b = triton.cdiv(ca, block_a), triton.cdiv(cb, block_b)
+    block_a, block_b = _padded(ca), _padded(cb)
+    tile, warps = _tile(a, max(block_a, block_b), exact)
+    blocks_a, blocks_b = _ceil(ca, block_a), _ceil(cb, block_b)
     rows_a, length = a.flatten(2), a[0, 0].numel()
     rows_b = None if b is None else b.flatten(2)
     chunk, runs = _runs(a, max(ca, cb), tile, batch * blocks_a * blocks_b)
@@ -170,13 +169,13 @@ def _moments(
     # One block of channels leaves no element unwritten; with several, the wider map has more than the other.
     new = a.new_empty if blocks == 1 else a.new_zeros
     projections = new((blocks, batch, rows, length), dtype=torch.float32) if weights is not None else None
-    wa, wk, wv = (*(weights or ()), None, None, None)[:3]
+    wa, wk, wv = (*(w.contiguous() for w in weights or ()), None, None, None)[:3]
     with _device(a):
-        moments[(runs, blocks_a * blocks_b, batch)](
+        kernels.moments[(runs, blocks_a * blocks_b, batch)](
             rows_a, rows_b, wa, wk, wv, maps, sums, vectors, projections,
             ca, cb, max(ca, cb), length, chunk, count * length, *rows_a.stride(), *_strides(rows_b),
-            MAPS=count, ROWS=rows, ACC=tl.float64 if exact else tl.float32, UPCAST=_upcast(a),
-            BA=block_a, BB=block_b, BL=tile, num_warps=8 if max(block_a, block_b) > 64 else 4,
+            MAPS=count, ROWS=rows, EXACT=exact, INTERPRETED=INTERPRETED,
+            BA=block_a, BB=block_b, BL=tile, num_warps=warps,
         )  # fmt: skip
     total = vectors.sum(0)
     single = None if projections is None else projections[0] if blocks == 1 else projections.sum(0)
@@ -195,14 +194,13 @@ def _mix(
 ) -> Tensor:
     """Write the sum of P_s X_s, the bias, `weights` (x) maps[added] and the residual; return X_0 maps[summed]^T."""
     batch, c, length = out.shape[0], out.shape[1], out[0, 0].numel()
-    most = 64 if out.dtype == torch.float32 else 128
-    block, blocks = _padded(c, most), [_padded(s.x.shape[1], most) for s in sources]
-    matrices = sum(block * k for k, s in zip(blocks, sources, strict=True) if s.p is not None)
-    hoist = matrices <= HOISTED and all(s.x.shape[1] <= most for s in sources)
+    block, blocks = _padded(c), [_padded(s.x.shape[1]) for s in sources]
+    kept = sum(k for k, s in zip(blocks, sources, strict=True) if s.p is not None)
+    hoist = kept <= 2 * BLOCK and all(s.x.shape[1] <= BLOCK for s in sources)
     count = summed.stop - summed.start if hoist else 0
-    tile = min(256, 8192 // max(block, *blocks)) // (2 if out.dtype == torch.float32 else 1)
+    tile, warps = _tile(out, max(block, *blocks))
     widest = max(c, *(s.x.shape[1] for s in sources))
-    chunk, runs = _runs(out, widest, tile, batch * triton.cdiv(c, block))
+    chunk, runs = _runs(out, widest, tile, batch * _ceil(c, block))
     maps = None if maps is None else maps.contiguous()
     vectors = out.new_empty((runs, batch, count, sources[0].x.shape[1]), dtype=torch.float32) if count else None
     xs = [s.x.flatten(2) if s.p is not None or (i == 0 and count) else None for i, s in enumerate(sources)]
@@ -210,16 +208,16 @@ def _mix(
     p0, p1, p2 = (*(s.p for s in sources), None, None)[:3]
     widths = (*(s.x.shape[1] for s in sources), 1, 1)[:3]
     b0, b1, b2 = (*blocks, 16, 16)[:3]
-    w0, w1 = (*weights, None, None)[:2]
-    rows, added_to = out.flatten(2), None if residual is None else residual.flatten(2)
+    w0, w1 = (*(w.contiguous() for w in weights), None, None)[:2]
+    rows, added_to = out.view(batch, c, length), None if residual is None else residual.flatten(2)
     with _device(out):
-        mix[(runs, triton.cdiv(c, block), batch)](
+        kernels.mix[(runs, _ceil(c, block), batch)](
             rows, added_to, bias, w0, w1, maps, vectors, x0, x1, x2, p0, p1, p2, c, *widths, length, chunk,
             0 if maps is None else maps.stride(0), *((0, 0) if bias is None else bias.stride()), *rows.stride(),
             *_strides(added_to), *_strides(x0), *_strides(x1), *_strides(x2),
             *_strides(p0), *_strides(p1), *_strides(p2),
-            MAP=added.start, WEIGHTS=count, WEIGHT=summed.start, HOIST=hoist, UPCAST=_upcast(out),
-            BM=block, B0=b0, B1=b1, B2=b2, BL=tile, num_warps=8 if max(block, *blocks) > 64 else 4,
+            MAP=added.start, WEIGHTS=count, WEIGHT=summed.start, HOIST=hoist, INTERPRETED=INTERPRETED,
+            BM=block, B0=b0, B1=b1, B2=b2, BL=tile, num_warps=warps,
         )  # fmt: skip
     if vectors is not None:
         return vectors.sum(0)
@@ -233,14 +231,24 @@ def _runs(x: Tensor, channels: int, tile: int, others: int) -> tuple[int, int]:
     length = x[0, 0].numel()
     processors = 1 if INTERPRETED else torch.cuda.get_device_properties(x.device).multi_processor_count
     runs = max(1, PROGRAMS * processors // others)
-    chunk = max(triton.cdiv(length, runs), VOXELS_PER_CHANNEL * channels)
-    chunk = triton.cdiv(chunk, tile) * tile
-    return chunk, triton.cdiv(length, chunk)
+    chunk = max(_ceil(length, runs), VOXELS_PER_CHANNEL * channels)
+    chunk = _ceil(chunk, tile) * tile
+    return chunk, _ceil(length, chunk)
 
 
-def _padded(channels: int, most: int) -> int:
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _padded(channels: int) -> int:
     """A block of channels: what tensor cores take, a power of two from 16."""
-    return min(most, max(16, triton.next_power_of_2(channels)))
+    return min(BLOCK, max(16, 1 << (channels - 1).bit_length()))
+
+
+def _tile(x: Tensor, block: int, exact: bool = False) -> tuple[int, int]:
+    """Voxels at a time, and warps per program: of the sizes tried, those that leave the most programs at once."""
+    tile = 128 if block == 16 else 64
+    return tile // 2 if exact or x.dtype == torch.float32 else tile, 8 if block > 32 else 4
 
 
 def _bordered(gram: Tensor | None, a: Tensor, b: Tensor, length: int) -> Tensor:
@@ -252,8 +260,6 @@ def _bordered(gram: Tensor | None, a: Tensor, b: Tensor, length: int) -> Tensor:
 
 def _empty_map(e: Tensor, channels: int) -> Tensor:
     """A map as `e` with another number of channels, in its memory format."""
-    if channels == e.shape[1]:
-        return torch.empty_like(e)
     last = e.is_contiguous(memory_format=torch.channels_last_3d) and not e.is_contiguous()
     layout = torch.channels_last_3d if last else torch.contiguous_format
     return torch.empty((e.shape[0], channels, *e.shape[2:]), dtype=e.dtype, device=e.device, memory_format=layout)
@@ -266,10 +272,6 @@ def _strides(x: Tensor | None) -> tuple[int, ...]:
 def _known(x: Tensor | None) -> Tensor:
     assert x is not None
     return x
-
-
-def _upcast(x: Tensor) -> bool:
-    return INTERPRETED and x.dtype == torch.bfloat16
 
 
 def _device(x: Tensor) -> AbstractContextManager[Any]:
