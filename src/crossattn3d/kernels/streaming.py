@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from crossattn3d.kernels.pages import ask_for_large_pages
+
 #: How many values of the wider map are a chunk: 1 MiB of float32.
 CHUNK = 2**18
 
@@ -24,23 +26,28 @@ def reduce(
     want_gram: bool = True,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gram matrices of the maps with a row of ones appended, and the three single-channel projections."""
-    batch, cu, ce = u.shape[0], u.shape[1] + 1, e.shape[1] + 1
+    (batch, cu, length), ce = _rows(u).shape, e.shape[1]
     dtype = torch.float64 if need_norms else sum_dtype(u)
-    ue = u.new_zeros((batch, cu, ce), dtype=dtype) if want_gram else None
-    uu = u.new_zeros((batch, cu, cu), dtype=dtype) if want_gram and need_norms else None
-    ee = u.new_zeros((batch, ce, ce), dtype=dtype) if want_gram and need_norms else None
-    qkv = u.new_empty((batch, 3, _rows(u).shape[2]), dtype=sum_dtype(u)) if wq is not None else None
-    buffer_u, buffer_e = _buffer(u, 1, dtype, e), _buffer(e, 1, dtype, u)
+    ue, uu, ee = (
+        u.new_zeros((batch, m + 1, n + 1), dtype=dtype) if wanted else None
+        for m, n, wanted in (
+            (cu, ce, want_gram),
+            (cu, cu, want_gram and need_norms),
+            (ce, ce, want_gram and need_norms),
+        )
+    )
+    qkv = ask_for_large_pages(u.new_empty((batch, 3, length), dtype=sum_dtype(u))) if wq is not None else None
     for i, part in _chunks(u, e):
-        x, y = _fill(buffer_u, _rows(u)[i, :, part]), _fill(buffer_e, _rows(e)[i, :, part])
+        x, y = _rows(u)[i, :, part].to(dtype), _rows(e)[i, :, part].to(dtype)
         if ue is not None:
-            ue[i].addmm_(x, y.mT)
+            _add_gram(ue[i], x, y)
         if uu is not None and ee is not None:
-            uu[i].addmm_(x, x.mT)
-            ee[i].addmm_(y, y.mT)
+            _add_gram(uu[i], x, x)
+            _add_gram(ee[i], y, y)
         if qkv is not None and wq is not None and wk is not None and wv is not None:
-            _combine(qkv[i, :1, part], [(wq[None].to(dtype), x)])
-            _combine(qkv[i, 1:, part], [(torch.stack((wk, wv)).to(dtype), y)])
+            wkv = torch.stack((wk, wv))
+            _combine(qkv[i, :1, part], [(wq[None, :-1], x)], wq[-1:, None])
+            _combine(qkv[i, 1:, part], [(wkv[:, :-1], y)], wkv[:, -1:])
     return ue, uu, ee, qkv
 
 
@@ -64,16 +71,17 @@ def reduce_backward(
     dout: Tensor, e: Tensor, o: Tensor | None, wo: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """The gradients of `apply`, but for the maps; `do` is written over `o`."""
-    batch, ce, dtype = e.shape[0], e.shape[1], sum_dtype(e)
-    buffer = _buffer(e, 1 + (o is not None), dtype, dout)
-    sums = dout.new_zeros((batch, dout.shape[1], buffer.shape[0]), dtype=dtype)
+    (batch, c), ce, dtype = dout.shape[:2], e.shape[1], sum_dtype(e)
+    dp, dbias = dout.new_zeros((batch, c, ce), dtype=dtype), dout.new_zeros((batch, c), dtype=dtype)
+    dwo = None if wo is None else torch.zeros_like(wo)
     for i, part in _chunks(e, dout):
         d = _rows(dout)[i, :, part].to(dtype)
-        sums[i].addmm_(d, _fill(buffer, _rows(e)[i, :, part], None if o is None else o[i, None, part]).mT)
-        if o is not None and wo is not None:
-            _combine(o[i, None, part], [(wo[None], d)])
-    dwo = sums[:, :, ce + 1].sum(0) if o is not None else None
-    return sums[:, :, :ce], sums[:, :, ce], dwo, o
+        dp[i].addmm_(d, _rows(e)[i, :, part].mT.to(dtype))
+        dbias[i] += d.sum(1)
+        if o is not None and wo is not None and dwo is not None:
+            dwo.addmv_(d, o[i, part])
+            torch.mv(d.mT, wo, out=o[i, part])
+    return dp, dbias, dwo, o
 
 
 def apply_backward(
@@ -131,7 +139,7 @@ def new_map(like: Tensor, channels: int) -> Tensor:
     """An uninitialised map of another number of channels in the dtype and memory format of `like`."""
     layout = torch.channels_last_3d if _channels_last(like) else torch.contiguous_format
     shape = (like.shape[0], channels, *like.shape[2:])
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    return ask_for_large_pages(torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout))
 
 
 def _voxels(*maps: Tensor) -> int:
@@ -177,14 +185,23 @@ def _fill(buffer: Tensor, x: Tensor, below: Tensor | None = None) -> Tensor:
     return filled
 
 
+def _add_gram(gram: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add [x; 1] [y; 1]^T. BLAS is a third slower on the matrices with the row of ones, as their sides are odd."""
+    gram[:-1, :-1].addmm_(x, y.mT)
+    gram[:-1, -1] += x.sum(1)
+    gram[-1, :-1] += y.sum(1)
+    gram[-1, -1] += x.shape[1]
+
+
 def _combine(out: Tensor, products: list[tuple[Tensor, Tensor]], add: Tensor | None = None) -> None:
-    """Out = add + the sum of the products, which are computed in their own dtype."""
-    (a, b), *others = products
-    y = out if out.dtype == a.dtype else out.new_empty(out.shape, dtype=a.dtype)
+    """Write `add` + the sum of the products, each of a matrix and a chunk, computed in the dtype of the chunk."""
+    dtype = products[0][1].dtype
+    (a, b), *others = [(a.to(dtype), b) for a, b in products]
+    y = out if out.dtype == dtype else out.new_empty(out.shape, dtype=dtype)
     if add is None:
         torch.mm(a, b, out=y)
     else:
-        torch.addmm(add.to(a.dtype), a, b, out=y)
+        torch.addmm(add.to(dtype), a, b, out=y)
     for a, b in others:
         y.addmm_(a, b)
     if y is not out:
