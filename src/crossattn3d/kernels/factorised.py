@@ -179,4 +179,4 @@ def _passes(name: PassesName, u: Tensor, e: Tensor) -> Passes:
             return cast("Passes", triton_passes)
     if name == "auto":
         return cast("Passes", streaming)
-    raise RuntimeError(f"crossattn3d: expected maps that backend='triton' can take; {reason}; use backend='auto'")
+    raise ValueError(f"triton: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
