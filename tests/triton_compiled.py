@@ -76,7 +76,7 @@ def main(capability: int) -> None:
     torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(multi_processor_count=132)  # type: ignore
     shared = 0
     for dtype in (torch.float32, torch.bfloat16):
-        for channels in (3, 32, 64, 80):
+        for channels in (32, 64, 80):
             for memory_format in (torch.contiguous_format, torch.channels_last_3d):
                 launches.clear()
                 launch_all(channels, dtype, memory_format)
