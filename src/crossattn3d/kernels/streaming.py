@@ -53,7 +53,7 @@ def reduce(
 
 def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tensor | None, u: Tensor | None) -> Tensor:
     """P E + bias + wo (x) o + U, in the dtype and memory format of `e`; `p`, `o` and `u` may be missing."""
-    out = new_map(e, bias.shape[1])
+    out = ask_for_large_pages(new_map(e, bias.shape[1]))
     weights = [bias[:, :, None]] if p is None else [p, bias[:, :, None]]
     if wo is not None:
         weights.append(wo[None, :, None].expand_as(bias[:, :, None]))
@@ -100,7 +100,7 @@ def apply_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of both maps, and of the three projections."""
     (batch, cu), ce, dtype = u.shape[:2], e.shape[1], sum_dtype(u)
-    du, de = new_map(u, cu), new_map(e, ce)
+    du, de = ask_for_large_pages(new_map(u, cu)), ask_for_large_pages(new_map(e, ce))
     single = dqkv is not None and wq is not None and wk is not None and wv is not None
     buffer_u, buffer_e = _buffer(u, 3 if single else 1, dtype, e, dout), _buffer(e, 2 if single else 1, dtype, u, dout)
     weights_u, weights_e = [], []
@@ -139,7 +139,7 @@ def new_map(like: Tensor, channels: int) -> Tensor:
     """An uninitialised map of another number of channels in the dtype and memory format of `like`."""
     layout = torch.channels_last_3d if _channels_last(like) else torch.contiguous_format
     shape = (like.shape[0], channels, *like.shape[2:])
-    return ask_for_large_pages(torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout))
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def _voxels(*maps: Tensor) -> int:
