@@ -32,7 +32,8 @@ if torch.is_grad_enabled():
 print("compiled", torch._dynamo.utils.counters["stats"]["unique_graphs"])
 torch._dynamo.reset()
 kept = []
-torch.compile(module, fullgraph=True, backend=lambda graph, _: kept.append(graph.print_readable(False)) or graph)(*inputs)
+look = lambda graph, _: kept.append(graph.print_readable(False)) or graph
+torch.compile(module, fullgraph=True, backend=look)(*inputs)
 assert "crossattn3d.attend" in kept[0]
 assert "beartype" not in sys.modules
 """

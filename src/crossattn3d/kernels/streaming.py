@@ -37,15 +37,16 @@ def reduce(
         )
     )
     qkv = ask_for_large_pages(u.new_empty((batch, 3, length), dtype=sum_dtype(u))) if wq is not None else None
+    wkv = torch.stack((wk, wv)) if wk is not None and wv is not None else None
+    rows_u, rows_e = _rows(u), _rows(e)
     for i, part in _chunks(u, e):
-        x, y = _rows(u)[i, :, part].to(dtype), _rows(e)[i, :, part].to(dtype)
+        x, y = rows_u[i, :, part].to(dtype), rows_e[i, :, part].to(dtype)
         if ue is not None:
             _add_gram(ue[i], x, y)
         if uu is not None and ee is not None:
             _add_gram(uu[i], x, x)
             _add_gram(ee[i], y, y)
-        if qkv is not None and wq is not None and wk is not None and wv is not None:
-            wkv = torch.stack((wk, wv))
+        if qkv is not None and wq is not None and wkv is not None:
             _combine(qkv[i, :1, part], [(wq[None, :-1], x)], wq[-1:, None])
             _combine(qkv[i, 1:, part], [(wkv[:, :-1], y)], wkv[:, -1:])
     return ue, uu, ee, qkv
@@ -61,9 +62,10 @@ def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tenso
     # Without P, the chunk copied is of no channels.
     rows = _rows(e) if p is not None else _rows(e)[:, :0]
     buffer = _buffer(rows, 1 + (o is not None), sum_dtype(e), out)
+    rows_out, rows_u = _rows(out), None if u is None else _rows(u)
     for i, part in _chunks(rows, out):
         y = _fill(buffer, rows[i, :, part], None if o is None else o[i, None, part])
-        _combine(_rows(out)[i, :, part], [(weight[i], y)], None if u is None else _rows(u)[i, :, part])
+        _combine(rows_out[i, :, part], [(weight[i], y)], None if rows_u is None else rows_u[i, :, part])
     return out
 
 
@@ -74,9 +76,10 @@ def reduce_backward(
     (batch, c), ce, dtype = dout.shape[:2], e.shape[1], sum_dtype(e)
     dp, dbias = dout.new_zeros((batch, c, ce), dtype=dtype), dout.new_zeros((batch, c), dtype=dtype)
     dwo = None if wo is None else torch.zeros_like(wo)
+    rows_d, rows_e = _rows(dout), _rows(e)
     for i, part in _chunks(e, dout):
-        d = _rows(dout)[i, :, part].to(dtype)
-        dp[i].addmm_(d, _rows(e)[i, :, part].mT.to(dtype))
+        d = rows_d[i, :, part].to(dtype)
+        dp[i].addmm_(d, rows_e[i, :, part].mT.to(dtype))
         dbias[i] += d.sum(1)
         if o is not None and wo is not None and dwo is not None:
             dwo.addmv_(d, o[i, part])
@@ -111,10 +114,11 @@ def apply_backward(
         weights_e.append(torch.stack((wk, wv), 1)[:-1].expand(batch, -1, -1))
     weight_u, weight_e = torch.cat(weights_u, 2), torch.cat(weights_e, 2)
     dwq, dwkv = u.new_zeros((cu + 1, 1), dtype=dtype), u.new_zeros((ce + 1, 2), dtype=dtype)
+    rows_u, rows_e, rows_d, rows_du, rows_de = (_rows(x) for x in (u, e, dout, du, de))
     for i, part in _chunks(u, e, dout):
-        d = _rows(dout)[i, :, part].to(dtype)
-        x = _fill(buffer_u, _rows(u)[i, :, part], None if dqkv is None else dqkv[i, 1:, part])
-        y = _fill(buffer_e, _rows(e)[i, :, part], None if dqkv is None else dqkv[i, :1, part])
+        d = rows_d[i, :, part].to(dtype)
+        x = _fill(buffer_u, rows_u[i, :, part], None if dqkv is None else dqkv[i, 1:, part])
+        y = _fill(buffer_e, rows_e[i, :, part], None if dqkv is None else dqkv[i, :1, part])
         if dqkv is not None:
             dwq.addmm_(x[: cu + 1], y[ce + 1 :].mT)
             dwkv.addmm_(y[: ce + 1], x[cu + 1 :].mT)
@@ -125,8 +129,8 @@ def apply_backward(
             for_e.append(((dee[i] + dee[i].mT)[:-1].to(dtype), y[: ce + 1]))
         if p is not None:
             for_e.append((p[i].mT, d))
-        _combine(_rows(du)[i, :, part], for_u, d if residual else None)
-        _combine(_rows(de)[i, :, part], for_e)
+        _combine(rows_du[i, :, part], for_u, d if residual else None)
+        _combine(rows_de[i, :, part], for_e)
     return (du, de, dwq[:, 0], dwkv[:, 0], dwkv[:, 1]) if single else (du, de, None, None, None)
 
 
