@@ -93,7 +93,11 @@ def equality_groups(report: dict[str, Any]) -> list[str]:
         command = [sys.executable, str(ROOT / "tests" / "triton_cases.py"), group]
         paths = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": paths}
-        return group, subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(command, 1, "", "not done after 240 s")
+        return group, done
 
     with ThreadPoolExecutor(len(triton_cases.GROUPS)) as pool:
         for group, done in pool.map(run, triton_cases.GROUPS):

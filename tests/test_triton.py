@@ -1,7 +1,6 @@
 """The Triton passes: in Triton's interpreter, compiled without a GPU, and on a GPU where there is one.
 
-Each in a process of its own: the interpreter is chosen before Triton is imported, and Triton cannot read kernels
-whose shapes are checked.
+Each in a process of its own, since the interpreter is chosen before Triton is imported.
 """
 
 import importlib.util
@@ -15,7 +14,7 @@ import torch
 
 import crossattn3d
 
-GROUPS = ("reduce", "apply", "reduce_backward", "apply_backward", "offsets", "supports")
+GROUPS = ("reduce", "apply", "reduce_backward", "apply_backward", "attention", "offsets", "supports")
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 

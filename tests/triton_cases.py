@@ -7,6 +7,7 @@ Each result may err twice as much as the formula in float32 on the same maps, ro
 rounding of float32 at the size of the terms that are summed (`formulas` on absolute values).
 """
 
+import copy
 import itertools
 import math
 import mmap
@@ -20,7 +21,10 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 from torch import Tensor
 
+from both_ways import output_and_gradients
+from crossattn3d import CSCA
 from crossattn3d.kernels import triton_passes
+from randomised import maps, randomise
 
 Results = tuple[Tensor | None, ...]
 Size = tuple[int, int, int]
@@ -272,9 +276,34 @@ def check_supports(device: str) -> str:
     return f"{len(reasons)} reasons"
 
 
+def check_attention(device: str) -> str:
+    """The whole attention and every gradient: at most twice as wrong as the other ways in the same dtype.
+
+    Of a handful of numbers, either of the others may by chance be right to the last digit; so the worse one counts.
+    """
+    worst = 0.0
+    for score_norm, dtype in itertools.product(("instance", "cosine", "sqrt", "mean"), DTYPES):
+        module = randomise(CSCA(4, 6, score_norm=score_norm, slice_dim=-2), 1).to(device, dtype)
+        u, e = (x.to(device, dtype) for x in maps(2, 2, 4, 6, (3, 5, 19)))
+        e = e.to(memory_format=torch.channels_last_3d)
+        exact = copy.deepcopy(module).double(), u.double(), e.double()
+        truth = output_and_gradients(*exact, "reference")
+        others = [output_and_gradients(module, u, e, way) for way in ("reference", "factorised")]
+        actual = output_and_gradients(module, u, e, "triton")
+        # Parameters without effect get the rounding of what cancels, which has the size of the others.
+        floor = 4 * HALF_ULP * max(rms(x) for x in truth.values())
+        for name, value in truth.items():
+            error = rms(actual[name].double() - value)
+            allowed = 2 * max(rms(x[name].double() - value) for x in others) + floor
+            worst = max(worst, error / allowed)
+            assert error <= allowed, f"{name}, {score_norm}, {dtype}: error {error:.2e}, allowed {allowed:.2e}"
+    return f"{worst:.2f}"
+
+
 PASSES = ("reduce", "apply", "reduce_backward", "apply_backward")
 GROUPS: dict[str, Callable[[str], str]] = {
     **{name: lambda device, name=name: check_pass(name, device) for name in PASSES},  # type: ignore[misc]
+    "attention": check_attention,
     "offsets": check_offsets,
     "supports": check_supports,
 }

@@ -75,20 +75,25 @@ def main(capability: int) -> None:
     )
     torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(multi_processor_count=132)  # type: ignore
     shared = 0
-    for dtype in (torch.float32, torch.bfloat16):
-        for channels in (32, 64, 80):
-            for memory_format in (torch.contiguous_format, torch.channels_last_3d):
-                launches.clear()
-                launch_all(channels, dtype, memory_format)
-                for kernel, args, options in launches:
-                    binary = compiled(kernel, args, options, capability)
-                    ptx = binary.asm["ptx"]
-                    shared = max(shared, binary.metadata.shared)
-                    assert "tf32" not in ptx
-                    assert binary.metadata.shared <= 99 * 1024, (channels, dtype, memory_format, options)
-                    product = kernel.arg_names[0] == "out" or args[kernel.arg_names.index("gram")] is not None
-                    if product and dtype == torch.bfloat16 and not options.get("EXACT"):
-                        assert re.search(r"mma\S*\.f32\.bf16\.bf16", ptx), (channels, memory_format, options)
+    for channels, dtype, memory_format in (
+        (32, torch.bfloat16, torch.contiguous_format),
+        (32, torch.float32, torch.channels_last_3d),
+        (64, torch.bfloat16, torch.channels_last_3d),
+        (64, torch.float32, torch.contiguous_format),
+        (80, torch.bfloat16, torch.contiguous_format),
+    ):
+        launches.clear()
+        launch_all(channels, dtype, memory_format)
+        for kernel, args, options in launches:
+            what = (kernel.__name__, channels, dtype, memory_format, options)
+            binary = compiled(kernel, args, options, capability)
+            ptx = binary.asm["ptx"]
+            shared = max(shared, binary.metadata.shared)
+            assert "tf32" not in ptx, what
+            assert binary.metadata.shared <= 99 * 1024, what
+            multiplies = kernel.arg_names[0] == "out" or args[kernel.arg_names.index("gram")] is not None
+            if multiplies and dtype == torch.bfloat16 and not options.get("EXACT"):
+                assert re.search(r"mma\S*\.f32\.bf16\.bf16", ptx), what
     print(f"compiled for {capability}: shared memory {shared}")
 
 
