@@ -60,7 +60,18 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_little_from_outside(path):
     outside = {name.split(".")[0] for name in imports(path.read_text())} - {"crossattn3d"}
-    assert outside - set(sys.stdlib_module_names) <= OUTSIDE
+    own = {"triton"} if path.name.startswith("triton_") else set()
+    assert outside - set(sys.stdlib_module_names) <= OUTSIDE | own
+
+
+def test_triton_is_imported_when_it_runs_and_not_before():
+    """Triton is missing on many machines: its modules are imported inside functions only."""
+    for path in FILES:
+        if not path.name.startswith("triton_"):
+            outermost = [x for x in ast.parse(path.read_text()).body if isinstance(x, (ast.Import, ast.ImportFrom))]
+            names = [name for node in outermost for name in imports(ast.unparse(node))]
+            names += [f"{node.module}.{a.name}" for node in outermost if hasattr(node, "module") for a in node.names]
+            assert not [name for name in names if "triton" in name], path
 
 
 def test_the_order_has_no_cycles():

@@ -45,6 +45,10 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: F.slice_cross_attention(U, E, SLICES, backend="cuda"),
         ["slice_cross_attention", "expected backend", "'auto', 'reference', 'factorised'", "got 'cuda'"],
     ),
+    "triton cannot": (
+        lambda: F.slice_cross_attention(U.double(), E.double(), SLICES, backend="triton"),
+        ["triton", "expected maps and a machine", "use backend='auto'"],
+    ),
     "slice_dim counts channels": (
         lambda: F.slice_attention_map(U, E, SLICES, slice_dim=1),
         ["slice_attention_map", "expected slice_dim", "-3, -2 or -1", "got 1"],

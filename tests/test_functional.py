@@ -18,7 +18,7 @@ def cast(parameters, dtype):
 
 def test_the_options_are_the_documented_ones():
     assert SCORE_NORMS == ("none", "sqrt", "mean", "cosine", "instance")
-    assert functional.BACKENDS == ("auto", "reference", "factorised")
+    assert functional.BACKENDS == ("auto", "reference", "factorised", "triton")
 
 
 @pytest.mark.parametrize("name", functional.__all__)

@@ -6,21 +6,28 @@ spatial size. Each function checks its input and hands it to a backend:
 | backend | what |
 |---|---|
 | `reference` | the equations literally, for checking others |
-| `factorised` | exact, without the projected maps; the choice of `auto` |
+| `factorised` | exact, without the projected maps; in PyTorch, on any device |
+| `triton` | the same in Triton, on NVIDIA GPUs |
+| `auto` | `triton` where it can run, else `factorised` |
+
+While a model is exported, all but `reference` are plain matrix products, of which any runtime makes something.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels import Kernel, factorised, reference
+from crossattn3d.kernels import Kernel, factorised, plain, reference
 from crossattn3d.kernels.parameters import SCORE_NORMS, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.options import check_option
 
-Backend = Literal["auto", "reference", "factorised"]
+Backend = Literal["auto", "reference", "factorised", "triton"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+#: What makes the passes over the maps, by backend.
+PASSES = {"auto": "auto", "factorised": "streaming", "triton": "triton"}
 
 __all__ = [
     "BACKENDS",
@@ -57,7 +64,7 @@ def channel_cross_attention(
         score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
             rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
         residual: whether U is added to the result.
-        backend: `auto`, `reference` or `factorised`.
+        backend: `auto`, `reference`, `factorised` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -97,7 +104,7 @@ def slice_cross_attention(
         score_norm: s, as in `channel_cross_attention` with HW in place of L.
         residual: whether U is added to the result.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference` or `factorised`.
+        backend: `auto`, `reference`, `factorised` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -137,7 +144,7 @@ def channel_slice_cross_attention(
         score_norm: s, of both parts.
         residual: whether U is added to the sum.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference` or `factorised`.
+        backend: `auto`, `reference`, `factorised` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -236,8 +243,10 @@ def _attend(
     parts = tuple(part for part in (channel, slices) if part is not None)
     _check(who, query, context, parts, score_norm, residual, slice_dim, backend)
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
+    kernel = _kernel(backend)
+    options: dict[str, Any] = {"passes": PASSES[backend]} if kernel is factorised else {}
     with torch.autocast(query.device.type, enabled=False):
-        return _kernel(backend).cross_attention(
+        return kernel.cross_attention(
             query.to(context.dtype),
             context,
             channel,
@@ -245,11 +254,16 @@ def _attend(
             score_norm=score_norm,
             residual=residual,
             slice_dim=_negative(slice_dim),
+            **options,
         )
 
 
 def _kernel(backend: Backend) -> Kernel:
-    return reference if backend == "reference" else factorised
+    if backend == "reference":
+        return reference
+    if torch.compiler.is_exporting():
+        return plain
+    return factorised
 
 
 def _negative(slice_dim: int) -> int:

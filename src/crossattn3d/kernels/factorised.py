@@ -1,58 +1,28 @@
-"""The same attention, exactly, without ever forming Q, K and V.
+"""The factorised attention as one operation that PyTorch does not look into: `four_passes`, registered.
 
-With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, the channel scores are
-
-    Q K^T = W~q (U~ E~^T) W~k^T,      M V = (M Wv) E + M bv,
-
-so one pass over U and E yields a small Gram matrix and one pass over E the output. The norms that `cosine`
-needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of the slice attention have one
-channel each. The backward pass is PyTorch's own.
+For the attention maps, and where a gradient of the gradient may be asked for, `plain` computes.
 """
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels import Passes, plain, streaming
+from crossattn3d.kernels.four_passes import Call, ChannelSums, SliceSums, backward, forward, sum_dtype
+from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.plain import channel_attention, slice_attention
 
+__all__ = ["PassesName", "channel_attention", "cross_attention", "slice_attention"]
 
-def channel_attention(
-    query: Float[Tensor, "b cq d h w"],
-    context: Float[Tensor, "b ce d h w"],
-    channel: ChannelParameters,
-    score_norm: ScoreNorm,
-) -> Float[Tensor, "b c c"]:
-    """M of Eq. 2, channels x channels."""
-    u, e = _rows(query), _rows(context)
-    dtype = u.dtype
-    if score_norm == "cosine":
-        # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
-        # squared norms could even come out negative.
-        u, e = u.double(), e.double()
-    wq, wk = _with_bias(channel.q_weight, channel.q_bias, u), _with_bias(channel.k_weight, channel.k_bias, e)
-    scores = wq @ _gram(u, e) @ wk.mT
-    if score_norm == "cosine" and channel.temperature is not None:
-        norms = _projected_norm(u, wq)[:, :, None] * _projected_norm(e, wk)[:, None, :]
-        return (channel.temperature.double() * scores / norms).softmax(-1).to(dtype)
-    return _softmax(scores, u.shape[-1], score_norm)
+#: Which module makes the passes; `auto` takes Triton where it runs.
+PassesName = Literal["auto", "streaming", "triton"]
 
-
-def slice_attention(
-    query: Float[Tensor, "b cq x y z"],
-    context: Float[Tensor, "b ce x y z"],
-    slices: SliceParameters,
-    score_norm: ScoreNorm,
-    slice_dim: int,
-) -> Float[Tensor, "b d d"]:
-    """The softmax of Eq. 4, slices x slices."""
-    u, e = _rows(query), _rows(context)
-    q = _to_slices(u, _with_bias(slices.q_weight, slices.q_bias, u), query, slice_dim)
-    k = _to_slices(e, _with_bias(slices.k_weight, slices.k_bias, e), context, slice_dim)
-    scores = q @ k.mT
-    if score_norm == "cosine" and slices.temperature is not None:
-        norms = _norm(q.square().sum(-1))[:, :, None] * _norm(k.square().sum(-1))[:, None, :]
-        return (slices.temperature.to(scores.dtype) * scores / norms).softmax(-1)
-    return _softmax(scores, q.shape[-1], score_norm)
+OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str passes"
 
 
 def cross_attention(
@@ -64,69 +34,149 @@ def cross_attention(
     score_norm: ScoreNorm,
     residual: bool,
     slice_dim: int,
+    passes: PassesName = "streaming",
 ) -> Float[Tensor, "b c x y z"]:
     """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
-    e = _rows(context)
-    out = _rows(query) if residual else e.new_zeros(())
-    if channel is not None:
-        m = channel_attention(query, context, channel, score_norm)
-        out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
-    if slices is not None:
-        m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _to_slices(e, _with_bias(slices.v_weight, slices.v_bias, e), context, slice_dim)
-        mixed = _from_slices(m @ v, context, slice_dim)
-        out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
-    return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
+    tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
+    return cast("Tensor", _attend(query, context, *tensors, score_norm, residual, slice_dim, passes)[0])
 
 
-def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
-    """Channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
-    return (x.float() if x.element_size() < 4 else x).flatten(2)
+@torch.library.custom_op(
+    "crossattn3d::attend", mutates_args=(), schema=f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])"
+)
+def _attend(
+    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """The output, and the sums for the backward pass."""
+    u, e = _one_stride(query), _one_stride(context)
+    with torch.autocast(query.device.type, enabled=False):
+        out, *sums = forward(_passes(options[-1], u, e), u, e, _call(channel, slices, options))
+    return out, [x for part in sums for x in part or () if x is not None]
 
 
-def _with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], like: Tensor) -> Float[Tensor, "o i+1"]:
-    return torch.cat([weight, bias[:, None]], dim=1).to(like.dtype)
+@_attend.register_fake
+def _(
+    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
+) -> tuple[Tensor, list[Tensor]]:
+    u, e, cosine = _one_stride(query), _one_stride(context), options[0] == "cosine"
+    cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[options[2]], sum_dtype(e)
+    sums: list[Tensor] = []
+    if channel:
+        sizes = [(cu, ce), (cu, cu), (ce, ce)][: 3 if cosine else 1]
+        sums += [e.new_empty((len(e), *size), dtype=torch.float64 if cosine else dtype) for size in sizes]
+    if slices:
+        of_slices = [(depth, depth), (depth,), (depth,)][: 3 if cosine else 1]
+        sums += [e.new_empty((len(e), *size), dtype=dtype) for size in of_slices]
+    return streaming.new_map(e, _width(channel, slices)), sums
 
 
-def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
-    """[a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
-    length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
-    upper = torch.cat([a @ b.mT, a.sum(-1, keepdim=True)], dim=2)
-    lower = torch.cat([b.sum(-1)[:, None, :], length], dim=2)
-    return torch.cat([upper, lower], dim=1)
+@torch.library.custom_op(
+    "crossattn3d::attend_backward",
+    mutates_args=(),
+    schema=f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
+)
+def _attend_backward(
+    dout: Tensor,
+    query: Tensor,
+    context: Tensor,
+    sums: Sequence[Tensor],
+    channel: Sequence[Tensor],
+    slices: Sequence[Tensor],
+    *options: Any,
+) -> list[Tensor]:
+    """The gradients of the maps and of the parameters."""
+    d, u, e = _one_stride(dout), _one_stride(query), _one_stride(context)
+    of_channels = 0 if not channel else 3 if options[0] == "cosine" else 1
+    split = (
+        ChannelSums(*sums[:of_channels]) if channel else None,
+        SliceSums(*sums[of_channels:]) if slices else None,
+    )
+    with torch.autocast(dout.device.type, enabled=False):
+        return backward(_passes(options[-1], u, e), d, u, e, _call(channel, slices, options), *split)
 
 
-def _projected_norm(x: Float[Tensor, "b c l"], weight: Float[Tensor, "o c+1"]) -> Float[Tensor, "b o"]:
-    """The length of each row of W~ x~, from the Gram matrix of x~."""
-    return _norm(((weight @ _gram(x, x)) * weight).sum(-1))
+@_attend_backward.register_fake
+def _(
+    _dout: Tensor,
+    query: Tensor,
+    context: Tensor,
+    _sums: Sequence[Tensor],
+    channel: Sequence[Tensor],
+    slices: Sequence[Tensor],
+    *_options: Any,
+) -> list[Tensor]:
+    maps = [streaming.new_map(_one_stride(x), x.shape[1]) for x in (query, context)]
+    return maps + [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (*channel, *slices)]
 
 
-def _norm(squared: Tensor) -> Tensor:
-    """The root of a sum of squares, at least EPS, as `torch.nn.functional.normalize` bounds it."""
-    return squared.clamp_min(EPS**2).sqrt()
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, list[Tensor]]) -> None:
+    query, context, channel, slices, *ctx.options = inputs
+    ctx.counts = len(channel), len(slices)
+    ctx.save_for_backward(query, context, *channel, *slices, *output[1])
 
 
-def _softmax(scores: Float[Tensor, "b n n"], length: int, score_norm: ScoreNorm) -> Float[Tensor, "b n n"]:
-    if score_norm == "sqrt":
-        scores = scores / length**0.5
-    elif score_norm in ("mean", "instance"):
-        scores = scores / length
-    if score_norm == "instance":
-        variance, mean = torch.var_mean(scores, dim=(-2, -1), correction=0, keepdim=True)
-        scores = (scores - mean) * torch.rsqrt(variance + EPS)
-    return scores.softmax(-1)
+def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, ...]:
+    query, context, *others = ctx.saved_tensors
+    of_channel, of_slices = ctx.counts
+    channel, slices = others[:of_channel], others[of_channel : of_channel + of_slices]
+    if torch.is_grad_enabled():
+        gradients = _plain_gradients(dout, [query, context, *channel, *slices], ctx)
+    else:
+        sums = others[of_channel + of_slices :]
+        gradients = _attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
+    du, de, *rest = gradients
+    return du, de, rest[:of_channel], rest[of_channel:], *(None for _ in ctx.options)
 
 
-def _to_slices(
-    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i+1"], x: Tensor, slice_dim: int
-) -> Float[Tensor, "b d p"]:
-    """Project to one channel; slices become the rows."""
-    single = weight[:, :-1] @ rows + weight[:, -1:]
-    return single.reshape(x.shape[0], *x.shape[2:]).movedim(slice_dim, 1).flatten(2)
+_attend.register_autograd(_differentiate, setup_context=_setup_context)
 
 
-def _from_slices(mixed: Float[Tensor, "b d p"], x: Tensor, slice_dim: int) -> Float[Tensor, "b 1 l"]:
-    """The inverse of `_to_slices`' rearrangement: one channel x voxels in the order of `x`."""
-    sizes = list(x.shape[2:])
-    sizes.insert(0, sizes.pop(slice_dim))
-    return mixed.reshape(x.shape[0], *sizes).movedim(1, slice_dim).flatten(1)[:, None]
+def _plain_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
+    """The gradients as something that can be differentiated again."""
+    # Views, because one tensor may be given as both maps.
+    query, context, *others = views = [x.view_as(x) for x in inputs]
+    call = _call(others[: ctx.counts[0]], others[ctx.counts[0] :], ctx.options)
+    out = plain.cross_attention(
+        query,
+        context,
+        call.channel,
+        call.slices,
+        score_norm=call.score_norm,
+        residual=call.residual,
+        slice_dim=call.slice_dim,
+    )
+    wanted = [x for x in views if x.requires_grad]
+    found = iter(torch.autograd.grad(out, wanted, dout, create_graph=True, allow_unused=True))
+    return [next(found) if x.requires_grad else None for x in views]
+
+
+def _call(channel: Sequence[Tensor], slices: Sequence[Tensor], options: Sequence[Any]) -> Call:
+    return Call(
+        ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None, *options[:3]
+    )
+
+
+def _width(channel: Sequence[Tensor], slices: Sequence[Tensor]) -> int:
+    """Channels that come out."""
+    return ChannelParameters(*channel).v_bias.shape[0] if channel else SliceParameters(*slices).out_bias.shape[0]
+
+
+def _one_stride(x: Tensor) -> Tensor:
+    """A map with one stride along all voxels, as contiguous, channels_last_3d and slices of their channels have."""
+    steps = [(n, step) for n, step in zip(x.shape[2:], x.stride()[2:], strict=True) if n != 1]
+    return x if all(a == n * b for (_, a), (n, b) in pairwise(steps)) else x.contiguous()
+
+
+def _passes(name: PassesName, u: Tensor, e: Tensor) -> Passes:
+    if name == "streaming" or (name == "auto" and not u.is_cuda):
+        return cast("Passes", streaming)
+    reason: str | None = "Triton is not installed"
+    if find_spec("triton") is not None:
+        from crossattn3d.kernels import triton_passes
+
+        reason = triton_passes.supports(u, e)
+        if reason is None:
+            return cast("Passes", triton_passes)
+    if name == "auto":
+        return cast("Passes", streaming)
+    raise ValueError(f"triton: expected maps and a machine that it can run on; got {reason}; use backend='auto'")

@@ -1,0 +1,121 @@
+"""The same attention, exactly, without ever forming Q, K and V.
+
+With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, the channel scores are
+
+    Q K^T = W~q (U~ E~^T) W~k^T,      M V = (M Wv) E + M bv,
+
+so one pass over U and E yields a small Gram matrix and one pass over E the output. The norms that `cosine`
+needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of the slice attention have one
+channel each. The backward pass is PyTorch's own: this is what is exported, and what a gradient of a gradient needs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.scores import attention
+
+
+def channel_attention(
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    score_norm: ScoreNorm,
+) -> Float[Tensor, "b c c"]:
+    """M of Eq. 2, channels x channels."""
+    u, e = _rows(query), _rows(context)
+    dtype = u.dtype
+    cosine = score_norm == "cosine"
+    if cosine:
+        # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
+        # squared norms could even come out negative.
+        u, e = u.double(), e.double()
+    wq, wk = with_bias(channel.q_weight, channel.q_bias, u.dtype), with_bias(channel.k_weight, channel.k_bias, u.dtype)
+    squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
+    scores = wq @ _gram(u, e) @ wk.mT
+    return attention(scores, u.shape[-1], score_norm, squares, channel.temperature).to(dtype)
+
+
+def slice_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    score_norm: ScoreNorm,
+    slice_dim: int,
+) -> Float[Tensor, "b d d"]:
+    """The softmax of Eq. 4, slices x slices."""
+    u, e = _rows(query), _rows(context)
+    q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
+    k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
+    squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
+    return attention(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
+
+
+def cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    *,
+    score_norm: ScoreNorm,
+    residual: bool,
+    slice_dim: int,
+) -> Float[Tensor, "b c x y z"]:
+    """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
+    e = _rows(context)
+    out = _rows(query) if residual else e.new_zeros(())
+    if channel is not None:
+        m = channel_attention(query, context, channel, score_norm)
+        out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
+    if slices is not None:
+        m = slice_attention(query, context, slices, score_norm, slice_dim)
+        v = _sliced(e, slices.v_weight, slices.v_bias, context, slice_dim)
+        mixed = from_slices((m @ v)[:, None], context.shape[2:], slice_dim)
+        out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
+    return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
+
+
+def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
+    """Channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
+    return (x.float() if x.element_size() < 4 else x).flatten(2)
+
+
+def with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype) -> Float[Tensor, "o i+1"]:
+    """W~, with the bias as the last column."""
+    return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
+
+
+def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
+    """[a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
+    length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
+    upper = torch.cat([a @ b.mT, a.sum(-1, keepdim=True)], dim=2)
+    lower = torch.cat([b.sum(-1)[:, None, :], length], dim=2)
+    return torch.cat([upper, lower], dim=1)
+
+
+def projected_squares(weight: Float[Tensor, "o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:
+    """The squared length of each row of W~ x~, from the Gram matrix of x~."""
+    return ((weight @ gram) * weight).sum(-1)
+
+
+def _sliced(
+    rows: Float[Tensor, "b i l"], weight: Float[Tensor, "1 i"], bias: Float[Tensor, "1"], x: Tensor, slice_dim: int
+) -> Float[Tensor, "b d p"]:
+    """Project to one channel; slices become the rows."""
+    single = weight.to(rows.dtype) @ rows + bias.to(rows.dtype)[:, None]
+    return to_slices(single, x.shape[2:], slice_dim)[:, 0]
+
+
+def to_slices(single: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
+    """Voxels as slices x positions within a slice."""
+    return single.reshape(*single.shape[:2], *size).movedim(slice_dim, 2).flatten(3)
+
+
+def from_slices(sliced: Float[Tensor, "b n d p"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n l"]:
+    """The inverse of `to_slices`."""
+    sizes = list(size)
+    sizes.insert(0, sizes.pop(slice_dim))
+    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim).flatten(2)

@@ -1,0 +1,219 @@
+"""The two Triton kernels of `triton_passes`: sums over the voxels, and mixtures of channels.
+
+    moments   A B^T, the row sums of A and B, A o^T for up to two single-channel maps o, and w A + b, w B + b
+    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, and X_0 d^T for up to two maps d
+
+A program takes a run of voxels, tile by tile, of one sample and one block of channels. Sums over the voxels go to
+the program's own slot, so that the result does not depend on which program ends first.
+"""
+# mypy: ignore-errors
+# ruff: noqa: D417, N803
+# Triton reads the source of these functions and needs them undecorated by type checkers: hence `no_type_check`.
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+from crossattn3d.kernels.triton_tiles import (
+    add_product,
+    add_products,
+    exact,
+    load_matrix,
+    load_row,
+    load_tile,
+    operand,
+    rounded,
+    store_row,
+)
+
+
+@triton.jit
+@no_type_check
+def project(x, w, c, C, block):
+    """W x + b of one output channel, from this block of channels; the bias, last in `w`, counts once."""
+    weight = tl.load(w + c, mask=c < C, other=0.0).to(tl.float32)
+    bias = tl.load(w + C, mask=block == 0, other=0.0).to(tl.float32)
+    return tl.sum(x.to(tl.float32) * weight[:, None], 0) + bias
+
+
+@triton.jit
+@no_type_check
+def moments(
+    a, b, wa, wk, wv, maps, gram, vectors, projections, CA, CB, C, L, chunk, maps_batch,
+    a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
+    MAPS: tl.constexpr, ROWS: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
+    BA: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
+):  # fmt: skip
+    """Sums over the voxels of one run, and single-channel projections.
+
+    Args:
+        a, b: the maps, (batch, CA, L) and (batch, CB, L) or None.
+        wa, wk, wv: projections of a, b and b with their bias last, or None.
+        maps: (batch, MAPS, L) contiguous in the last two, to be multiplied with a.
+        gram: a slot for A B^T per run, (runs, batch, CA, CB), or None.
+        vectors: slots for the sums of a, of b, and A maps^T, (runs, batch, 2 + MAPS, C); C is the larger of CA, CB.
+        projections: (blocks, batch, ROWS, L): of a; and, where ROWS is 3, two of b; one slot per block of channels.
+    """
+    run, z = tl.program_id(0), tl.program_id(2)
+    blocks = tl.cdiv(CB, BB)
+    i, j = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    ca, cb = i * BA + tl.arange(0, BA), j * BB + tl.arange(0, BB)
+    ACC: tl.constexpr = tl.float64 if EXACT else tl.float32
+    sums = tl.zeros((BA, BB), ACC)
+    sum_a, sum_b = tl.zeros((BA,), ACC), tl.zeros((BB,), ACC)
+    weighted_0, weighted_1 = tl.zeros((BA,), ACC), tl.zeros((BA,), ACC)
+    row = tl.num_programs(2).to(tl.int64) * ROWS * L
+    at_a, at_b = i * row + z.to(tl.int64) * ROWS * L, j * row + z.to(tl.int64) * ROWS * L
+    at_maps = z.to(tl.int64) * maps_batch
+
+    for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
+        x = load_tile(a, z, ca, first, CA, L, a_batch, a_channel, a_voxel, BL)
+        sum_a += tl.sum(x.to(ACC), 1)
+        if wa is not None and j == 0:
+            store_row(projections, at_a, first, project(x, wa, ca, CA, i), L, BL)
+        if MAPS > 0:
+            o = load_row(maps, at_maps, first, L, BL)
+            weighted_0 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
+        if MAPS > 1:
+            o = load_row(maps, at_maps + L, first, L, BL)
+            weighted_1 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
+        if b is not None:
+            y = load_tile(b, z, cb, first, CB, L, b_batch, b_channel, b_voxel, BL)
+            sum_b += tl.sum(y.to(ACC), 1)
+            if wk is not None and i == 0:
+                store_row(projections, at_b + L, first, project(y, wk, cb, CB, j), L, BL)
+                store_row(projections, at_b + 2 * L, first, project(y, wv, cb, CB, j), L, BL)
+            if gram is not None:
+                if EXACT:
+                    sums = tl.dot(
+                        exact(x, INTERPRETED),
+                        tl.trans(exact(y, INTERPRETED)),
+                        sums,
+                        input_precision="ieee",
+                        out_dtype=ACC,
+                    )
+                else:
+                    sums = tl.dot(
+                        operand(x, INTERPRETED), tl.trans(operand(y, INTERPRETED)), sums, input_precision="ieee"
+                    )
+
+    slot = run.to(tl.int64) * tl.num_programs(2) + z
+    if gram is not None:
+        at = gram + slot * CA * CB + ca[:, None] * CB + cb[None, :]
+        tl.store(at, sums, mask=(ca < CA)[:, None] & (cb < CB)[None, :])
+    at = vectors + slot * (2 + MAPS) * C
+    if j == 0:
+        tl.store(at + ca, sum_a, mask=ca < CA)
+        if MAPS > 0:
+            tl.store(at + 2 * C + ca, weighted_0, mask=ca < CA)
+        if MAPS > 1:
+            tl.store(at + 3 * C + ca, weighted_1, mask=ca < CA)
+    if i == 0:
+        tl.store(at + C + cb, sum_b, mask=cb < CB)
+
+
+@triton.jit
+@no_type_check
+def mix(
+    out, residual, bias, w0, w1, maps, vectors, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
+    maps_batch, bias_batch, bias_row, out_batch, out_channel, out_voxel,
+    residual_batch, residual_channel, residual_voxel, x0_batch, x0_channel, x0_voxel,
+    x1_batch, x1_channel, x1_voxel, x2_batch, x2_channel, x2_voxel,
+    p0_batch, p0_row, p0_column, p1_batch, p1_row, p1_column, p2_batch, p2_row, p2_column,
+    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, HOIST: tl.constexpr, INTERPRETED: tl.constexpr,
+    BM: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, BL: tl.constexpr,
+):  # fmt: skip
+    """One block of output channels of one run of voxels.
+
+    Args:
+        out: the result, (batch, C, L).
+        residual: a map that is added, or None.
+        bias: (batch, C) float32, or None.
+        w0, w1: (C,) float32 or None, to be multiplied with rows MAP and MAP + 1 of `maps`, and added.
+        maps: single-channel maps, (batch, rows, L) float32.
+        vectors: a slot for X_0 d^T per run, (runs, batch, WEIGHTS, C0), d the rows from WEIGHT of `maps`.
+        x0, x1, x2: the maps that are mixed, (batch, C0, L) and so on, or None.
+        p0, p1, p2: their matrices, (batch, C, C0) and so on, float32, or None.
+        HOIST: every map is one block of channels, so that a program reads the matrices once.
+    """
+    run, z = tl.program_id(0), tl.program_id(2)
+    m = tl.program_id(1) * BM + tl.arange(0, BM)
+    k0 = tl.arange(0, B0)
+    weighted_0, weighted_1 = tl.zeros((B0,), tl.float32), tl.zeros((B0,), tl.float32)
+    at_maps = z.to(tl.int64) * maps_batch
+    if HOIST:
+        DTYPE: tl.constexpr = out.dtype.element_ty
+        if p0 is not None:
+            high0, low0, factor0 = load_matrix(p0, z, m, k0, C, C0, p0_batch, p0_row, p0_column, DTYPE)
+        if p1 is not None:
+            k1 = tl.arange(0, B1)
+            high1, low1, factor1 = load_matrix(p1, z, m, k1, C, C1, p1_batch, p1_row, p1_column, DTYPE)
+        if p2 is not None:
+            k2 = tl.arange(0, B2)
+            high2, low2, factor2 = load_matrix(p2, z, m, k2, C, C2, p2_batch, p2_row, p2_column, DTYPE)
+
+    for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
+        acc = tl.zeros((BM, BL), tl.float32)
+        if HOIST:
+            if x0 is not None:
+                x = load_tile(x0, z, k0, first, C0, L, x0_batch, x0_channel, x0_voxel, BL)
+                if p0 is not None:
+                    acc = add_product(acc, high0, low0, factor0, x, INTERPRETED)
+                if WEIGHTS > 0:
+                    d = load_row(maps, at_maps + WEIGHT * L, first, L, BL)
+                    weighted_0 += tl.sum(x.to(tl.float32) * d[None, :], 1)
+                if WEIGHTS > 1:
+                    d = load_row(maps, at_maps + (WEIGHT + 1) * L, first, L, BL)
+                    weighted_1 += tl.sum(x.to(tl.float32) * d[None, :], 1)
+            if p1 is not None:
+                x = load_tile(x1, z, k1, first, C1, L, x1_batch, x1_channel, x1_voxel, BL)
+                acc = add_product(acc, high1, low1, factor1, x, INTERPRETED)
+            if p2 is not None:
+                x = load_tile(x2, z, k2, first, C2, L, x2_batch, x2_channel, x2_voxel, BL)
+                acc = add_product(acc, high2, low2, factor2, x, INTERPRETED)
+        else:
+            if p0 is not None:
+                acc = add_products(
+                    acc, x0, p0, z, m, first, C, C0, L, x0_batch, x0_channel, x0_voxel, p0_batch, p0_row, p0_column,
+                    INTERPRETED, B0, BL,
+                )  # fmt: skip
+            if p1 is not None:
+                acc = add_products(
+                    acc, x1, p1, z, m, first, C, C1, L, x1_batch, x1_channel, x1_voxel, p1_batch, p1_row, p1_column,
+                    INTERPRETED, B1, BL,
+                )  # fmt: skip
+            if p2 is not None:
+                acc = add_products(
+                    acc, x2, p2, z, m, first, C, C2, L, x2_batch, x2_channel, x2_voxel, p2_batch, p2_row, p2_column,
+                    INTERPRETED, B2, BL,
+                )  # fmt: skip
+        if bias is not None:
+            acc += tl.load(bias + z * bias_batch + m * bias_row, mask=m < C, other=0.0).to(tl.float32)[:, None]
+        if w0 is not None:
+            d = load_row(maps, at_maps + MAP * L, first, L, BL)
+            acc += tl.load(w0 + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+        if w1 is not None:
+            d = load_row(maps, at_maps + (MAP + 1) * L, first, L, BL)
+            acc += tl.load(w1 + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+        if residual is not None:
+            tile = load_tile(residual, z, m, first, C, L, residual_batch, residual_channel, residual_voxel, BL)
+            acc += tile.to(tl.float32)
+        step = tl.arange(0, BL)
+        at = z.to(tl.int64) * out_batch + tl.cast(first, tl.int64) * out_voxel
+        at = (out + at) + m.to(tl.int64)[:, None] * out_channel + step.to(tl.int64)[None, :] * out_voxel
+        tl.store(
+            at, rounded(acc, out.dtype.element_ty, INTERPRETED), mask=(m < C)[:, None] & (first + step < L)[None, :]
+        )
+
+    if WEIGHTS > 0:
+        slot = vectors + (run.to(tl.int64) * tl.num_programs(2) + z) * WEIGHTS * C0
+        if tl.program_id(1) == 0:
+            tl.store(slot + k0, weighted_0, mask=k0 < C0)
+            if WEIGHTS > 1:
+                tl.store(slot + C0 + k0, weighted_1, mask=k0 < C0)
+
+
+#: Kernels run as plain Python on the CPU: TRITON_INTERPRET=1 was set before the import.
+INTERPRETED = not isinstance(mix, triton.runtime.JITFunction)
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])

@@ -1,0 +1,101 @@
+"""Compiles the Triton kernels for a GPU that is not there, with the arguments that the passes launch them with.
+
+    python tests/triton_compiled.py 90     for compute capability 9.0
+
+What the interpreter does not show: that they compile, fit into 99 KiB of shared memory, and multiply as they should.
+"""
+
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from crossattn3d.kernels import triton_kernels, triton_passes
+
+NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
+SIZE = (32, 320, 320)
+Launch = tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+
+class Recorder:
+    """Takes the place of a kernel and keeps the arguments of its launches."""
+
+    def __init__(self, kernel: Any, launches: list[Launch]) -> None:
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        assert max(grid[1:]) < 2**16
+        return lambda *args, **options: self.launches.append((self.kernel, args, options))
+
+
+def compiled(kernel: Any, args: tuple[Any, ...], options: dict[str, Any], capability: int) -> Any:
+    """What the launch would compile: strides of 1 and missing maps are constants, multiples of 16 are known."""
+    signature, constants, attributes = {}, {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        value = options[name] if name in options else args[i]
+        if name in options or value is None or (isinstance(value, int) and value == 1):
+            signature[name], constants[(i,)] = "constexpr", value
+        elif isinstance(value, Tensor):
+            signature[name], attributes[(i,)] = "*" + NAMES[value.dtype], [["tt.divisibility", 16]]
+        else:
+            signature[name] = "i32" if value < 2**31 else "i64"
+            if value % 16 == 0:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": options["num_warps"]})
+
+
+def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    """Every pass, with and without the norms of `cosine`, on maps without memory."""
+
+    def single(*shape: int) -> Tensor:
+        return torch.empty(shape, device="meta")
+
+    x = torch.empty((1, channels, *SIZE), dtype=dtype, device="meta", memory_format=memory_format)
+    n, voxels = channels + 1, x[0, 0].numel()
+    w, p, grams, dqkv = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 3, voxels)
+    triton_passes.reduce(x, x, w, w, w, False)
+    triton_passes.reduce(x, x, w, w, w, True)
+    triton_passes.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
+    triton_passes.reduce_backward(x, x, single(1, voxels), single(channels))
+    for norms in ((None, None), grams[1:]):
+        triton_passes.apply_backward(x, x, x, p, grams[0], *norms, dqkv, w, w, w, True)
+
+
+def main(capability: int) -> None:
+    launches: list[Launch] = []
+    triton_passes.kernels = SimpleNamespace(
+        moments=Recorder(triton_kernels.moments, launches), mix=Recorder(triton_kernels.mix, launches)
+    )
+    torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(multi_processor_count=132)  # type: ignore
+    shared = 0
+    for channels, dtype, memory_format in (
+        (32, torch.bfloat16, torch.contiguous_format),
+        (32, torch.float32, torch.channels_last_3d),
+        (64, torch.bfloat16, torch.channels_last_3d),
+        (64, torch.float32, torch.contiguous_format),
+        (80, torch.bfloat16, torch.contiguous_format),
+    ):
+        launches.clear()
+        launch_all(channels, dtype, memory_format)
+        for kernel, args, options in launches:
+            what = (kernel.__name__, channels, dtype, memory_format, options)
+            binary = compiled(kernel, args, options, capability)
+            ptx = binary.asm["ptx"]
+            shared = max(shared, binary.metadata.shared)
+            assert "tf32" not in ptx, what
+            assert binary.metadata.shared <= 99 * 1024, what
+            multiplies = kernel.arg_names[0] == "out" or args[kernel.arg_names.index("gram")] is not None
+            if multiplies and dtype == torch.bfloat16 and not options.get("EXACT"):
+                assert re.search(r"mma\S*\.f32\.bf16\.bf16", ptx), what
+    print(f"compiled for {capability}: shared memory {shared}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
