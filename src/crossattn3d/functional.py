@@ -7,8 +7,8 @@ spatial size. Each function checks its input and hands it to a backend:
 |---|---|
 | `reference` | the equations literally, for checking others |
 | `factorised` | exact, without the projected maps; in PyTorch, on any device |
-| `triton` | the same in Triton, on NVIDIA GPUs |
-| `auto` | `triton` where it can run, else `factorised` |
+| `triton` | the same in Triton, on NVIDIA GPUs; tested in the interpreter only so far, not yet on a GPU |
+| `auto` | `factorised` |
 
 While a model is exported, all but `reference` are plain matrix products, of which any runtime makes something.
 """
@@ -27,7 +27,7 @@ Backend = Literal["auto", "reference", "factorised", "triton"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 #: What makes the passes over the maps, by backend.
-PASSES = {"auto": "auto", "factorised": "streaming", "triton": "triton"}
+PASSES = {"auto": "streaming", "factorised": "streaming", "triton": "triton"}
 
 __all__ = [
     "BACKENDS",

@@ -19,8 +19,8 @@ from crossattn3d.kernels.plain import channel_attention, slice_attention
 
 __all__ = ["PassesName", "channel_attention", "cross_attention", "slice_attention"]
 
-#: Which module makes the passes; `auto` takes Triton where it runs.
-PassesName = Literal["auto", "streaming", "triton"]
+#: Which module makes the passes.
+PassesName = Literal["streaming", "triton"]
 
 OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str passes"
 
@@ -168,7 +168,7 @@ def _one_stride(x: Tensor) -> Tensor:
 
 
 def _passes(name: PassesName, u: Tensor, e: Tensor) -> Passes:
-    if name == "streaming" or (name == "auto" and not u.is_cuda):
+    if name == "streaming":
         return cast("Passes", streaming)
     reason: str | None = "Triton is not installed"
     if find_spec("triton") is not None:
@@ -177,6 +177,4 @@ def _passes(name: PassesName, u: Tensor, e: Tensor) -> Passes:
         reason = triton_passes.supports(u, e)
         if reason is None:
             return cast("Passes", triton_passes)
-    if name == "auto":
-        return cast("Passes", streaming)
     raise ValueError(f"triton: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
