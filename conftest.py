@@ -1,5 +1,7 @@
-"""Leaves out of the doctests what cannot be imported here: the Triton kernels where Triton is missing."""
+"""Leaves out of the doctests what is no module to import: scripts of test_triton.py, and Triton kernels without Triton."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("triton") else ["src/crossattn3d/kernels/triton_*.py"]
+collect_ignore_glob = ["tests/triton_*.py"]
+if find_spec("triton") is None:
+    collect_ignore_glob += ["src/crossattn3d/kernels/triton_*.py"]
