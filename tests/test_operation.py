@@ -21,6 +21,7 @@ KINDS = [ChannelCrossAttention3d, SliceCrossAttention3d, CSCA]
 def poisoned(monkeypatch) -> Iterator[None]:
     """Chunks that do not divide the volume, and NaN in memory that nothing was written to."""
     monkeypatch.setattr(streaming, "CHUNK", 50)
+    monkeypatch.setattr(streaming, "COPIED", 30)
     torch.use_deterministic_algorithms(True)
     try:
         yield

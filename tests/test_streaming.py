@@ -17,6 +17,7 @@ WIDTHS = [(3, 4, 2), (4, 4, 4), (1, 1, 1)]
 def small_chunks(monkeypatch):
     """Five voxels or more at a time, which divides none of the volumes; NaN in all memory before it is written."""
     monkeypatch.setattr(streaming, "CHUNK", 20)
+    monkeypatch.setattr(streaming, "COPIED", 28)
     torch.use_deterministic_algorithms(True)
     assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.empty(3).isnan().all()
