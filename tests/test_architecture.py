@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "kernels": {"kernels"},
     "functional": {"kernels", "options"},
     "attention": {"functional", "options"},
-    "unet": {"options"},
-    "ucanet": {"attention", "functional", "unet", "options"},
+    "norms": set(),
+    "unet": {"norms", "options"},
+    "ucanet": {"attention", "functional", "norms", "unet", "options"},
     "__init__": {"attention", "functional", "ucanet", "unet"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}

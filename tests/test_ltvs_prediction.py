@@ -38,7 +38,7 @@ class Ranges(nn.Module):
 
 
 def stage(*ranges: tuple[float, float]) -> TrainedStage:
-    return TrainedStage(Ranges(*ranges), PREPARATION, (16, 48, 48), (8, 0, 0))
+    return TrainedStage(Ranges(*ranges), PREPARATION, (16, 48, 48), (8, 0, 0), "float32")
 
 
 #: Stage 1 sees (HU + 160) / 50 and cuts half-way between fat at -80 and liver, stage 2 (HU - 100) / 50, half-way too.

@@ -71,6 +71,23 @@ def test_worker_processes_change_nothing(data: PreparedSet, tmp_path: Path) -> N
     assert first == second
 
 
+def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bfloat16", patch=(12, 16, 16))
+    train_both(data, settings)
+    trained = load_stage(tmp_path, 2)
+    assert trained.precision == "bfloat16"
+    assert all(p.dtype == torch.float32 for p in trained.net.parameters())
+    seen = []
+    trained.net.encoder[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    scores = []
+    for name in ("bfloat16", "float32"):
+        changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
+        scores += validate(trained.net, data, 2, changed)
+    assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
+    assert set(seen[len(seen) // 2 :]) == {torch.float32}
+    assert all(math.isfinite(value) for value in scores)
+
+
 def test_dice_loss_is_the_papers_and_is_taken_over_the_batch() -> None:
     target = torch.zeros(2, 1, 2, 2, 2, dtype=torch.long)
     target[0] = 1
@@ -170,6 +187,9 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
     path.write_text(json.dumps(content | {"format": 99}))
     with pytest.raises(InputError, match="format 99, expected 1"):
         load_stage(tmp_path, 1)
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
+    with pytest.raises(InputError, match="precision float7"):
+        load_stage(tmp_path, 1)
     path.write_text(json.dumps({"format": 1}))
     with pytest.raises(InputError, match="lacks what prediction needs"):
         load_stage(tmp_path, 1)
@@ -183,6 +203,10 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
         ({"rotation": -1}, "--rotation: expected 0 or more"),
         ({"jitter": -0.5}, "--jitter: expected 0 or more"),
         ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
+        (
+            {"precision": "bfloat16", "patch": (7, 16, 16)},
+            r"--precision bfloat16: on CPU no level .* got \[7, 4, 2\] slices",
+        ),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),
         ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
         ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),

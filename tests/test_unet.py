@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from crossattn3d import ConcatSkip, UNet3d
-from crossattn3d.unet import ConvBlock, UpConv, make_norm
+from crossattn3d.norms import InstanceNorm
+from crossattn3d.unet import ConvBlock, UpConv
 from randomised import assert_close, generator, normal, randomise
 
 NARROW = (2, 3, 4, 5)
@@ -63,7 +64,7 @@ def test_any_number_of_levels(channels):
 def test_options(norm, upsample, up_norm):
     net = UNet3d(1, 2, NARROW, norm=norm, upsample=upsample, up_norm=up_norm)
     assert (net.norm, net.upsample, net.up_norm) == (norm, upsample, up_norm)
-    kind = {"batch": nn.BatchNorm3d, "instance": nn.GroupNorm, "group": nn.GroupNorm}[norm]
+    kind = {"batch": nn.BatchNorm3d, "instance": InstanceNorm, "group": nn.GroupNorm}[norm]
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm3d | nn.GroupNorm)]
     assert len(norms) == 4 * 2 + 3 * 2 + 3 * up_norm
     assert all(type(m) is kind and m.weight is not None and m.bias is not None for m in norms)
@@ -210,23 +211,7 @@ def test_up_convolution_reaches_every_size_that_pools_to_its_input(upsample, str
 def test_conv_block_is_convolution_norm_relu_twice():
     block = ConvBlock(2, 4, (1, 3, 5), "instance")
     kinds = [type(layer) for layer in block]
-    assert kinds == [nn.Conv3d, nn.GroupNorm, nn.ReLU] * 2
+    assert kinds == [nn.Conv3d, InstanceNorm, nn.ReLU] * 2
     assert [(layer.in_channels, layer.out_channels) for layer in (block[0], block[3])] == [(2, 4), (4, 4)]
     assert all(layer.bias is not None for layer in (block[0], block[3]))
     assert block(volume(1, 2, 3, 4, 5)).shape == (1, 4, 3, 4, 5)
-
-
-def test_instance_norm_normalises_each_channel_of_each_sample_and_keeps_the_memory_format():
-    norm = make_norm("instance", 5).double()
-    with torch.no_grad():
-        norm.weight.copy_(torch.arange(1.0, 6))
-        norm.bias.copy_(torch.arange(2.0, 7))
-    x = 3 * torch.randn(2, 5, 3, 4, 6, dtype=torch.float64).to(memory_format=torch.channels_last_3d) + 7
-    expected = nn.functional.instance_norm(x, weight=norm.weight, bias=norm.bias)
-    torch.testing.assert_close(norm(x), expected, rtol=1e-12, atol=1e-12)
-    assert norm(x).is_contiguous(memory_format=torch.channels_last_3d)
-
-
-@pytest.mark.parametrize(("channels", "groups"), [(32, 8), (12, 4), (5, 1), (2, 2)])
-def test_groups_divide_the_channels(channels, groups):
-    assert make_norm("group", channels).num_groups == groups

@@ -6,13 +6,19 @@ from monai.inferers import SlidingWindowInferer
 from numpy import ndarray
 
 from crossattn3d import UNet3d
+from ltvs.precision import Precision, computing_in
 
 Triple = tuple[int, int, int]
 
 
 @torch.inference_mode()
 def predict_probabilities(
-    net: UNet3d, image: Float[ndarray, "d h w"], patch: Triple, overlap: Triple, device: torch.device
+    net: UNet3d,
+    image: Float[ndarray, "d h w"],
+    patch: Triple,
+    overlap: Triple,
+    device: torch.device,
+    precision: Precision = "float32",
 ) -> Float[ndarray, "k d h w"]:
     """Softmax of the logits, averaged where patches overlap; the same patches as in training.
 
@@ -22,6 +28,7 @@ def predict_probabilities(
         patch: (d, h, w) voxels.
         overlap: (d, h, w) voxels shared by neighbouring patches.
         device: where the patches are computed; the volume itself stays in main memory.
+        precision: of the layers.
 
     Returns:
         (classes, d, h, w), float32, which sum to 1 over the classes.
@@ -35,10 +42,11 @@ def predict_probabilities(
         device="cpu",
     )
     volume = torch.from_numpy(image)[None, None]
-    result: torch.Tensor = inferer(volume, lambda x: _softmax(net, x))
+    result: torch.Tensor = inferer(volume, lambda x: _softmax(net, x, device, precision))
     return result[0].numpy()
 
 
-def _softmax(net: UNet3d, x: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = net(x.to(memory_format=torch.channels_last_3d))
+def _softmax(net: UNet3d, x: torch.Tensor, device: torch.device, precision: Precision) -> torch.Tensor:
+    with computing_in(precision, device):
+        logits: torch.Tensor = net(x.to(memory_format=torch.channels_last_3d))
     return logits.float().softmax(dim=1)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d.functional import ScoreNorm
-from crossattn3d.unet import Norm
+from crossattn3d.norms import Norm
 from ltvs.errors import InputError
 from ltvs.files import atomic_path
 

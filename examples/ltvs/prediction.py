@@ -74,5 +74,5 @@ def _predict_on(
     hu = sitk.GetArrayFromImage(resample_image(ct, grid, window))
     net = stage.net.to(device)
     image = network_input(hu, region, window, zero_level(hu, region, window))
-    probabilities = predict_probabilities(net, image, stage.patch, stage.overlap, torch.device(device))
+    probabilities = predict_probabilities(net, image, stage.patch, stage.overlap, torch.device(device), stage.precision)
     return restore_probabilities(probabilities, grid, Grid.of(ct))

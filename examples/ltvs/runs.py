@@ -21,6 +21,7 @@ from crossattn3d import UNet3d
 from ltvs.errors import InputError
 from ltvs.files import read_json, write_json
 from ltvs.networks import load_network, settings_json
+from ltvs.precision import PRECISIONS, Precision
 from ltvs.prepared import Preparation, PreparedSet
 from ltvs.settings import TrainSettings
 from ltvs.stages import STAGES, Stage
@@ -36,6 +37,7 @@ class TrainedStage:
     preparation: Preparation
     patch: tuple[int, int, int]
     overlap: tuple[int, int, int]
+    precision: Precision
 
 
 def stage_folder(run: Path, stage: Stage) -> Path:
@@ -90,13 +92,16 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
             raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
         d, h, w = settings["training"]["patch"]
         shared_d, shared_h, shared_w = settings["training"]["overlap"]
+        precision = settings["training"].get("precision", "float32")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision}")
         network, preparation = settings["network"], Preparation.from_json(settings["preparation"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again"
         ) from error
     net = load_network(network, folder / "best.safetensors")
-    return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w))
+    return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w), precision)
 
 
 class Curves:

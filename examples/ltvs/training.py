@@ -19,6 +19,7 @@ from ltvs.errors import InputError
 from ltvs.inference import predict_probabilities
 from ltvs.networks import save_weights
 from ltvs.patches import EpochSampler, PatchDataset
+from ltvs.precision import computing_in
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves
 from ltvs.settings import TrainSettings
@@ -72,7 +73,9 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
             net.train()
             losses = []
             for image, target, names in loader:
-                loss = loss_of(net(_to_device(image, device)), target.to(device))
+                with computing_in(settings.precision, device):
+                    logits = net(_to_device(image, device))
+                loss = loss_of(logits.float(), target.to(device))
                 if not torch.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate"
@@ -110,7 +113,7 @@ def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettin
         region = liver_region(labels, stage)
         image = network_input(hu, region, window, zero_level(hu, region, window))
         probabilities = predict_probabilities(
-            net, image, settings.patch, settings.overlap, torch.device(settings.device)
+            net, image, settings.patch, settings.overlap, torch.device(settings.device), settings.precision
         )
         classes = len(CLASSES[stage])
         predicted, target = (

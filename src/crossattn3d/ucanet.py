@@ -6,8 +6,9 @@ from typing import Literal
 
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Backend, ScoreNorm
+from crossattn3d.norms import Norm
 from crossattn3d.options import check_option
-from crossattn3d.unet import Norm, UNet3d, Upsample
+from crossattn3d.unet import UNet3d, Upsample
 
 Attention = Literal["csca", "cca", "sca"]
 

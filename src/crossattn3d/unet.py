@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from crossattn3d.norms import Norm, make_norm
 from crossattn3d.options import check_option
 
-Norm = Literal["batch", "instance", "group"]
 Upsample = Literal["transposed", "interpolate"]
 Triple = tuple[int, int, int]
 
@@ -239,16 +239,6 @@ class UNet3d(nn.Module):
                 f"{who}: expected more than one value per channel at the deepest level, for norm={self.norm!r} to "
                 f"take their variance; got {tuple(x.shape)}; pad the input, or use norm='group'"
             )
-
-
-def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """A normalisation layer with a learnable scale and shift per channel."""
-    if norm == "batch":
-        return nn.BatchNorm3d(channels)
-    if norm == "instance":
-        # One group per channel is the same; nn.InstanceNorm3d would hand channels_last_3d maps on as contiguous ones.
-        return nn.GroupNorm(channels, channels)
-    return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 def _padding(kernel_size: Triple) -> Triple:

@@ -49,9 +49,9 @@ def make_mimics(places: Places, blood: float, scale: float, rng: np.random.Gener
         rng: decides number, places, sizes and looks.
     """
     mimics = []
-    kinds = [False] * int(rng.integers(4, 10)) + [True] * int(rng.integers(2, 5))
+    kinds = [False] * int(rng.integers(4, 10)) + [True] * int(rng.integers(4, 8))
     for bright in kinds:
-        radius = scale * float(np.exp(rng.uniform(np.log(4), np.log(15 if bright else 17))))
+        radius = scale * float(np.exp(rng.uniform(np.log(4), np.log(17))))
         center = places.take(radius, 0.7 * radius, rng)
         if center is None:
             continue
