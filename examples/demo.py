@@ -25,10 +25,13 @@ MARK = "demo.json"
 MADE = ("run", "references", "predictions", "baseline", "report")
 
 PHANTOMS = "--source phantom --count 18 --validation 2 --test 4 --matrix 256 --ct-slice-spacing 2.5"
-GRIDS = "--pixels 96 --slice-spacing 4 --liver-pixels 112 --liver-slice-spacing 2.5"
-NETWORKS = "--channels 8 16 32 64 --schedule cosine --validate-every 4 --loss dice_ce"
-STAGE_1 = "--stage 1 --epochs 12 --patch 32 96 96 --norm instance --batch-size 1 --learning-rate 3e-3"
-STAGE_2 = "--stage 2 --epochs 24 --patch 32 112 112 --batch-size 2 --learning-rate 5e-3 --background-weight 0.1"
+GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 112 --liver-slice-spacing 2.5"
+NETWORKS = "--channels 8 16 32 64 --norm instance --precision bfloat16 --schedule cosine --loss dice_ce"
+STAGE_1 = "--stage 1 --epochs 12 --patch 32 112 112 --batch-size 1 --learning-rate 3e-3 --validate-every 4"
+STAGE_2 = (
+    "--stage 2 --epochs 9 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
+    "--background-weight 0.5 --validate-every 3"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: the skips and the networks, checked, then timed."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed import nets, skips
+from benchmarks.speed.machine import bandwidth, machine
+from benchmarks.speed.tables import text_table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="where to measure")
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--rounds", type=int, default=9, help="calls of each kind, at most (default: 9)")
+    parser.add_argument("--limit", type=float, default=60, help="seconds per case and kind, about (default: 60)")
+    parser.add_argument("--only", choices=("skips", "nets"), help="one half of it")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no CUDA device here")
+    device, start = torch.device(arguments.device), time.monotonic()
+    rate = bandwidth(device)
+    report: dict[str, Any] = {"machine": machine(device), "bandwidth": rate, "skips": [], "nets": []}
+    print(f"{report['machine']['name']}, {rate / 1e9:.1f} GB/s", flush=True)
+    limits = arguments.rounds, arguments.limit
+    if arguments.only != "nets":
+        for skip in skips.cases(device):
+            checked = skips.check(skip, device)
+            rows = skips.measure(skip, device, rate, *limits)
+            report["skips"].append(asdict(skip) | {"error_over_allowed": checked, "rows": rows})
+            print(text_table(report["skips"][-1]), flush=True)
+            _save(report, start, arguments.json)
+    if arguments.only != "skips":
+        for net in nets.cases(device):
+            report["nets"].append(asdict(net) | {"rows": nets.measure(net, device, *limits)})
+            print(text_table(report["nets"][-1]), flush=True)
+            _save(report, start, arguments.json)
+            torch.compiler.reset()
+    print(f"{time.monotonic() - start:.0f} s")
+    return 0
+
+
+def _save(report: dict[str, Any], start: float, path: Path | None) -> None:
+    """After every case, so that a run that is cut off leaves what it has."""
+    report["seconds"] = time.monotonic() - start
+    if path is not None:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Tables of the results; `python -m benchmarks.speed.tables` writes docs/speed.md from `benchmarks/results/*.json`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "speed.md"
+KINDS = {"forward": "forward", "forward_backward": "forward + backward", "training_step": "training step"}
+
+INTRODUCTION = """\
+# Speed
+
+How long one skip connection and whole networks take, and how much memory beyond inputs and results. Every table
+comes from one run of
+
+```sh
+python -m benchmarks.speed --device cpu --json benchmarks/results/cpu.json   # or cuda
+python -m benchmarks.speed.tables                                            # writes this page
+```
+
+which first compares each fast path with the literal equations in float64, then makes all calls of a table in turns.
+Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps which have to
+be read and written would take at the bandwidth of a copy, measured in the same run: 4 maps of C x voxels forward, 11
+forward and backward. *Memory* counts tensors, in maps of C x voxels for a skip; what a library takes past PyTorch's
+allocator is not seen.
+"""
+
+
+def page(reports: list[dict[str, Any]]) -> str:
+    """The page of the docs."""
+    parts = [INTRODUCTION]
+    for report in reports:
+        about = report["machine"]
+        versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+        parts.append(
+            f"## {about['device'].upper()}: {about['name']}\n\n{about['threads']} threads, copy at "
+            f"{report['bandwidth'] / 1e9:.1f} GB/s, {versions}, commit {about['commit']}; {report['seconds']:.0f} s\n"
+        )
+        parts += [text_table(case, heading="###") for case in (*report["skips"], *report["nets"])]
+    if not any(report["machine"]["device"] == "cuda" for report in reports):
+        parts.append("## CUDA\n\nNot measured yet: no run on a GPU has been made.\n")
+    return "\n".join(parts)
+
+
+def text_table(case: dict[str, Any], heading: str = "") -> str:
+    """One case as a Markdown table, slower than the first row or not: ratios are to the first."""
+    skip = "channels" in case
+    size = "x".join(str(n) for n in (*([1, case["channels"]] if skip else [1, 1]), *case["size"]))
+    title = f"{'Skip' if skip else 'Networks'}, {size}, {case['dtype']}, {case['memory_format']}"
+    title += ", compiled" if case.get("compiled") else ""
+    ran = [row for row in case["rows"] if "not_run" not in row]
+    kinds = [kind for kind in KINDS if ran and kind in ran[0]]
+    head = ["", *(name for kind in kinds for name in _columns(KINDS[kind], skip))]
+    lines = [f"{heading} {title}".strip(), "", _line(head), _line(["---"] + ["--:"] * (len(head) - 1))]
+    for row in ran:
+        cells = [row["name"]]
+        for kind in kinds:
+            cells += _cells(row[kind], ran[0][kind]["median"], skip)
+        lines.append(_line(cells))
+    lines += [f"\n{row['name']} was not run: {row['not_run']}" for row in case["rows"] if "not_run" in row]
+    return "\n".join([*lines, ""])
+
+
+def _columns(kind: str, skip: bool) -> list[str]:
+    return [f"{kind}, ms", "first row / this", *(["over floor"] if skip else []), "memory" + ("" if skip else ", MB")]
+
+
+def _cells(cell: dict[str, float], first: float, skip: bool) -> list[str]:
+    time = f"{1e3 * cell['median']:.0f} ({1e3 * cell['low']:.0f}–{1e3 * cell['high']:.0f})"
+    ratio = f"{first / cell['median']:.2f}"
+    if skip:
+        return [time, ratio, f"{cell['over_floor']:.1f}", f"{cell['extra_maps']:.2f}"]
+    return [time, ratio, f"{cell['extra_bytes'] / 1e6:.0f}"]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    PAGE.write_text(page(reports), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
