@@ -17,8 +17,10 @@ MAY_IMPORT = {
     "kernels": {"kernels"},
     "functional": {"kernels", "options"},
     "attention": {"functional", "options"},
+    "checkpoint": set(),
     "norms": set(),
-    "unet": {"norms", "options"},
+    "unet": {"checkpoint", "norms", "options"},
+    "folding": {"unet"},
     "ucanet": {"attention", "functional", "norms", "unet", "options"},
     "__init__": {"attention", "functional", "ucanet", "unet"},
 }

@@ -44,7 +44,7 @@ def test_fast_paths_are_compared_before_they_are_timed(monkeypatch):
     wrong = lambda *args: tuple(1.01 * x for x in right(*args)) if args[0].backend == "factorised" else right(*args)  # noqa: E731
     right = skips.both
     monkeypatch.setattr(skips, "both", wrong)
-    with pytest.raises(AssertionError, match="factorised at .* errs .* times what is allowed"):
+    with pytest.raises(AssertionError, match=r"factorised at .* errs .* times what is allowed"):
         skips.check(SKIP, CPU)
 
 

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import crossattn3d
 from crossattn3d import UNet3d
+from crossattn3d.folding import fold_batch_norm
 from ltvs.errors import InputError
 from ltvs.files import read_json, write_json
 from ltvs.networks import load_network, settings_json
@@ -31,7 +32,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TrainedStage:
-    """One trained network and how its input has to be made."""
+    """One trained network, ready to predict with, and how its input has to be made."""
 
     net: UNet3d
     preparation: Preparation
@@ -100,7 +101,7 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
         raise InputError(
             f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again"
         ) from error
-    net = load_network(network, folder / "best.safetensors")
+    net = fold_batch_norm(load_network(network, folder / "best.safetensors"))
     return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w), precision)
 
 

@@ -76,6 +76,8 @@ class TrainSettings:
     """Processes that read and rotate patches; 0 does it in the main one."""
     precision: Precision = "float32"
     """What the layers compute in, here and in prediction; bfloat16 takes half the memory and often half the time."""
+    use_checkpoint: bool = False
+    """Compute the layers again in the backward pass instead of keeping them: less memory, more time."""
     device: str = field(default_factory=best_device)
     """Where to train: cpu, cuda, cuda:1, ..."""
 

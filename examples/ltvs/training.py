@@ -45,6 +45,7 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
     seed_everything(settings.seed)
     device = torch.device(settings.device)
     net.to(device)
+    net.use_checkpoint = settings.use_checkpoint
     dataset = PatchDataset(
         data,
         stage,

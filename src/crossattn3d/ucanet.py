@@ -30,7 +30,7 @@ class UCANet(UNet3d):
         residual: whether the decoder map is added to the attention's result.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised` or `triton`.
-        strides, kernel_sizes, norm, upsample, up_norm: as in `UNet3d`.
+        strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint: as in `UNet3d`.
 
     Raises:
         ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.
@@ -60,6 +60,7 @@ class UCANet(UNet3d):
         norm: Norm = "batch",
         upsample: Upsample = "transposed",
         up_norm: bool = False,
+        use_checkpoint: bool = False,
     ) -> None:
         check_option(type(self).__name__, "attention", attention, tuple(_SKIPS))
         skip = partial(
@@ -75,6 +76,7 @@ class UCANet(UNet3d):
             norm=norm,
             upsample=upsample,
             up_norm=up_norm,
+            use_checkpoint=use_checkpoint,
         )
         self.attention: Attention = attention
         self.score_norm: ScoreNorm = score_norm

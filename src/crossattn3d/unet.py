@@ -7,6 +7,7 @@ wide its result is. `ConcatSkip` gives the U-Net everybody knows, `crossattn3d.C
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, Protocol, cast, get_args
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from crossattn3d.checkpoint import recomputed
 from crossattn3d.norms import Norm, make_norm
 from crossattn3d.options import check_option
 
@@ -143,6 +145,8 @@ class UNet3d(nn.Module):
         norm: `batch`, `instance` or `group`.
         upsample: `transposed` or `interpolate` (trilinear, then a convolution); equal in parameters.
         up_norm: whether normalisation and ReLU follow the up-sampling convolution too.
+        use_checkpoint: keep only each block's input for the backward pass and compute the rest again there: less
+            memory, more time, the same gradients.
 
     Raises:
         ValueError: an option is unknown or the lengths of channels, strides and kernel_sizes do not fit; in forward,
@@ -168,6 +172,7 @@ class UNet3d(nn.Module):
         norm: Norm = "batch",
         upsample: Upsample = "transposed",
         up_norm: bool = False,
+        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         who = type(self).__name__
@@ -184,6 +189,7 @@ class UNet3d(nn.Module):
         self.norm: Norm = norm
         self.upsample: Upsample = upsample
         self.up_norm = up_norm
+        self.use_checkpoint = use_checkpoint
         _check_kernels(who, self.kernel_sizes, self.strides)
         # Taken here, since torch.compile does not follow math.prod over a generator.
         self._least = tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(3))
@@ -211,12 +217,20 @@ class UNet3d(nn.Module):
         self._check_input(x)
         maps = []
         for i, block in enumerate(self.encoder):
-            x = block(self.pools[i - 1](x) if i else x)
+            x = self._run(block, [block], self.pools[i - 1](x) if i else x)
             maps.append(x)
         for i in reversed(range(len(self.decoder))):
             x = self.ups[i](x, maps[i].shape[2:])
-            x = self.decoder[i](self.skips[i](x, maps[i]))
+            x = self._run(partial(self._decode, i), [self.skips[i], self.decoder[i]], x, maps[i])
         return cast("Tensor", self.head(x))
+
+    def _decode(self, level: int, query: Tensor, context: Tensor) -> Tensor:
+        return cast("Tensor", self.decoder[level](self.skips[level](query, context)))
+
+    def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
+        if self.use_checkpoint and torch.is_grad_enabled():
+            return recomputed(function, modules, *inputs)
+        return function(*inputs)
 
     def _check_input(self, x: Tensor) -> None:
         who = type(self).__name__

@@ -1,0 +1,56 @@
+"""Activation checkpointing changes memory and time, and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.speed.measure import peak_extra_memory
+from crossattn3d import UCANet, UNet3d
+from crossattn3d.checkpoint import recomputed
+from randomised import randomise
+
+SIZE = (8, 10, 12)
+
+
+def trained(make, use_checkpoint: bool) -> tuple[nn.Module, list[torch.Tensor]]:
+    """A net after one forward and backward pass, and its gradients."""
+    net = randomise(make(1, 2, (2, 4, 6), use_checkpoint=use_checkpoint), 1).double()
+    x = torch.randn(2, 1, *SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    net(x).square().sum().backward()
+    return net, [p.grad for p in net.parameters()]
+
+
+@pytest.mark.parametrize("make", [UNet3d, UCANet])
+def test_gradients_and_batch_statistics_are_the_same(make):
+    (plain, expected), (net, found) = trained(make, False), trained(make, True)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    for (name, ours), theirs in zip(net.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12, msg=name)
+    assert {m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm3d)} == {0.1}
+
+
+def test_statistics_in_evaluation_are_the_running_ones():
+    norm = randomise(nn.BatchNorm3d(3), 1).eval()
+    x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
+    (found,) = torch.autograd.grad(recomputed(norm, [norm], x).sum(), x)
+    (expected,) = torch.autograd.grad(norm(x).sum(), x)
+    torch.testing.assert_close(found, expected)
+
+
+def test_less_is_kept():
+    def step(net: nn.Module) -> None:
+        net(torch.ones(2, 1, 16, 24, 32)).sum().backward()
+
+    nets = [UCANet(1, 2, (8, 8, 8), use_checkpoint=use) for use in (False, True)]
+    plain, checkpointed = (peak_extra_memory(lambda net=net: step(net), torch.device("cpu")) for net in nets)
+    assert checkpointed < 0.75 * plain
+
+
+def test_nothing_is_computed_twice_without_gradients():
+    net = UNet3d(1, 2, (2, 2), use_checkpoint=True)
+    calls = []
+    net.encoder[0].register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        net(torch.ones(1, 1, 4, 4, 6))
+    assert len(calls) == 1

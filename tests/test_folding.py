@@ -1,0 +1,36 @@
+"""Folded nets say what the trained ones say, and leave them as they were."""
+
+import pytest
+import torch
+from torch import nn
+
+from crossattn3d import UCANet, UNet3d
+from crossattn3d.folding import fold_batch_norm
+from randomised import randomise
+
+WIDTHS = (2, 3, 5)
+
+
+@pytest.mark.parametrize("make", [UNet3d, UCANet])
+@pytest.mark.parametrize("upsample", ["transposed", "interpolate"])
+@pytest.mark.parametrize("up_norm", [False, True])
+def test_logits_are_the_same_without_batch_norm(make, upsample, up_norm):
+    net = randomise(make(1, 3, WIDTHS, upsample=upsample, up_norm=up_norm), 1).double().eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    x = torch.randn(2, 1, 8, 9, 11, dtype=torch.float64)
+    folded = fold_batch_norm(net)
+    torch.testing.assert_close(folded(x), net(x), rtol=1e-11, atol=1e-11)
+    assert type(folded) is make
+    assert not any(isinstance(m, nn.BatchNorm3d) for m in folded.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_other_norms_stay(norm):
+    net = UNet3d(1, 2, WIDTHS, norm=norm).eval()
+    assert list(fold_batch_norm(net).state_dict()) == list(net.state_dict())
+
+
+def test_a_net_in_training():
+    with pytest.raises(ValueError, match=r"fold_batch_norm: expected a net in eval mode.*call net.eval\(\)"):
+        fold_batch_norm(UNet3d(1, 2, WIDTHS))
