@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import demo
-from demo import MARK, _command, _make_room
+from demo import MARK, _command, _make_room, _side_by_side
 from ltvs.errors import InputError
 
 
@@ -36,3 +36,40 @@ def test_a_command_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.Captur
 def test_at_least_four_phantoms_are_held_out() -> None:
     words = demo.PHANTOMS.split()
     assert int(words[words.index("--test") + 1]) >= 4
+
+
+def test_two_commands_run_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    # Each waits for a file of the other's, so that neither could end on its own.
+    log = tmp_path / "first.log"
+    meet = tmp_path / "meet.py"
+    meet.write_text(
+        "import pathlib, sys, time\n"
+        "mine, other = map(pathlib.Path, sys.argv[1:])\n"
+        "mine.touch()\n"
+        "while not other.exists(): time.sleep(0.05)\n"
+        "print('met')\n"
+    )
+    a, b = tmp_path / "a", tmp_path / "b"
+    _side_by_side([(str(meet), a, b), (str(meet), b, a)], log)
+    assert log.read_text() == "met\n"
+    assert capfd.readouterr().out.endswith("met\n")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
+    endless, failed = tmp_path / "endless.py", tmp_path / "failed.py"
+    endless.write_text("import time\nwhile True: time.sleep(1)\n" if failing else "")
+    failed.write_text("raise SystemExit(3)")
+    commands: list[tuple[str | Path, ...]] = [(str(endless),), (str(endless),)]
+    commands[failing] = (str(failed),)
+    log = tmp_path / "first.log"
+    expected = "failed.py ended with 3, see above" if failing else "failed.py ended with 3; .*first.log says why"
+    with pytest.raises(InputError, match=expected):
+        _side_by_side(commands, log)
+
+
+def test_the_log_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
+    _make_room(tmp_path)
+    (tmp_path / "stage1.log").touch()
+    _make_room(tmp_path)
+    assert not (tmp_path / "stage1.log").exists()
