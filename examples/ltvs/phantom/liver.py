@@ -24,7 +24,8 @@ def made_liver(build: Build, rng: np.random.Generator) -> Level:
     )
     caudate = ellipsoid(np.multiply((-12, 14, 18), s), np.multiply((22, 18, 32), s))
     hilum = ellipsoid(np.multiply((2, 6, -26), s), np.multiply((44, 27, 32), s), 0.3)
-    kidney = ellipsoid(np.multiply((-56, 58, -66), s), np.multiply((36, 40, 52), s))
+    # The kidney and the fat around it, which keeps it off the liver.
+    kidney = ellipsoid(np.multiply((-56, 58, -64), s), np.multiply((42, 48, 62), s))
     gallbladder = ellipsoid(np.multiply((-40, -40, -48), s), np.multiply((19, 20, 32), s))
     bumps, folds = waves(rng, 3.2 * s, 75 * s), waves(rng, 1.3 * s, 28 * s)
 

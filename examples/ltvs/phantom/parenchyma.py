@@ -22,7 +22,7 @@ def uneven(space: Space, liver: Region, liver_hu: float, scale: float, rng: np.r
     """
     fine, coarse = waves(rng, 3.5, 16), waves(rng, 3.5, 34 * scale)
     areas = waves(rng, 1.0, 105 * scale, 5)
-    fatty, spared = rng.uniform(4, 12), rng.uniform(18, 32)
+    fatty, spared = rng.uniform(4, 12), rng.uniform(19, 32)
     sample = areas(*space.coordinates(liver.box))[liver.level > 0]
     middle, spread = np.median(sample), sample.std()
 
@@ -49,7 +49,7 @@ def make_mimics(places: Places, blood: float, scale: float, rng: np.random.Gener
         rng: decides number, places, sizes and looks.
     """
     mimics = []
-    kinds = [False] * int(rng.integers(4, 10)) + [True] * int(rng.integers(4, 8))
+    kinds = [False] * int(rng.integers(8, 14)) + [True] * int(rng.integers(5, 9))
     for bright in kinds:
         radius = scale * float(np.exp(rng.uniform(np.log(4), np.log(17))))
         center = places.take(radius, 0.7 * radius, rng)
