@@ -30,8 +30,8 @@ GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 112 --liver-slice-spaci
 NETWORKS = "--channels 8 16 32 64 --norm instance --precision bfloat16 --schedule cosine --loss dice_ce"
 STAGE_1 = "--stage 1 --epochs 18 --workers 1 --patch 32 112 112 --batch-size 1 --learning-rate 3e-3 --validate-every 6"
 STAGE_2 = (
-    "--stage 2 --epochs 6 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
-    "--background-weight 0.5 --jitter 8 --validate-every 3"
+    "--stage 2 --epochs 8 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
+    "--background-weight 0.5 --jitter 8 --validate-every 4"
 )
 
 
