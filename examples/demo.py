@@ -6,6 +6,7 @@ What `make demo` runs. Every step but the baseline is one of the four command li
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,8 +31,8 @@ GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 112 --liver-slice-spaci
 NETWORKS = "--channels 8 16 32 64 --norm instance --precision bfloat16 --schedule cosine --loss dice_ce"
 STAGE_1 = "--stage 1 --epochs 18 --workers 1 --patch 32 112 112 --batch-size 1 --learning-rate 3e-3 --validate-every 6"
 STAGE_2 = (
-    "--stage 2 --epochs 8 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
-    "--background-weight 0.5 --jitter 8 --validate-every 4"
+    "--stage 2 --epochs 7 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
+    "--background-weight 0.5 --jitter 8 --validate-every 7 --calibrate"
 )
 
 
@@ -126,20 +127,36 @@ def _side_by_side(commands: list[tuple[str | Path, ...]], log: Path) -> None:
     Small networks gain little from a second processor, so that this takes much less time than one after the other.
 
     Raises:
-        InputError: one of them failed.
+        InputError: one of them failed, and the other was ended.
     """
     first, second = (_arguments(str(script), *words) for script, *words in commands)
-    half = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
+    half = {**os.environ, "OMP_NUM_THREADS": str(max(1, _processors() // 2))}
     print(f"the first writes to {log}", flush=True)
-    with log.open("w", encoding="utf-8") as file, subprocess.Popen(first, env=half, stdout=file, stderr=file) as other:
+    with log.open("w", encoding="utf-8") as file:
+        running = {
+            f"{first[1]} failed; {log} says why": subprocess.Popen(first, env=half, stdout=file, stderr=file),
+            f"{second[1]} failed, see above": subprocess.Popen(second, env=half),
+        }
         try:
-            done = subprocess.run(second, env=half, check=False)
-            if done.returncode:
-                raise InputError(f"{second[1]} ended with {done.returncode}, see above")
-            if other.wait():
-                raise InputError(f"{first[1]} ended with {other.returncode}; {log} says why")
+            while any(process.poll() is None for process in running.values()):
+                _raise_if_failed(running)
+                time.sleep(0.2)
+            _raise_if_failed(running)
         finally:
-            other.terminate()
+            for process in running.values():
+                process.terminate()
+                process.wait()
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _raise_if_failed(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
+    for message, process in running.items():
+        if process.poll():
+            raise InputError(message)
 
 
 def _arguments(script: str, *words: str | Path) -> list[str]:
@@ -150,4 +167,6 @@ def _arguments(script: str, *words: str | Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    # Ended like this, it ends what it has started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(main, DemoSettings)

@@ -54,3 +54,27 @@ def test_nothing_is_computed_twice_without_gradients():
     with torch.no_grad():
         net(torch.ones(1, 1, 4, 4, 6))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("make", [UNet3d, UCANet])
+def test_a_graph_can_be_used_twice(make):
+    net = randomise(make(1, 2, (2, 4), use_checkpoint=True), 1).double()
+    loss = net(torch.randn(1, 1, *SIZE, dtype=torch.float64)).square().sum()
+    first, second = (
+        torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, create_graph=create)
+        for create in (False, True)
+    )
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    penalty = torch.autograd.grad(sum(g.square().sum() for g in second), list(net.parameters()), allow_unused=True)
+    assert all(torch.isfinite(g).all() for g in penalty if g is not None)
+
+
+def test_a_compiled_net_has_the_same_gradients():
+    nets = [randomise(UNet3d(1, 2, (2, 4), use_checkpoint=True), 1).double() for _ in range(2)]
+    x = torch.randn(1, 1, *SIZE, dtype=torch.float64)
+    for net, runs in zip(nets, (nets[0], torch.compile(nets[1], backend="eager")), strict=True):
+        runs(x).square().sum().backward()
+        assert net.encoder[0][1].num_batches_tracked == 1
+    for a, b in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-10, atol=1e-10)

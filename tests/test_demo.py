@@ -1,5 +1,6 @@
 """The demo's own work: it makes room without touching what is not its own, and says which command failed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,15 +58,20 @@ def test_two_commands_run_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
-    endless, failed = tmp_path / "endless.py", tmp_path / "failed.py"
-    endless.write_text("import time\nwhile True: time.sleep(1)\n" if failing else "")
-    failed.write_text("raise SystemExit(3)")
-    commands: list[tuple[str | Path, ...]] = [(str(endless),), (str(endless),)]
-    commands[failing] = (str(failed),)
-    log = tmp_path / "first.log"
-    expected = "failed.py ended with 3, see above" if failing else "failed.py ended with 3; .*first.log says why"
+    endless, failed, pid = tmp_path / "endless.py", tmp_path / "failed.py", tmp_path / "pid"
+    endless.write_text(
+        "import os, pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "while True: time.sleep(1)\n"
+    )
+    failed.write_text("import pathlib, sys\nwhile not pathlib.Path(sys.argv[1]).exists(): pass\nraise SystemExit(3)")
+    commands: list[tuple[str | Path, ...]] = [(str(endless), pid), (str(endless), pid)]
+    commands[failing] = (str(failed), pid)
+    expected = "failed.py failed, see above" if failing else "failed.py failed; .*first.log says why"
     with pytest.raises(InputError, match=expected):
-        _side_by_side(commands, log)
+        _side_by_side(commands, tmp_path / "first.log")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_the_log_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:

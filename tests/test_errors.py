@@ -184,11 +184,15 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "one voxel to normalise": (
         lambda: UNet3d(1, 2, NARROW, norm="instance").eval()(volume(2, 1, 8, 8, 8)),
-        ["UNet3d", "more than one value per channel", "norm='instance'", "got (2, 1, 8, 8, 8)", "norm='group'"],
+        ["UNet3d", "more than one value at the deepest level", "norm='instance'", "got (2, 1, 8, 8, 8)", "pad"],
+    ),
+    "one voxel in groups of one channel": (
+        lambda: UNet3d(1, 2, (4, 8), norm="group").eval()(volume(2, 1, 2, 2, 2)),
+        ["UNet3d", "more than one value at the deepest level", "norm='group'", "got (2, 1, 2, 2, 2)", "pad"],
     ),
     "one voxel to train on": (
         lambda: UNet3d(1, 2, NARROW).train()(volume(1, 1, 8, 8, 8)),
-        ["UNet3d", "more than one value per channel", "norm='batch'", "got (1, 1, 8, 8, 8)", "pad"],
+        ["UNet3d", "more than one value at the deepest level", "norm='batch'", "got (1, 1, 8, 8, 8)", "pad"],
     ),
 }
 

@@ -31,6 +31,26 @@ def test_other_norms_stay(norm):
     assert list(fold_batch_norm(net).state_dict()) == list(net.state_dict())
 
 
+def test_the_norms_of_other_peoples_skips_stay():
+    class Odd(nn.Sequential):
+        """Its layers do not follow each other."""
+
+        out_channels = 2
+
+        def forward(self, query, context):
+            return query + self[1](context) + self[0](context)
+
+    def skip(decoder_channels, encoder_channels):
+        return Odd(nn.Conv3d(encoder_channels, decoder_channels, 1), nn.BatchNorm3d(encoder_channels))
+
+    net = randomise(UNet3d(1, 3, (2, 5), skip=skip), 1).double().eval()
+    x = torch.randn(1, 1, 4, 5, 6, dtype=torch.float64)
+    torch.testing.assert_close(fold_batch_norm(net)(x), net(x), rtol=1e-11, atol=1e-11)
+
+
 def test_a_net_in_training():
-    with pytest.raises(ValueError, match=r"fold_batch_norm: expected a net in eval mode.*call net.eval\(\)"):
-        fold_batch_norm(UNet3d(1, 2, WIDTHS))
+    whole, part = UNet3d(1, 2, WIDTHS), UNet3d(1, 2, WIDTHS).eval()
+    part.decoder[0].train()
+    for net in (whole, part):
+        with pytest.raises(ValueError, match=r"fold_batch_norm: expected a net in eval mode.*call net.eval\(\)"):
+            fold_batch_norm(net)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ltvs.inference import predict_probabilities
+from ltvs.patches import patch_slices
 
 
 class Pointwise(nn.Module):
@@ -38,3 +39,19 @@ def test_overlapping_patches_are_averaged() -> None:
     found = predict_probabilities(MeanOfPatch(), image, (8, 3, 5), (4, 0, 0), torch.device("cpu"))[0, :, 0, 0]
     first, second = (1 / (1 + np.exp(-mean)) for mean in (0.0, 0.5))
     np.testing.assert_allclose(found, np.repeat([first, (first + second) / 2, second], 4), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("patch", "overlap"), [(48, 20), (24, 20), (12, 5), (16, 8), (10, 0)])
+def test_patches_lie_where_those_of_training_do(patch: int, overlap: int) -> None:
+    """A network that marks the first slice of what it sees shows where patches begin."""
+
+    class FirstSlice(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first = torch.full_like(x, -30.0)
+            first[:, :, 0] = 30.0
+            return torch.cat([-first, first], dim=1)
+
+    image = np.ones((101, 2, 2), dtype=np.float32)
+    found = predict_probabilities(FirstSlice(), image, (patch, 2, 2), (overlap, 0, 0), torch.device("cpu"))
+    begins = [where[0].start for where in patch_slices((101, 2, 2), (patch, 2, 2), (overlap, 0, 0))]
+    assert np.flatnonzero(found[1, :, 0, 0] > 0.1).tolist() == begins

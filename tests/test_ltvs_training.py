@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ltvs.errors import InputError
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves, load_stage, start_stage
-from ltvs.training import make_loss, make_schedule, mean_dice, train_stage, validate
+from ltvs.training import make_loss, make_schedule, train_stage
+from ltvs.validation import FACTORS, calibrate, mean_dice, validate
 from trained_runs import tiny_set, tiny_settings, train_both
 
 
@@ -153,6 +155,35 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
     with Curves(tmp_path, ("vessel", "tumor")) as curves:
         curves.add(1, 0.5, [vessel, tumor])
     assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
+
+
+def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
+    folder = start_stage(settings, 1, data)
+    net = make_network(settings.network(1))
+    train_stage(net, data, 1, settings, folder)
+    with torch.no_grad():
+        net.head.bias[0] -= math.log(3)
+    before, bias = mean_dice(validate(net, data, 1, settings)), float(net.head.bias[0])
+    factor, dice = calibrate(net, data, 1, settings)
+    assert factor in FACTORS
+    assert float(net.head.bias[0]) == pytest.approx(bias + math.log(factor), abs=1e-6)
+    assert factor > 1
+    assert dice > before
+    # Probabilities are averaged where patches overlap, once after the shift and once before it.
+    assert mean_dice(validate(net, data, 1, settings)) == pytest.approx(dice, abs=0.01)
+
+
+def test_training_calibrates_the_best_weights_where_asked(
+    data: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name, asked in (("plain", False), ("calibrated", True)):
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", calibrate=asked))
+    assert capsys.readouterr().out.count("odds of background") == 1
+    plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
+    shift = float((calibrated.pop("head.bias") - plain.pop("head.bias"))[0])
+    assert any(shift == pytest.approx(math.log(factor), abs=1e-5) for factor in FACTORS)
+    assert all(torch.equal(value, plain[name]) for name, value in calibrated.items())
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:

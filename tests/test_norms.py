@@ -21,13 +21,17 @@ def randomised(norm: nn.Module) -> nn.Module:
     return norm
 
 
+LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("batch", [1, 2])
-def test_instance_norm_normalises_each_channel_of_each_sample_and_keeps_the_memory_format(batch):
+def test_instance_norm_normalises_each_channel_of_each_sample_and_keeps_the_memory_format(batch, layout):
     norm = randomised(InstanceNorm(5).double())
-    x = 3 * torch.randn(batch, 5, 3, 4, 6, dtype=torch.float64).to(memory_format=torch.channels_last_3d) + 7
+    x = 3 * torch.randn(batch, 5, 3, 4, 6, dtype=torch.float64).to(memory_format=layout) + 7
     x.requires_grad_()
     found, expected = norm(x), by_definition(x, norm)
-    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    assert found.is_contiguous(memory_format=layout)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     after = torch.randn_like(found)
     for ours, theirs in zip(
@@ -52,9 +56,10 @@ def test_one_voxel_is_normalised_to_the_shift():
     torch.testing.assert_close(norm(x).flatten(1), norm.bias.expand(2, 2), rtol=0, atol=rounding)
 
 
-def test_bfloat16_maps_come_back_as_bfloat16_near_the_exact_values():
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bfloat16_maps_come_back_as_bfloat16_near_the_exact_values(layout):
     norm = randomised(InstanceNorm(3))
-    x = torch.randn(2, 3, 4, 5, 6).bfloat16()
+    x = torch.randn(2, 3, 4, 5, 6).bfloat16().to(memory_format=layout)
     found, exact = (
         norm(x),
         by_definition(x.double(), norm),

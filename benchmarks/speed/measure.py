@@ -76,6 +76,12 @@ def peak_extra_memory(call: Call, device: torch.device) -> int:
     return peak - _bytes_of(result)
 
 
+def reason(error: Exception) -> str:
+    """Why a row was not run, in one line."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:200]}"
+
+
 def _bytes_of(result: Any) -> int:
     if isinstance(result, Tensor):
         return result.nbytes

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.measure import Call, interleaved, peak_extra_memory
+from benchmarks.speed.measure import Call, interleaved, peak_extra_memory, reason
 from benchmarks.speed.skips import DTYPES, FORMATS
 from crossattn3d import UCANet, UNet3d
 
@@ -79,7 +79,7 @@ def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> l
         try:
             infer(), step()
         except Exception as error:
-            failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            failed[name] = reason(error)
             continue
         forward[name], steps[name] = infer, step
         parameters[name] = sum(p.numel() for p in net.parameters())

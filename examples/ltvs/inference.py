@@ -35,7 +35,8 @@ def predict_probabilities(
     """
     inferer = SlidingWindowInferer(
         roi_size=patch,
-        overlap=[o / p for o, p in zip(overlap, patch, strict=True)],
+        # MONAI cuts the step to an int: half a voxel less overlap, so that rounding cannot make it one too short.
+        overlap=[max(0.0, o - 0.5) / p for o, p in zip(overlap, patch, strict=True)],
         sw_batch_size=1,
         mode="constant",
         sw_device=device,

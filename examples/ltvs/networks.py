@@ -62,6 +62,11 @@ def save_weights(net: UNet3d, path: Path) -> None:
         save_file(tensors, temporary)
 
 
+def load_weights(net: UNet3d, path: Path) -> None:
+    """Give a network the weights that `save_weights` has written."""
+    net.load_state_dict(load_file(path))
+
+
 def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
     """The network that `settings` describe, with the weights of a safetensors file, in eval mode.
 
@@ -70,7 +75,7 @@ def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
     """
     try:
         net = make_network(NetworkSettings(**{**settings, "channels": tuple(settings["channels"])}))
-        net.load_state_dict(load_file(weights))
+        load_weights(net, weights)
     except OSError as error:
         raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
     except SafetensorError as error:

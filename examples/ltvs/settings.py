@@ -70,6 +70,8 @@ class TrainSettings:
     """Normalisation after each convolution."""
     validate_every: int = 5
     """Epochs between validations; the best weights by validation Dice are kept."""
+    calibrate: bool = False
+    """At the end, shift the best network's logit of background so that Dice on the validation cases is highest."""
     seed: int = 0
     """Of the weights, the order of patches and the rotations."""
     workers: int = 2

@@ -1,6 +1,5 @@
 """Training one stage: patches, Dice loss, Adam; validation every few epochs, the best weights kept."""
 
-import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,21 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.losses import DiceCELoss, DiceLoss
-from monai.metrics import compute_dice
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from crossattn3d import UNet3d
 from ltvs.errors import InputError
-from ltvs.inference import predict_probabilities
-from ltvs.networks import save_weights
+from ltvs.networks import load_weights, save_weights
 from ltvs.patches import EpochSampler, PatchDataset
 from ltvs.precision import computing_in
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves
 from ltvs.settings import TrainSettings
-from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target, zero_level
+from ltvs.stages import CLASSES, Stage
+from ltvs.validation import calibrate, mean_dice, validate
 
 
 @dataclass
@@ -98,39 +96,12 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
                     best = Best(epoch, mean)
                     save_weights(net, folder / "best.safetensors")
             curves.add(epoch, float(np.mean(losses)), dice)
+    if settings.calibrate:
+        load_weights(net, folder / "best.safetensors")
+        factor, best.dice = calibrate(net, data, stage, settings)
+        save_weights(net, folder / "best.safetensors")
+        print(f"stage {stage}: odds of background times {factor:g} give the highest validation Dice")
     return best
-
-
-def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings) -> list[float]:
-    """Dice of each class but background over the validation cases, on the prepared grid.
-
-    A class that is absent from the reference of a case is left out of that class's mean; nan if from all.
-    """
-    net.eval()
-    scores = []
-    for name in data.split["validation"]:
-        case = data.case(stage, name)
-        hu, labels, window = np.asarray(case.image), np.asarray(case.labels), data.preparation.window
-        region = liver_region(labels, stage)
-        image = network_input(hu, region, window, zero_level(hu, region, window))
-        probabilities = predict_probabilities(
-            net, image, settings.patch, settings.overlap, torch.device(settings.device), settings.precision
-        )
-        classes = len(CLASSES[stage])
-        predicted, target = (
-            torch.nn.functional.one_hot(torch.as_tensor(x).long(), classes).movedim(-1, 0)[None]
-            for x in (probabilities.argmax(0), network_target(labels, stage))
-        )
-        scores.append(compute_dice(predicted, target, include_background=False)[0].numpy())
-    counted = ~np.isnan(scores)
-    sums, counts = np.nansum(scores, axis=0), counted.sum(axis=0)
-    return [float(s / n) if n else math.nan for s, n in zip(sums, counts, strict=True)]
-
-
-def mean_dice(dice: list[float]) -> float:
-    """The mean over the classes that were there; 0 if none was."""
-    present = [value for value in dice if not math.isnan(value)]
-    return float(np.mean(present)) if present else 0.0
 
 
 def make_loss(name: str, classes: int, background_weight: float = 1.0) -> torch.nn.Module:

@@ -1,13 +1,16 @@
 """Activation checkpointing: less memory for more time, with batch statistics that count every batch once."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import cast
 
+import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
 
+# torch.compile cannot follow `context_fn`: it compiles what lies between the blocks.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def recomputed(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
     """`function(*inputs)`, of which the backward pass keeps the inputs alone and computes the rest again.
 
@@ -17,22 +20,30 @@ def recomputed(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
         inputs: maps.
     """
     result = torch.utils.checkpoint.checkpoint(
-        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(modules))
+        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(modules))
     )
     return cast("Tensor", result)
 
 
-@contextmanager
-def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Batch normalisation that computes as ever and adds nothing to its running means, variances and count."""
-    norms = [m for module in modules for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm, _, counted in before:
-        # Not track_running_stats, without which the layer would save other tensors than the first time.
-        norm.momentum = 0.0
-        norm.num_batches_tracked = None if counted is None else counted.clone()
-    try:
-        yield
-    finally:
-        for norm, momentum, counted in before:
+class _StatisticsKept:
+    """Batch normalisation that computes as ever and adds nothing to its running means, variances and count.
+
+    Entered once for every backward pass through a graph, of which there may be several.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        kind = nn.modules.batchnorm._BatchNorm
+        self.norms = [m for module in modules for m in module.modules() if isinstance(m, kind)]
+        self.before: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            # Not track_running_stats, without which the layer would save other tensors than the first time.
+            norm.momentum = 0.0
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
+
+    def __exit__(self, *error: object) -> None:
+        for norm, (momentum, counted) in zip(self.norms, self.before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, counted

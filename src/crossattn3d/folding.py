@@ -7,36 +7,37 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from crossattn3d.unet import UNet3d, UpConv
+from crossattn3d.unet import ConvBlock, UNet3d, UpConv
 
 N = TypeVar("N", bound=UNet3d)
 
 
 def fold_batch_norm(net: N) -> N:
-    r"""A copy of a trained net without batch normalisation that gives the same logits in evaluation.
+    r"""A copy of a trained net without the batch normalisation of its blocks; the logits in evaluation stay the same.
 
     With running mean $\mu$ and variance $\sigma^2$, $W' = \gamma W / \sqrt{\sigma^2 + \epsilon}$ and
-    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay.
+    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay, and so do
+    those of skips, of which only their makers know what follows what.
 
     Args:
         net: in eval mode.
 
     Returns:
-        A net to predict with; it cannot be trained on, and its state_dict has other keys.
+        A net to predict with, whose parameters take no gradient.
 
     Raises:
-        ValueError: the net is in training mode, where it normalises by the batch.
+        ValueError: the net, or a part of it, is in training mode, where it normalises by the batch.
 
     Example:
         >>> net = UNet3d(1, 3, channels=(4, 8)).eval()
         >>> sum(isinstance(m, nn.BatchNorm3d) for m in fold_batch_norm(net).modules())
         0
     """
-    if net.training:
+    if any(module.training for module in net.modules()):
         raise ValueError("fold_batch_norm: expected a net in eval mode; got one in training mode; call net.eval()")
-    net = copy.deepcopy(net)
+    net = copy.deepcopy(net).requires_grad_(False)
     for module in list(net.modules()):
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, ConvBlock):
             for i, (layer, norm) in enumerate(pairwise(list(module))):
                 if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
                     module[i], module[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()

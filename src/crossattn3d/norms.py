@@ -24,7 +24,7 @@ class InstanceNorm(nn.GroupNorm):
 
     One group per channel. nn.InstanceNorm3d hands channels_last_3d maps on as contiguous ones, and on CPU its gradients
     are wrong for a batch of one in that format (PyTorch 2.13). The backward pass of group normalisation takes ten
-    times as long on CPU as that of batch normalisation: there each sample is a batch of its own.
+    times as long in it on CPU as that of batch normalisation: there each sample is a batch of its own.
 
     Args:
         channels: width of the maps.
@@ -39,11 +39,13 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c d h w"]:  # noqa: A002 - torch's name
         """Normalise."""
-        if input.device.type != "cpu" or torch.compiler.is_compiling():
+        last = input.is_contiguous(memory_format=torch.channels_last_3d)
+        if not last or input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
-        return torch.cat([self._normalise(sample) for sample in torch.split(input, 1)])
+        samples = [self._normalise(sample) for sample in torch.split(input, 1)]
+        return samples[0] if len(samples) == 1 else torch.cat(samples)
 
     def _normalise(self, sample: Tensor) -> Tensor:
-        # Not F.batch_norm, which refuses what group normalisation takes: one voxel.
+        # Not F.batch_norm, which refuses a single voxel, as group normalisation does for a batch of one alone.
         result: Tensor = torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
         return result

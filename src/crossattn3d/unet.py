@@ -229,7 +229,7 @@ class UNet3d(nn.Module):
 
     def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
-            return recomputed(function, modules, *inputs)
+            return cast("Tensor", recomputed(function, modules, *inputs))
         return function(*inputs)
 
     def _check_input(self, x: Tensor) -> None:
@@ -244,14 +244,15 @@ class UNet3d(nn.Module):
                 f"{who}: expected at least {self._least} voxels, to be halved {len(self.strides)} times; "
                 f"got {tuple(x.shape[2:])}; pad the input, or give strides of 1 along the short axis"
             )
-        values = x.shape[0] if self.norm == "batch" else 1
+        # Values that a variance is taken of.
+        width = self.channels[-1]
+        values = {"batch": x.shape[0], "instance": 1, "group": width // math.gcd(8, width)}[self.norm]
         for n, m in zip(x.shape[2:], self._least, strict=True):
             values *= -(-n // m)
-        needs_variance = self.norm == "instance" or (self.norm == "batch" and self.training)
-        if needs_variance and values == 1:
+        if values == 1 and (self.norm != "batch" or self.training):
             raise ValueError(
-                f"{who}: expected more than one value per channel at the deepest level, for norm={self.norm!r} to "
-                f"take their variance; got {tuple(x.shape)}; pad the input, or use norm='group'"
+                f"{who}: expected more than one value at the deepest level for norm={self.norm!r} to take the "
+                f"variance of; got {tuple(x.shape)}; pad the input"
             )
 
 
