@@ -13,6 +13,7 @@ from torch import nn
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
 from crossattn3d import functional as F
+from crossattn3d.folding import fold_batch_norm
 from randomised import channel_parameters, maps, slice_parameters
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -185,6 +186,10 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "one voxel to normalise": (
         lambda: UNet3d(1, 2, NARROW, norm="instance").eval()(volume(2, 1, 8, 8, 8)),
         ["UNet3d", "more than one value at the deepest level", "norm='instance'", "got (2, 1, 8, 8, 8)", "pad"],
+    ),
+    "folding a net in training": (
+        lambda: fold_batch_norm(UNet3d(1, 2, NARROW)),
+        ["fold_batch_norm", "expected a net in eval mode", "got one in training mode", "net.eval()"],
     ),
     "one voxel in groups of one channel": (
         lambda: UNet3d(1, 2, (4, 8), norm="group").eval()(volume(2, 1, 2, 2, 2)),

@@ -116,7 +116,7 @@ def check(case: SkipCase, device: torch.device) -> dict[str, float]:
     def results(backend: str, dtype: torch.dtype) -> list[Tensor]:
         torch.manual_seed(0)
         module = CSCA(case.channels, backend=backend).to(DTYPES[case.dtype]).to(device, dtype)  # type: ignore[arg-type]
-        return [x.detach().double() for x in both(module, u.to(dtype), e.to(dtype), dout.to(dtype))]
+        return [x.detach().double() for x in both(module, u.to(dtype), e.to(dtype), dout.to(dtype))[:3]]
 
     truth, plain = results("reference", torch.float64), results("reference", DTYPES[case.dtype])
     ratios = {}

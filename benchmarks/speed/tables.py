@@ -19,9 +19,9 @@ python -m benchmarks.speed --device cpu --json benchmarks/results/cpu.json   # o
 python -m benchmarks.speed.tables                                            # writes this page
 ```
 
-which first compares output and gradients of the `factorised` and the `triton` skips with the literal equations in
-float64, at every size and dtype below (networks and compiled code are not compared here), then makes all calls of a
-table in turns. Backward takes the gradients of both maps and of all parameters.
+which first compares the `factorised` and the `triton` skips, the result and the gradients of both maps, with the
+literal equations in float64 at every size and dtype below (networks and compiled code are not compared here), then
+makes all calls of a table in turns. Backward takes the gradients of both maps and of all parameters.
 Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps which have to
 be read and written would take at the bandwidth of a copy, measured in the same run: 4 maps of C x voxels forward, 11
 forward and backward. *Memory* counts tensors, in maps of C x voxels for a skip; what a library takes past PyTorch's
