@@ -45,7 +45,7 @@ class DemoSettings:
 
 
 def main(settings: DemoSettings) -> None:
-    """Run the pipeline on phantoms: about twelve minutes on two cores."""
+    """Run the pipeline on phantoms: about ten minutes on two cores."""
     started = time.monotonic()
     output = settings.output
     _make_room(output)
