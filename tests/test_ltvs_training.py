@@ -164,10 +164,10 @@ def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path
     train_stage(net, data, 1, settings, folder)
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, data, 1, settings)), float(net.head.bias[0])
+    before, bias = mean_dice(validate(net, data, 1, settings)), net.head.bias[0].item()
     factor, dice = calibrate(net, data, 1, settings)
     assert factor in FACTORS
-    assert float(net.head.bias[0]) == pytest.approx(bias + math.log(factor), abs=1e-6)
+    assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
     assert factor > 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
