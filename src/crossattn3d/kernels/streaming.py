@@ -9,8 +9,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels.pages import ask_for_large_pages
-
 #: How many values of the wider map are a chunk, where it is copied: 1 MiB of float32.
 COPIED = 2**18
 #: The same where it is not. Twice as fast with more threads than processors as `COPIED`, and as fast otherwise.
@@ -37,7 +35,7 @@ def reduce(
         return u.new_zeros((batch, m + 1, n + 1), dtype=dtype) if wanted else None
 
     ue, uu, ee = sums(cu, ce, want_gram), sums(cu, cu, want_gram and need_norms), sums(ce, ce, want_gram and need_norms)
-    qkv = ask_for_large_pages(u.new_empty((batch, 3, length), dtype=sum_dtype(u))) if wq is not None else None
+    qkv = u.new_empty((batch, 3, length), dtype=sum_dtype(u)) if wq is not None else None
     wkv = torch.stack((wk, wv)) if wk is not None and wv is not None else None
     for i, part in _chunks(dtype, u, e):
         x, y = rows_u[i, :, part].to(dtype), rows_e[i, :, part].to(dtype)
@@ -54,7 +52,7 @@ def reduce(
 
 def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tensor | None, u: Tensor | None) -> Tensor:
     """P E + bias + wo (x) o + U, in the dtype and memory format of `e`; `p`, `o` and `u` may be missing."""
-    dtype, out = sum_dtype(e), ask_for_large_pages(new_map(e, bias.shape[1]))
+    dtype, out = sum_dtype(e), new_map(e, bias.shape[1])
     rows_out, rows_e, rows_u = _rows(out), _rows(e), None if u is None else _rows(u)
     columns = _columns(bias, [] if wo is None else [wo])
     for i, part in _chunks(dtype, e, out):
@@ -99,7 +97,7 @@ def apply_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of both maps, and of the three projections."""
     (batch, cu), ce, dtype = u.shape[:2], e.shape[1], sum_dtype(u)
-    du, de = ask_for_large_pages(new_map(u, cu)), ask_for_large_pages(new_map(e, ce))
+    du, de = new_map(u, cu), new_map(e, ce)
     rows_u, rows_e, rows_d, rows_du, rows_de = (_rows(x) for x in (u, e, dout, du, de))
     # For each gradient, the matrices, with biases as the last column, and which map each multiplies: U, E or dO.
     for_u = [] if due is None else [(due[:, :-1], 1)]
