@@ -40,6 +40,8 @@ def page(reports: list[dict[str, Any]]) -> str:
             f"{report['bandwidth'] / 1e9:.1f} GB/s, {versions}, commit {about['commit']}; {report['seconds']:.0f} s\n"
         )
         parts += [text_table(case, heading="###") for case in (*report["skips"], *report["nets"])]
+    if not any(report["nets"] for report in reports):
+        parts.append("## Networks\n\nNot timed yet.\n")
     if not any(report["machine"]["device"] == "cuda" for report in reports):
         parts.append("## CUDA\n\nNot measured yet: no run on a GPU has been made.\n")
     return "\n".join(parts)
