@@ -76,10 +76,15 @@ def peak_extra_memory(call: Call, device: torch.device) -> int:
     return peak - _bytes_of(result)
 
 
-def reason(error: Exception) -> str:
-    """Why a row was not run, in one line."""
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:200]}"
+def failure(*calls: Call) -> str | None:
+    """Make each call once; in one line why one of them cannot be made, None if all can."""
+    try:
+        for call in calls:
+            call()
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        return f"{type(error).__name__}: {first[:200]}"
+    return None
 
 
 def _bytes_of(result: Any) -> int:

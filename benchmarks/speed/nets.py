@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.measure import Call, interleaved, peak_extra_memory, reason
+from benchmarks.speed.measure import Call, failure, interleaved, peak_extra_memory
 from benchmarks.speed.skips import DTYPES, FORMATS
 from crossattn3d import UCANet, UNet3d
 
@@ -76,10 +76,8 @@ def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> l
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-        try:
-            infer(), step()
-        except Exception as error:
-            failed[name] = reason(error)
+        if reason := failure(infer, step):
+            failed[name] = reason
             continue
         forward[name], steps[name] = infer, step
         parameters[name] = sum(p.numel() for p in net.parameters())
@@ -92,4 +90,4 @@ def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> l
         }
         for name in forward
     ]
-    return rows + [{"name": name, "not_run": reason} for name, reason in failed.items()]
+    return rows + [{"name": name, "not_run": why} for name, why in failed.items()]

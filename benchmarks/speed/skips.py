@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.measure import Call, interleaved, peak_extra_memory, reason
+from benchmarks.speed.measure import Call, failure, interleaved, peak_extra_memory
 from crossattn3d import CSCA, ConcatSkip
 
 #: Maps of C x voxels that have to be read or written: U and E, E and O; then dO and E, U, E and dO, dU and dE.
@@ -155,10 +155,8 @@ def measure(case: SkipCase, device: torch.device, rate: float, rounds: int, limi
         def train(module: Any = module) -> tuple[Tensor, ...]:
             return both(module, u, e, dout)
 
-        try:
-            infer(), train()
-        except Exception as error:
-            failed[name] = reason(error)
+        if reason := failure(infer, train):
+            failed[name] = reason
             continue
         forward[name], whole[name] = infer, train
     times = interleaved(forward, device, rounds, limit), interleaved(whole, device, rounds, limit)
@@ -175,4 +173,4 @@ def measure(case: SkipCase, device: torch.device, rate: float, rounds: int, limi
                 "extra_maps": peak_extra_memory(calls[name], device) / case.bytes_of_map,
             }
         rows.append(row)
-    return rows + [{"name": name, "not_run": reason} for name, reason in failed.items()]
+    return rows + [{"name": name, "not_run": why} for name, why in failed.items()]
