@@ -35,7 +35,7 @@ from crossattn3d.kernels import triton_passes  # noqa: E402
 
 PAPER = (32, 320, 320)
 #: Maps read and written by each pass, and how often all four are timed.
-MAPS = {"reduce": 2, "apply": 2, "reduce_backward": 2, "apply_backward": 5}
+MAPS = {"reduce": 2, "apply": 2, "reduce_backward": 3, "apply_backward": 5}
 REPEATS = 30
 #: Seconds after which nothing new is started.
 BUDGET = 400.0
@@ -194,12 +194,14 @@ def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str)
     n, voxels = channels + 1, math.prod(size)
     wq, wk, wv, wo = (triton_cases.normal(k, g=g) for k in (n, n, n, channels))
     p, bias = triton_cases.normal(1, channels, channels, g=g), triton_cases.normal(1, channels, g=g)
-    o, dqkv, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 3, voxels), (1, n, n)))
+    o, singles, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
     return {
         "reduce": lambda: triton_passes.reduce(u, e, wq, wk, wv, False),
         "apply": lambda: triton_passes.apply(e, p, bias, o, wo, None),
-        "reduce_backward": lambda: triton_passes.reduce_backward(dout, e, o, wo),
-        "apply_backward": lambda: triton_passes.apply_backward(dout, u, e, p, due, None, None, dqkv, wq, wk, wv, False),
+        "reduce_backward": lambda: triton_passes.reduce_backward(dout, u, e, wq, wk, wv, wo),
+        "apply_backward": lambda: triton_passes.apply_backward(
+            dout, u, e, p, due, None, None, singles, wq, wk, wv, False
+        ),
     }
 
 

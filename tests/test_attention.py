@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 
+from backends import EVERY
 from crossattn3d import CSCA, AttentionMaps, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import SCORE_NORMS
 from randomised import assert_close, maps, randomise
@@ -72,7 +73,7 @@ def test_equals_the_function(make, score_norm, slice_dim):
     assert torch.equal(module(query, context), expected)
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_equals_convolutions_and_softmax(make, score_norm, backend):
     """The module's own layers called as layers: the parameters reach the function in the right places."""
@@ -147,7 +148,7 @@ def test_copies(make, score_norm):
     assert all(torch.equal(duplicate(query, context), expected) for duplicate in copies)
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 def test_memory_layouts(make, backend):
     module = randomise(make(3, 4, backend=backend).double(), 11)
     query, context = maps(12, 2, 3, 4, SIZE)

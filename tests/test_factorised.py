@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from backends import EVERY, FAST, needs_native
 from both_ways import output_and_gradients
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import SCORE_NORMS
@@ -23,16 +24,17 @@ from randomised import (
 SIZE = (3, 4, 5)
 
 
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("slice_dim", [-3, -2, -1])
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 @pytest.mark.parametrize("widths", [(4, 4, True), (3, 5, False), (5, 2, False)])
-def test_equals_the_reference_in_value_and_every_gradient(widths, score_norm, slice_dim):
+def test_equals_the_reference_in_value_and_every_gradient(widths, score_norm, slice_dim, backend):
     query_channels, context_channels, residual = widths
     module = CSCA(query_channels, context_channels, score_norm=score_norm, residual=residual, slice_dim=slice_dim)
     module = randomise(module.double(), 1)
     query, context = maps(2, 2, query_channels, context_channels, SIZE)
     expected = output_and_gradients(module, query, context, "reference")
-    actual = output_and_gradients(module, query, context, "factorised")
+    actual = output_and_gradients(module, query, context, backend)
     assert actual.keys() == expected.keys()
     assert len(actual) == 3 + 14 + 2 * (score_norm == "cosine")
     for name, value in expected.items():
@@ -107,13 +109,14 @@ def cancelling(module: ChannelCrossAttention3d) -> ChannelCrossAttention3d:
     return module
 
 
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
-def test_cosine_in_float32_survives_cancellation(noise):
+def test_cosine_in_float32_survives_cancellation(noise, backend):
     """In float32, the squared norms of these queries come out of the Gram matrix with no correct digit."""
     module = cancelling(randomise(ChannelCrossAttention3d(6, 8, score_norm="cosine").double(), 3)).float()
     query, context = (x.float() for x in correlated_maps(4, 2, 6, 8, (5, 12, 14), noise))
     truth = output_and_gradients(copy.deepcopy(module).double(), query.double(), context.double(), "reference")
-    actual = output_and_gradients(module, query, context, "factorised")
+    actual = output_and_gradients(module, query, context, backend)
     plain = output_and_gradients(module, query, context, "reference")
     for name, value in truth.items():
         scale = value.abs().max()
@@ -131,14 +134,21 @@ def test_that_case_does_cancel():
     assert (naive - true).abs().max() > 0.1 * true.max()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+HALF = [
+    (torch.bfloat16, "factorised"),
+    (torch.float16, "factorised"),
+    pytest.param(torch.bfloat16, "native", marks=needs_native),
+]
+
+
+@pytest.mark.parametrize(("dtype", "backend"), HALF)
 @pytest.mark.parametrize("score_norm", ["sqrt", "mean", "cosine", "instance"])
 @pytest.mark.parametrize("make", [ChannelCrossAttention3d, SliceCrossAttention3d, CSCA])
-def test_low_precision_is_at_most_twice_as_wrong_as_the_plain_path(make, score_norm, dtype):
+def test_low_precision_is_at_most_twice_as_wrong_as_the_plain_path(make, score_norm, dtype, backend):
     module = randomise(make(4, 6, score_norm=score_norm), 5).to(dtype)
     query, context = maps(6, 2, 4, 6, (5, 8, 9), dtype)
     truth = output_and_gradients(copy.deepcopy(module).double(), query.double(), context.double(), "reference")
-    actual = output_and_gradients(module, query, context, "factorised")["output"]
+    actual = output_and_gradients(module, query, context, backend)["output"]
     plain = output_and_gradients(module, query, context, "reference")["output"]
     assert actual.dtype == plain.dtype == dtype
     error, allowed = ((x.double() - truth["output"]).square().mean().sqrt() for x in (actual, plain))
@@ -146,25 +156,26 @@ def test_low_precision_is_at_most_twice_as_wrong_as_the_plain_path(make, score_n
     assert error <= 2 * allowed
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", ["sqrt", "mean", "cosine", "instance"])
 def test_maps_whose_sums_pass_the_range_of_half_precision_stay_finite(score_norm, backend):
     query, context = (10 * x for x in correlated_maps(7, 1, 4, 6, (6, 12, 14), 0.1))
     assert torch.einsum("bcdhw,bedhw->bce", query, context).max() > 65_504
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+    for dtype in (torch.float16, torch.bfloat16, torch.float32)[backend == "native" :]:
         module = randomise(CSCA(4, 6, score_norm=score_norm), 8).to(dtype)
         results = output_and_gradients(module, query.to(dtype), context.to(dtype), backend)
         for name in ("output", "query", "context"):
             assert torch.isfinite(results[name]).all(), name
 
 
-def test_a_single_slice_and_a_single_voxel():
+@pytest.mark.parametrize("backend", FAST)
+def test_a_single_slice_and_a_single_voxel(backend):
     for size in [(1, 3, 4), (1, 1, 1)]:
         for score_norm in SCORE_NORMS:
             module = randomise(CSCA(3, 2, score_norm=score_norm).double(), 9)
             query, context = maps(10, 2, 3, 2, size)
             expected = output_and_gradients(module, query, context, "reference")
-            actual = output_and_gradients(module, query, context, "factorised")
+            actual = output_and_gradients(module, query, context, backend)
             for name, value in expected.items():
                 assert_close(actual[name], value, 1e-9, f"{size} {score_norm} {name}")
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from backends import EVERY, needs_native
 from crossattn3d import functional
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import factorised, reference
@@ -18,7 +19,7 @@ def cast(parameters, dtype):
 
 def test_the_options_are_the_documented_ones():
     assert SCORE_NORMS == ("none", "sqrt", "mean", "cosine", "instance")
-    assert functional.BACKENDS == ("auto", "reference", "factorised", "triton")
+    assert functional.BACKENDS == ("auto", "reference", "factorised", "native", "triton")
 
 
 @pytest.mark.parametrize("name", functional.__all__)
@@ -37,7 +38,13 @@ def test_the_sum_is_the_sum(score_norm):
 
 
 @pytest.mark.parametrize(
-    ("backend", "kernel"), [("auto", factorised), ("factorised", factorised), ("reference", reference)]
+    ("backend", "kernel"),
+    [
+        ("auto", factorised),
+        ("factorised", factorised),
+        ("reference", reference),
+        pytest.param("native", factorised, marks=needs_native),
+    ],
 )
 def test_the_backend_asked_for_computes(backend, kernel, monkeypatch):
     calls = []
@@ -69,7 +76,7 @@ def test_the_residual_adds_the_query_once(residual_of):
 
 
 @pytest.mark.parametrize(("positive", "negative"), [(2, -3), (3, -2), (4, -1)])
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 def test_positive_slice_dims_count_the_whole_tensor(positive, negative, backend):
     query, context = maps(6, 2, 2, 3, SIZE)
     one, other = (
@@ -82,7 +89,7 @@ def test_positive_slice_dims_count_the_whole_tensor(positive, negative, backend)
     assert attention.shape == (2, size, size)
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_the_maps_are_those_that_make_the_output(score_norm, backend):
     query, context = maps(7, 2, 2, 3, SIZE)
@@ -100,7 +107,7 @@ def test_the_maps_are_those_that_make_the_output(score_norm, backend):
     assert_close(actual, expected, 1e-12)
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_which_normalisations_depend_on_the_number_of_voxels(score_norm, backend):
     """The same features three times over: `mean`, `cosine` and `instance` attend as before, the others do not."""
@@ -114,7 +121,7 @@ def test_which_normalisations_depend_on_the_number_of_voxels(score_norm, backend
 
 
 @pytest.mark.parametrize("temperature", [0.25, 4.0])
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 def test_temperature_multiplies_the_cosines(backend, temperature):
     query, context = maps(9, 2, 2, 3, SIZE)
     for attend, p in ((functional.channel_attention_map, CHANNEL), (functional.slice_attention_map, SLICES)):
@@ -128,19 +135,23 @@ def test_temperature_multiplies_the_cosines(backend, temperature):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_the_output_has_the_dtype_of_the_context(score_norm, backend, dtype):
     query, context = maps(10, 1, 4, 3, SIZE, dtype)
     channel, slices = cast(channel_parameters(1, 4, 3, 4), dtype), cast(slice_parameters(2, 4, 3, 4), dtype)
     options = {"score_norm": score_norm, "backend": backend}
+    if (backend, dtype) == ("native", torch.float16):
+        with pytest.raises(ValueError, match=r"native: .* got maps of torch.float16; use backend='auto'"):
+            functional.channel_cross_attention(query, context, channel, **options)
+        return
     out = functional.channel_slice_cross_attention(query, context, channel, slices, residual=True, **options)
     assert out.dtype == dtype
     attention = functional.channel_attention_map(query, context, channel, **options)
     assert attention.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("query_dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_mixed_dtypes_follow_the_context(query_dtype, backend):
     """As happens under autocast, where a convolution gives half precision and a normalisation float32."""
@@ -153,7 +164,7 @@ def test_mixed_dtypes_follow_the_context(query_dtype, backend):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("backend", ["reference", "factorised"])
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_autocast_changes_nothing(score_norm, backend, dtype):
     query, context = maps(12, 1, 2, 3, SIZE, torch.float32)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from backends import FAST, needs_native
 from both_ways import output_and_gradients
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import factorised, plain, streaming
+from crossattn3d.kernels.native import passes as native
 from crossattn3d.kernels.scores import attention, attention_backward
 from randomised import assert_close, channel_parameters, generator, maps, normal, randomise, slice_parameters
 
@@ -66,13 +68,14 @@ def test_chunks_that_do_not_divide_the_volume(kind, score_norm, slice_dim):
         assert_close(value, expected[name], 1e-9, name)
 
 
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("score_norm", ["instance", "cosine"])
 @pytest.mark.parametrize("widths", [(1, 1), (1, 5), (256, 256), (320, 7)])
-def test_very_few_and_very_many_channels(widths, score_norm):
+def test_very_few_and_very_many_channels(widths, score_norm, backend):
     module = randomise(CSCA(*widths, score_norm=score_norm).double(), 1)
     query, context = maps(2, 2, *widths, SIZE)
     expected = output_and_gradients(module, query, context, "reference")
-    for name, value in output_and_gradients(module, query, context, "factorised").items():
+    for name, value in output_and_gradients(module, query, context, backend).items():
         assert_close(value, expected[name], 1e-9, name)
 
 
@@ -89,14 +92,15 @@ LAYOUTS = {
 
 
 @pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(layout, mixed):
+def test_layouts(layout, mixed, backend):
     """In values and gradients; the results are in the memory format of the map they belong to."""
     module = randomise(CSCA(4, 4, score_norm="cosine", residual=True).double(), 1)
     query, context = maps(2, 2, 4, 4, SIZE)
     query, context = LAYOUTS[layout](query), LAYOUTS["turned" if mixed else layout](context)
-    actual = output_and_gradients(module, query, context, "factorised")
+    actual = output_and_gradients(module, query, context, backend)
     for name, value in output_and_gradients(module, query, context, "reference").items():
         assert_close(actual[name], value, 1e-9, name)
     last = layout.endswith("last") and not mixed
@@ -207,13 +211,18 @@ def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
     assert dq[0, 0] == 0
 
 
-@pytest.mark.parametrize(("backend", "passes"), [("auto", "streaming"), ("factorised", "streaming")])
-def test_the_passes_asked_for(backend, passes, monkeypatch):
-    asked = []
+PASSES = [("auto", SIZE, streaming), ("auto", (4, 128, 128), native), ("factorised", (4, 128, 128), streaming)]
+
+
+@needs_native
+@pytest.mark.parametrize(("backend", "size", "passes"), [*PASSES, ("native", SIZE, native)])
+def test_the_passes_that_make_it(backend, size, passes, monkeypatch):
+    """`auto` takes native code where maps are large enough for the building to be worth the wait."""
+    used = []
     original = factorised._passes
-    monkeypatch.setattr(factorised, "_passes", lambda name, *a: asked.append(name) or original(name, *a))
-    functional.channel_cross_attention(*maps(2, 1, 3, 4, SIZE), channel_parameters(2, 3, 4, 4), backend=backend)
-    assert asked == [passes]
+    monkeypatch.setattr(factorised, "_passes", lambda *a: used.append(original(*a)) or used[-1])
+    functional.channel_cross_attention(*maps(2, 1, 3, 4, size), channel_parameters(2, 3, 4, 4), backend=backend)
+    assert used == [passes]
 
 
 def test_while_exporting_it_is_plain_products(monkeypatch):

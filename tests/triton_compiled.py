@@ -59,13 +59,13 @@ def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_fo
 
     x = torch.empty((1, channels, *SIZE), dtype=dtype, device="meta", memory_format=memory_format)
     n, voxels = channels + 1, x[0, 0].numel()
-    w, p, grams, dqkv = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 3, voxels)
+    w, p, grams, singles = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 4, voxels)
     triton_passes.reduce(x, x, w, w, w, False)
     triton_passes.reduce(x, x, w, w, w, True)
     triton_passes.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
-    triton_passes.reduce_backward(x, x, single(1, voxels), single(channels))
+    triton_passes.reduce_backward(x, x, x, w, w, w, single(channels))
     for norms in ((None, None), grams[1:]):
-        triton_passes.apply_backward(x, x, x, p, grams[0], *norms, dqkv, w, w, w, True)
+        triton_passes.apply_backward(x, x, x, p, grams[0], *norms, singles, w, w, w, True)
 
 
 def main(capability: int) -> None:

@@ -62,13 +62,11 @@ def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
     wide, narrow = (made(nn.Conv3d(n, c, 3, padding=1)) for n in (2 * c, c))
     found: dict[str, nn.Module] = {
         "CSCA reference": csca("reference"),
-        "CSCA factorised": csca("factorised"),
+        **{f"CSCA {backend}": csca(backend) for backend in fast_backends(device)},
         "CSCA reference, compiled": torch.compile(csca("reference")),
         "concatenation and convolution": Joined(ConcatSkip(c, c), wide),
-        "CSCA and convolution": Joined(csca("factorised"), narrow),
+        "CSCA and convolution": Joined(csca("auto"), narrow),
     }
-    if device.type == "cuda":
-        found["CSCA triton"] = csca("triton")
     try:
         from monai.networks.blocks import CABlock
     except ImportError:
@@ -77,6 +75,11 @@ def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
         # Attention of a map to itself, with depthwise convolutions: the nearest thing that MONAI has.
         found["MONAI CABlock"] = OfContext(made(CABlock(3, c, 1, bias=True)))
     return found
+
+
+def fast_backends(device: torch.device) -> tuple[str, ...]:
+    """What is compared with the reference, and timed."""
+    return ("factorised", "triton" if device.type == "cuda" else "native")
 
 
 class Joined(nn.Module):
@@ -120,7 +123,7 @@ def check(case: SkipCase, device: torch.device) -> dict[str, float]:
 
     truth, plain = results("reference", torch.float64), results("reference", DTYPES[case.dtype])
     ratios = {}
-    for backend in ("factorised", *(["triton"] if device.type == "cuda" else [])):
+    for backend in fast_backends(device):
         found = results(backend, DTYPES[case.dtype])
         errors = [
             (f - t).square().mean().sqrt() / (2 * (p - t).square().mean().sqrt())

@@ -19,7 +19,7 @@ python -m benchmarks.speed --device cpu --json benchmarks/results/cpu.json   # o
 python -m benchmarks.speed.tables                                            # writes this page
 ```
 
-which first compares the `factorised` and the `triton` skips, the result and the gradients of both maps, with the
+which first compares the fast backends (`factorised`, `native` on CPU, `triton` on CUDA), the result and the gradients of both maps, with the
 literal equations in float64 at every size and dtype below (networks and compiled code are not compared here), then
 makes all calls of a table in turns. Backward takes the gradients of both maps and of all parameters.
 Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps which have to

@@ -85,7 +85,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
         score_norm: s, one of `none | sqrt | mean | cosine | instance`; see `functional.channel_cross_attention`.
         residual: whether U is added to the result; needs equal widths.
         slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -156,7 +156,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
         score_norm: s, one of `none | sqrt | mean | cosine | instance`.
         residual: whether U is added to the result; needs equal widths.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -232,7 +232,7 @@ class CSCA(_CrossAttention3d):
         score_norm: how the scores of both parts are normalised, one of `none | sqrt | mean | cosine | instance`.
         residual: whether U is added to the sum; needs equal widths.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.

@@ -7,8 +7,12 @@ spatial size. Each function checks its input and hands it to a backend:
 |---|---|
 | `reference` | the equations literally, for checking others |
 | `factorised` | exact, without the projected maps; in PyTorch, on any device |
+| `native` | the same in C++, on CPUs with a compiler; not for float16 |
 | `triton` | the same in Triton, on NVIDIA GPUs; tested in the interpreter only so far, not yet on a GPU |
-| `auto` | `factorised` |
+| `auto` | `native` for large maps where it can run, else `factorised` |
+
+`native` is built with the machine's own compiler when it is first used, in a few seconds, and kept in the user's cache
+folder (`~/.cache/crossattn3d`).
 
 While a model is exported, all but `reference` are plain matrix products, of which any runtime makes something.
 """
@@ -23,11 +27,11 @@ from crossattn3d.kernels import Kernel, factorised, plain, reference
 from crossattn3d.kernels.parameters import SCORE_NORMS, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.options import check_option
 
-Backend = Literal["auto", "reference", "factorised", "triton"]
+Backend = Literal["auto", "reference", "factorised", "native", "triton"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 #: What makes the passes over the maps, by backend.
-PASSES = {"auto": "streaming", "factorised": "streaming", "triton": "triton"}
+PASSES = {"auto": "auto", "factorised": "streaming", "native": "native", "triton": "triton"}
 
 __all__ = [
     "BACKENDS",
@@ -64,7 +68,7 @@ def channel_cross_attention(
         score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
             rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
         residual: whether U is added to the result.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -104,7 +108,7 @@ def slice_cross_attention(
         score_norm: s, as in `channel_cross_attention` with HW in place of L.
         residual: whether U is added to the result.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -144,7 +148,7 @@ def channel_slice_cross_attention(
         score_norm: s, of both parts.
         residual: whether U is added to the sum.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.

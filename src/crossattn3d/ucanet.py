@@ -29,7 +29,7 @@ class UCANet(UNet3d):
             prints none, which is one-hot at its patch size and does not train.
         residual: whether the decoder map is added to the attention's result.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised` or `triton`.
+        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
         strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint: as in `UNet3d`.
 
     Raises:

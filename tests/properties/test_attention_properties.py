@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from backends import FAST, NATIVE
 from both_ways import output_and_gradients
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import SCORE_NORMS
@@ -69,7 +71,7 @@ def cases(draw: st.DrawFn) -> Case:
         slice_dim=draw(st.sampled_from([-3, -2, -1, 2, 3, 4])),
         residual=draw(st.booleans()) if query_channels == context_channels else False,
         layout=draw(st.sampled_from(LAYOUTS)),
-        backend=draw(st.sampled_from(["reference", "factorised"])),
+        backend=draw(st.sampled_from(["reference", "factorised", *NATIVE])),
     )
 
 
@@ -82,12 +84,13 @@ def slices_first(x: Tensor, slice_dim: int) -> Tensor:
     return x.movedim(slice_dim, 2)
 
 
+@pytest.mark.parametrize("backend", FAST)
 @example(UNEQUAL, CSCA)
 @given(cases(), kinds)
-def test_factorised_equals_reference_in_value_and_every_gradient(case, kind):
+def test_fast_backends_equal_the_reference_in_value_and_every_gradient(backend, case, kind):
     module = case.make(kind)
     expected = output_and_gradients(module, *case.maps(), "reference")
-    actual = output_and_gradients(module, *case.maps(), "factorised")
+    actual = output_and_gradients(module, *case.maps(), backend)
     assert set(actual) == {"output", "query", "context", *dict(module.named_parameters())}
     for name, value in expected.items():
         assert_close(actual[name], value, 1e-8, name)

@@ -98,21 +98,30 @@ class Passes(Protocol):
         ...
 
     def reduce_backward(
-        self, dout: Tensor, e: Tensor, o: Tensor | None, wo: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The gradients of what `apply` takes, but for the maps.
+        self,
+        dout: Tensor,
+        u: Tensor,
+        e: Tensor,
+        wq: Tensor | None,
+        wk: Tensor | None,
+        wv: Tensor | None,
+        wo: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The gradients of what `apply` takes, as far as the gradient of the output decides them.
 
         Args:
             dout: the gradient of the output, a map of c channels.
+            u: the decoder map.
             e: the encoder map.
-            o: as in `apply`; may be overwritten.
-            wo: as in `apply`.
+            wq: as in `reduce`.
+            wk: as in `reduce`.
+            wv: as in `reduce`.
+            wo: as in `apply`; all four weights are None, or none is.
 
         Returns:
             dp: (b, c, ce).
             dbias: (b, c).
-            dwo: (c,), or None.
-            do: (b, voxels), or None; may be in the memory of `o`.
+            singles: q, k, do and v, (b, 4, voxels), or None.
         """
         ...
 
@@ -125,13 +134,13 @@ class Passes(Protocol):
         due: Tensor | None,
         duu: Tensor | None,
         dee: Tensor | None,
-        dqkv: Tensor | None,
+        singles: Tensor | None,
         wq: Tensor | None,
         wk: Tensor | None,
         wv: Tensor | None,
         residual: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of the maps, and of the projections to one channel.
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of the maps, and of the projections to one channel and from it.
 
         Args:
             dout: the gradient of the output.
@@ -141,7 +150,7 @@ class Passes(Protocol):
             due: the gradient of what `reduce` returns, None where that is.
             duu: the same, not necessarily symmetric.
             dee: the same.
-            dqkv: the same.
+            singles: dq, dk, dv and o, (b, 4, voxels), or None.
             wq: as in `reduce`.
             wk: as in `reduce`.
             wv: as in `reduce`.
@@ -149,6 +158,6 @@ class Passes(Protocol):
 
         Returns:
             du, de: in the dtypes and memory formats of the maps.
-            dwq, dwk, dwv: (cu+1,), (ce+1,) and (ce+1,), or None.
+            dwq, dwk, dwv, dwo: (cu+1,), (ce+1,), (ce+1,) and (c,), or None.
         """
         ...

@@ -14,13 +14,17 @@ from torch import Tensor
 
 from crossattn3d.kernels import Passes, plain, streaming
 from crossattn3d.kernels.four_passes import Call, ChannelSums, SliceSums, backward, forward, sum_dtype
+from crossattn3d.kernels.native import passes as native
 from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.plain import channel_attention, slice_attention
 
 __all__ = ["PassesName", "channel_attention", "cross_attention", "slice_attention"]
 
 #: Which module makes the passes.
-PassesName = Literal["streaming", "triton"]
+PassesName = Literal["auto", "streaming", "native", "triton"]
+
+#: Values of a map from which on `auto` takes native code: for a smaller one, building it would not be worth the wait.
+NATIVE = 2**18
 
 OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str passes"
 
@@ -34,7 +38,7 @@ def cross_attention(
     score_norm: ScoreNorm,
     residual: bool,
     slice_dim: int,
-    passes: PassesName = "streaming",
+    passes: PassesName = "auto",
 ) -> Float[Tensor, "b c x y z"]:
     """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
     tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
@@ -168,13 +172,24 @@ def _one_stride(x: Tensor) -> Tensor:
 
 
 def _passes(name: PassesName, u: Tensor, e: Tensor) -> Passes:
+    if name == "auto":
+        wanted = max(u.numel(), e.numel()) >= NATIVE and native.supports(u, e) is None
+        name = "native" if wanted else "streaming"
     if name == "streaming":
         return cast("Passes", streaming)
-    reason: str | None = "Triton is not installed"
-    if find_spec("triton") is not None:
-        from crossattn3d.kernels import triton_passes
+    module, reason = _native(u, e) if name == "native" else _triton(u, e)
+    if reason is None:
+        return cast("Passes", module)
+    raise ValueError(f"{name}: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
 
-        reason = triton_passes.supports(u, e)
-        if reason is None:
-            return cast("Passes", triton_passes)
-    raise ValueError(f"triton: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
+
+def _native(u: Tensor, e: Tensor) -> tuple[Any, str | None]:
+    return native, native.supports(u, e)
+
+
+def _triton(u: Tensor, e: Tensor) -> tuple[Any, str | None]:
+    if find_spec("triton") is None:
+        return None, "Triton is not installed"
+    from crossattn3d.kernels import triton_passes
+
+    return triton_passes, triton_passes.supports(u, e)

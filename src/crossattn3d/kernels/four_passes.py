@@ -6,8 +6,8 @@ Gram matrix of U~ and E~, and
 
     dU = dG E~ + wq (x) dq (+ dO),      dE = dG^T U~ + P^T dO + wk (x) dk + wv (x) dv.
 
-At most four single-channel maps exist at a time beyond inputs and results: that is why q, k and v are projected
-again in the backward pass, and why their gradients are written over them.
+At most four single-channel maps exist at a time beyond inputs and results, and a part of a fifth: that is why q, k and
+v are projected again in the backward pass, and why their gradients are written over them.
 """
 
 from typing import NamedTuple
@@ -21,6 +21,9 @@ from crossattn3d.kernels.plain import from_slices, projected_squares, to_slices,
 from crossattn3d.kernels.scores import attention, attention_backward
 
 Pair = tuple[Tensor, Tensor]
+
+#: In how many parts single-channel maps are replaced by their gradients.
+PARTS = 6
 
 
 class Call(NamedTuple):
@@ -82,23 +85,16 @@ def backward(
     weights, wo = _single_channel_weights(call.slices, sum_dtype(e))
     m = _channel_map(call, channel_sums, e)
     p, _ = _mixture(call, m, e)
-    qkv = slice_map = o = dqkv = dtemperature = None
-    if slice_sums is not None:
-        single = passes.reduce(u, e, *weights, need_norms=False, want_gram=False)[3]
-        qkv = to_slices(_known(single), size, slice_dim)
-        del single
-        slice_map = _slice_map(call, slice_sums, qkv.shape[-1])
-        o = from_slices((slice_map @ qkv[:, 2])[:, None], size, slice_dim)[:, 0]
-    dp, dbias, dwo, do = passes.reduce_backward(dout, e, o, wo)
-    del o
+    dp, dbias, singles = passes.reduce_backward(dout, u, e, *weights, wo)
     dsums, dchannel = _channel_backward(call, channel_sums, m, dp, dbias, e)
-    if slice_sums is not None and slice_map is not None and qkv is not None:
-        do = to_slices(_known(do)[:, None], size, slice_dim)[:, 0]
-        dtemperature = _slices_backward(call, slice_sums, slice_map, qkv, do)
-        dqkv = from_slices(qkv, size, slice_dim)
-        del qkv
-    del do
-    du, de, *dweights = passes.apply_backward(dout, u, e, p, *dsums, dqkv, *weights, call.residual)
+    dtemperature = None
+    if slice_sums is not None and singles is not None:
+        sliced = to_slices(singles, size, slice_dim)
+        del singles
+        dtemperature = _slices_backward(call, slice_sums, sliced)
+        singles = from_slices(sliced, size, slice_dim)
+        del sliced
+    du, de, *dweights, dwo = passes.apply_backward(dout, u, e, p, *dsums, singles, *weights, call.residual)
     dslices: list[Tensor] = []
     if dwo is not None:
         dslices = [part for w in dweights for part in (_known(w)[None, :-1], _known(w)[-1:])]
@@ -190,22 +186,26 @@ def _channel_backward(
     return (wq.mT @ dscores @ wk, duu, dee), gradients + ([] if dtemperature is None else [dtemperature])
 
 
-def _slices_backward(call: Call, sums: SliceSums, m: Tensor, qkv: Tensor, do: Tensor) -> Tensor | None:
-    """The gradient of the temperature; those of q, k and v are written over them, and `do` is used up."""
-    q, k, v = qkv.unbind(1)
-    dm = do @ v.mT
-    torch.bmm(m.mT, do, out=v)
+def _slices_backward(call: Call, sums: SliceSums, singles: Tensor) -> Tensor | None:
+    """The gradient of the temperature; q, k, do and v, (b, 4, d, p), become dq, dk, dv and o."""
+    length = singles.shape[-1]
+    m = _slice_map(call, sums, length)
     temperature = None if call.slices is None else call.slices.temperature
+    dm = singles[:, 2] @ singles[:, 3].mT
     dqk, dsquares, dtemperature = attention_backward(
-        dm, m, sums.qk, q.shape[-1], call.score_norm, _squares(sums), temperature
+        dm, m, sums.qk, length, call.score_norm, _squares(sums), temperature
     )
-    dq = torch.bmm(dqk, k, out=do)
-    if dsquares is None:
-        torch.bmm(dqk.mT, q, out=k)
+    # Part by part, so that what is computed needs little memory beside what it replaces.
+    for part in torch.split(singles, max(1, -(-length // PARTS)), -1):
+        q, k, do, v = part.unbind(1)
+        dq, dk = dqk @ k, dqk.mT @ q
+        if dsquares is not None:
+            dq += 2 * dsquares[0][:, :, None] * q
+            dk += 2 * dsquares[1][:, :, None] * k
         q.copy_(dq)
-    else:
-        k.mul_(2 * dsquares[1][:, :, None]).baddbmm_(dqk.mT, q)
-        q.mul_(2 * dsquares[0][:, :, None]).add_(dq)
+        k.copy_(dk)
+        do.copy_(m.mT @ do)
+        v.copy_(m @ v)
     return dtemperature
 
 

@@ -54,9 +54,9 @@ def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tenso
     """P E + bias + wo (x) o + U, in the dtype and memory format of `e`; `p`, `o` and `u` may be missing."""
     dtype, out = sum_dtype(e), new_map(e, bias.shape[1])
     rows_out, rows_e, rows_u = _rows(out), _rows(e), None if u is None else _rows(u)
-    columns = _columns(bias, [] if wo is None else [wo])
+    of_bias = columns(bias, [] if wo is None else [wo])
     for i, part in _chunks(dtype, e, out):
-        products = [(columns[i], _below_ones(bias, part, None if o is None else o[i, None, part]))]
+        products = [(of_bias[i], _below_ones(bias, part, None if o is None else o[i, None, part]))]
         if p is not None:
             products.append((p[i], rows_e[i, :, part].to(dtype)))
         _combine(rows_out[i, :, part], products, None if rows_u is None else rows_u[i, :, part])
@@ -64,21 +64,29 @@ def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tenso
 
 
 def reduce_backward(
-    dout: Tensor, e: Tensor, o: Tensor | None, wo: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The gradients of `apply`, but for the maps; `do` is written over `o`."""
+    dout: Tensor,
+    u: Tensor,
+    e: Tensor,
+    wq: Tensor | None,
+    wk: Tensor | None,
+    wv: Tensor | None,
+    wo: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients of P and the bias; q, k, do and v."""
     (batch, c), ce, dtype = dout.shape[:2], e.shape[1], sum_dtype(e)
     dp, dbias = dout.new_zeros((batch, c, ce), dtype=dtype), dout.new_zeros((batch, c), dtype=dtype)
-    dwo = None if wo is None else torch.zeros_like(wo)
-    rows_d, rows_e = _rows(dout), _rows(e)
-    for i, part in _chunks(dtype, e, dout):
-        d = rows_d[i, :, part].to(dtype)
-        dp[i].addmm_(d, rows_e[i, :, part].mT.to(dtype))
+    rows_d, rows_u, rows_e = _rows(dout), _rows(u), _rows(e)
+    singles = None if wo is None else e.new_empty((batch, 4, rows_e.shape[2]), dtype=dtype)
+    for i, part in _chunks(dtype, u, e, dout):
+        d, y = rows_d[i, :, part].to(dtype), rows_e[i, :, part].to(dtype)
+        dp[i].addmm_(d, y.mT)
         dbias[i] += d.sum(1)
-        if o is not None and wo is not None and dwo is not None:
-            dwo.addmv_(d, o[i, part])
-            torch.mv(d.mT, wo, out=o[i, part])
-    return dp, dbias, dwo, o
+        if singles is not None and wq is not None and wk is not None and wv is not None and wo is not None:
+            _combine(singles[i, :1, part], [(wq[None, :-1], rows_u[i, :, part].to(dtype))], wq[-1:, None])
+            _combine(singles[i, 1:2, part], [(wk[None, :-1], y)], wk[-1:, None])
+            _combine(singles[i, 2:3, part], [(wo[None], d)])
+            _combine(singles[i, 3:, part], [(wv[None, :-1], y)], wv[-1:, None])
+    return dp, dbias, singles
 
 
 def apply_backward(
@@ -89,13 +97,13 @@ def apply_backward(
     due: Tensor | None,
     duu: Tensor | None,
     dee: Tensor | None,
-    dqkv: Tensor | None,
+    singles: Tensor | None,
     wq: Tensor | None,
     wk: Tensor | None,
     wv: Tensor | None,
     residual: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of both maps, and of the three projections."""
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of both maps, of the three projections to one channel and of that from it."""
     (batch, cu), ce, dtype = u.shape[:2], e.shape[1], sum_dtype(u)
     du, de = new_map(u, cu), new_map(e, ce)
     rows_u, rows_e, rows_d, rows_du, rows_de = (_rows(x) for x in (u, e, dout, du, de))
@@ -107,23 +115,28 @@ def apply_backward(
         for_e.append(((dee + dee.mT)[:, :-1], 1))
     bias_u = sum((m[:, :, -1] for m, _ in for_u), start=u.new_zeros((batch, cu), dtype=dtype)).to(dtype)
     bias_e = sum((m[:, :, -1] for m, _ in for_e), start=e.new_zeros((batch, ce), dtype=dtype)).to(dtype)
-    columns_u = _columns(bias_u, [w[:-1] for w in (wq,) if w is not None])
-    columns_e = _columns(bias_e, [w[:-1] for w in (wk, wv) if w is not None])
+    columns_u = columns(bias_u, [w[:-1] for w in (wq,) if w is not None])
+    columns_e = columns(bias_e, [w[:-1] for w in (wk, wv) if w is not None])
     for_u = [(m[:, :, :-1].to(dtype), k) for m, k in for_u]
     for_e = [(m[:, :, :-1].to(dtype), k) for m, k in for_e] + ([] if p is None else [(p.mT, 2)])
     dwq, dwkv = u.new_zeros((cu + 1, 1), dtype=dtype), e.new_zeros((ce + 1, 2), dtype=dtype)
+    dwo = dout.new_zeros(dout.shape[1], dtype=dtype)
     for i, part in _chunks(dtype, u, e, dout):
         maps = [rows[i, :, part].to(dtype) for rows in (rows_u, rows_e, rows_d)]
-        dq, dkv = (None, None) if dqkv is None else (dqkv[i, :1, part], dqkv[i, 1:, part])
+        dq, dkv = (None, None) if singles is None else (singles[i, :1, part], singles[i, 1:3, part])
         for dw, x, single in ((dwq, maps[0], dq), (dwkv, maps[1], dkv)):
             if single is not None:
                 dw[:-1].addmm_(x, single.mT)
                 dw[-1] += single.sum(1)
+        if singles is not None:
+            dwo.addmv_(maps[2], singles[i, 3, part])
         of_u = [(columns_u[i], _below_ones(bias_u, part, dq)), *((m[i], maps[k]) for m, k in for_u)]
         of_e = [(columns_e[i], _below_ones(bias_e, part, dkv)), *((m[i], maps[k]) for m, k in for_e)]
         _combine(rows_du[i, :, part], of_u, maps[2] if residual else None)
         _combine(rows_de[i, :, part], of_e)
-    return (du, de, None, None, None) if dqkv is None else (du, de, dwq[:, 0], dwkv[:, 0], dwkv[:, 1])
+    if singles is None:
+        return du, de, None, None, None, None
+    return du, de, dwq[:, 0], dwkv[:, 0], dwkv[:, 1], dwo
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
@@ -156,13 +169,13 @@ def _chunks(dtype: torch.dtype, *maps: Tensor) -> Iterator[tuple[int, slice]]:
             yield i, slice(start, min(start + step, length))
 
 
-def _columns(bias: Tensor, weights: list[Tensor]) -> Tensor:
+def columns(bias: Tensor, weights: list[Tensor]) -> Tensor:
     """The bias of each sample and channel, (b, c), and weights of all samples, (c,), as the columns of a matrix."""
     return torch.stack((bias, *(w.expand_as(bias) for w in weights)), dim=2)
 
 
 def _below_ones(like: Tensor, part: slice, single: Tensor | None) -> Tensor:
-    """What a matrix of `_columns` multiplies: ones, and single-channel maps below."""
+    """What a matrix of `columns` multiplies: ones, and single-channel maps below."""
     ones = like.new_ones((1, part.stop - part.start))
     return ones if single is None else torch.cat((ones, single))
 

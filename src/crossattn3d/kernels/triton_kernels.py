@@ -1,7 +1,7 @@
 """The two Triton kernels of `triton_passes`: sums over the voxels, and mixtures of channels.
 
     moments   A B^T, the row sums of A and B, A o^T for up to two single-channel maps o, and w A + b, w B + b
-    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, and X_0 d^T for up to two maps d
+    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, X_0 d^T for up to two maps d, X_1 d^T for one
 
 A program takes a run of voxels, tile by tile, of one sample and one block of channels. Sums over the voxels go to
 the program's own slot, so that the result does not depend on which program ends first.
@@ -42,7 +42,8 @@ def project(x, w, c, C, block):
 def moments(
     a, b, wa, wk, wv, maps, gram, vectors, projections, CA, CB, C, L, chunk, maps_batch,
     a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
-    MAPS: tl.constexpr, ROWS: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
+    MAPS: tl.constexpr, ROWS: tl.constexpr, ROW_A: tl.constexpr, ROW_K: tl.constexpr, ROW_V: tl.constexpr,
+    EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
     BA: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
 ):  # fmt: skip
     """Sums over the voxels of one run, and single-channel projections.
@@ -53,7 +54,7 @@ def moments(
         maps: (batch, MAPS, L) contiguous in the last two, to be multiplied with a.
         gram: a slot for A B^T per run, (runs, batch, CA, CB), or None.
         vectors: slots for the sums of a, of b, and A maps^T, (runs, batch, 2 + MAPS, C); C is the larger of CA, CB.
-        projections: (blocks, batch, ROWS, L): of a; and, where ROWS is 3, two of b; one slot per block of channels.
+        projections: (blocks, batch, ROWS, L): row ROW_A of a, ROW_K and ROW_V of b; one slot per block of channels.
     """
     run, z = tl.program_id(0), tl.program_id(2)
     blocks = tl.cdiv(CB, BB)
@@ -71,7 +72,7 @@ def moments(
         x = load_tile(a, z, ca, first, CA, L, a_batch, a_channel, a_voxel, BL)
         sum_a += tl.sum(x.to(ACC), 1)
         if wa is not None and j == 0:
-            store_row(projections, at_a, first, project(x, wa, ca, CA, i), L, BL)
+            store_row(projections, at_a + ROW_A * L, first, project(x, wa, ca, CA, i), L, BL)
         if MAPS > 0:
             o = load_row(maps, at_maps, first, L, BL)
             weighted_0 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
@@ -82,8 +83,8 @@ def moments(
             y = load_tile(b, z, cb, first, CB, L, b_batch, b_channel, b_voxel, BL)
             sum_b += tl.sum(y.to(ACC), 1)
             if wk is not None and i == 0:
-                store_row(projections, at_b + L, first, project(y, wk, cb, CB, j), L, BL)
-                store_row(projections, at_b + 2 * L, first, project(y, wv, cb, CB, j), L, BL)
+                store_row(projections, at_b + ROW_K * L, first, project(y, wk, cb, CB, j), L, BL)
+                store_row(projections, at_b + ROW_V * L, first, project(y, wv, cb, CB, j), L, BL)
             if gram is not None:
                 if EXACT:
                     sums = tl.dot(
@@ -116,12 +117,13 @@ def moments(
 @triton.jit
 @no_type_check
 def mix(
-    out, residual, bias, w0, w1, maps, vectors, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
+    out, residual, bias, w0, w1, maps, vectors, others, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
     maps_batch, bias_batch, bias_row, out_batch, out_channel, out_voxel,
     residual_batch, residual_channel, residual_voxel, x0_batch, x0_channel, x0_voxel,
     x1_batch, x1_channel, x1_voxel, x2_batch, x2_channel, x2_voxel,
     p0_batch, p0_row, p0_column, p1_batch, p1_row, p1_column, p2_batch, p2_row, p2_column,
-    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, HOIST: tl.constexpr, INTERPRETED: tl.constexpr,
+    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, OTHER: tl.constexpr, HOIST: tl.constexpr,
+    INTERPRETED: tl.constexpr,
     BM: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, BL: tl.constexpr,
 ):  # fmt: skip
     """One block of output channels of one run of voxels.
@@ -133,6 +135,7 @@ def mix(
         w0, w1: (C,) float32 or None, to be multiplied with rows MAP and MAP + 1 of `maps`, and added.
         maps: single-channel maps, (batch, rows, L) float32.
         vectors: a slot for X_0 d^T per run, (runs, batch, WEIGHTS, C0), d the rows from WEIGHT of `maps`.
+        others: a slot for X_1 d^T per run, (runs, batch, C1), d the row OTHER of `maps`, or None.
         x0, x1, x2: the maps that are mixed, (batch, C0, L) and so on, or None.
         p0, p1, p2: their matrices, (batch, C, C0) and so on, float32, or None.
         HOIST: every map is one block of channels, so that a program reads the matrices once.
@@ -141,13 +144,14 @@ def mix(
     m = tl.program_id(1) * BM + tl.arange(0, BM)
     k0 = tl.arange(0, B0)
     weighted_0, weighted_1 = tl.zeros((B0,), tl.float32), tl.zeros((B0,), tl.float32)
+    k1 = tl.arange(0, B1)
+    weighted_other = tl.zeros((B1,), tl.float32)
     at_maps = z.to(tl.int64) * maps_batch
     if HOIST:
         DTYPE: tl.constexpr = out.dtype.element_ty
         if p0 is not None:
             high0, low0, factor0 = load_matrix(p0, z, m, k0, C, C0, p0_batch, p0_row, p0_column, DTYPE)
         if p1 is not None:
-            k1 = tl.arange(0, B1)
             high1, low1, factor1 = load_matrix(p1, z, m, k1, C, C1, p1_batch, p1_row, p1_column, DTYPE)
         if p2 is not None:
             k2 = tl.arange(0, B2)
@@ -169,6 +173,9 @@ def mix(
             if p1 is not None:
                 x = load_tile(x1, z, k1, first, C1, L, x1_batch, x1_channel, x1_voxel, BL)
                 acc = add_product(acc, high1, low1, factor1, x, INTERPRETED)
+                if others is not None:
+                    d = load_row(maps, at_maps + OTHER * L, first, L, BL)
+                    weighted_other += tl.sum(x.to(tl.float32) * d[None, :], 1)
             if p2 is not None:
                 x = load_tile(x2, z, k2, first, C2, L, x2_batch, x2_channel, x2_voxel, BL)
                 acc = add_product(acc, high2, low2, factor2, x, INTERPRETED)
@@ -212,6 +219,10 @@ def mix(
             tl.store(slot + k0, weighted_0, mask=k0 < C0)
             if WEIGHTS > 1:
                 tl.store(slot + C0 + k0, weighted_1, mask=k0 < C0)
+    if others is not None:  # noqa: SIM102 - the one is decided at compile time, the other is not
+        if tl.program_id(1) == 0:
+            slot = others + (run.to(tl.int64) * tl.num_programs(2) + z) * C1
+            tl.store(slot + k1, weighted_other, mask=k1 < C1)
 
 
 #: Kernels run as plain Python on the CPU: TRITON_INTERPRET=1 was set before the import.

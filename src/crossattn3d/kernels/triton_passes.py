@@ -26,6 +26,20 @@ BLOCK = 64
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+class Projections(NamedTuple):
+    """Projections to one channel: weights with their bias last, of A alone or of A, B and B, and where they go.
+
+    Args:
+        weights: one or three.
+        out: (b, rows, voxels), float32.
+        rows: of `out`, one for each of the weights.
+    """
+
+    weights: tuple[Tensor, ...]
+    out: Tensor
+    rows: tuple[int, ...]
+
+
 class Source(NamedTuple):
     """A map and the matrix it is multiplied with, (b, c, channels of the map)."""
 
@@ -65,10 +79,12 @@ def reduce(
     """Gram matrices of the maps with a row of ones appended, and the three single-channel projections."""
     weights = None if wq is None or wk is None or wv is None else (wq, wk, wv)
     exact = want_gram and need_norms
-    ue, of_u, of_e, _, qkv = _moments(u, e, weights=weights, gram=want_gram, exact=exact)
+    length = u[0, 0].numel()
+    qkv = None if weights is None else u.new_empty((u.shape[0], 3, length), dtype=torch.float32)
+    into = None if weights is None or qkv is None else Projections(weights, qkv, (0, 1, 2))
+    ue, of_u, of_e, _ = _moments(u, e, into, gram=want_gram, exact=exact)
     if ue is None:
         return None, None, None, qkv
-    length = u[0, 0].numel()
     uu = ee = None
     if exact:
         uu, ee = (_bordered(_moments(x, x, exact=True)[0], s, s, length) for x, s in ((u, of_u), (e, of_e)))
@@ -87,15 +103,23 @@ def apply(e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tenso
 
 
 def reduce_backward(
-    dout: Tensor, e: Tensor, o: Tensor | None, wo: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """dp, dbias, dwo and do from the gradient of what `apply` returns."""
-    if o is None or wo is None:
-        dp, dbias, _, _, _ = _moments(dout, e)
-        return _known(dp), dbias, None, None
+    dout: Tensor,
+    u: Tensor,
+    e: Tensor,
+    wq: Tensor | None,
+    wk: Tensor | None,
+    wv: Tensor | None,
+    wo: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients of P and the bias; q, k, do and v."""
+    if wq is None or wk is None or wv is None or wo is None:
+        dp, dbias, _, _ = _moments(dout, e)
+        return _known(dp), dbias, None
+    singles = e.new_empty((e.shape[0], 4, e[0, 0].numel()), dtype=torch.float32)
     unbiased = torch.cat((wo, wo.new_zeros(1)))
-    dp, dbias, _, weighted, do = _moments(dout, e, weights=(unbiased,), maps=o[:, None])
-    return _known(dp), dbias, weighted[:, 0].sum(0), _known(do)[:, 0]
+    dp, dbias, _, _ = _moments(dout, e, Projections((unbiased, wk, wv), singles, (2, 1, 3)))
+    _moments(u, None, Projections((wq,), singles, (0,)))
+    return _known(dp), dbias, singles
 
 
 def apply_backward(
@@ -106,15 +130,15 @@ def apply_backward(
     due: Tensor | None,
     duu: Tensor | None,
     dee: Tensor | None,
-    dqkv: Tensor | None,
+    singles: Tensor | None,
     wq: Tensor | None,
     wk: Tensor | None,
     wv: Tensor | None,
     residual: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of both maps, and of the three projections.
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of both maps, of the three projections to one channel and of that from it.
 
-    The kernel that writes dU reads E and the other one U: each also sums the projections' gradients of what it
+    The kernel that writes dU reads E and the other one U and dO: each also sums the projections' gradients of what it
     reads.
     """
     du, de = _empty_map(u, u.shape[1]), _empty_map(e, e.shape[1])
@@ -132,27 +156,29 @@ def apply_backward(
             bias.append(both[:, :-1, -1])
     bias_u, bias_e = (sum(bias[1:], start=bias[0]) if bias else None for bias in (to_u, to_e))
     q, kv = slice(0, 1), slice(1, 3)
-    if dqkv is None or wq is None or wk is None or wv is None:
+    if singles is None or wq is None or wk is None or wv is None:
         _mix(du, of_u, bias_u, residual=dout if residual else None)
         _mix(de, of_e, bias_e)
-        return du, de, None, None, None
-    of_kv = _mix(du, of_u, bias_u, (wq,), dqkv, q, kv, dout if residual else None)
-    of_q = _mix(de, of_e, bias_e, (wk, wv), dqkv, kv, q)
-    weights, biases = (of_q[:, 0], of_kv[:, 0], of_kv[:, 1]), dqkv.sum((0, 2))
+        return du, de, None, None, None, None
+    of_kv, _ = _mix(du, of_u, bias_u, (wq,), singles, q, kv, residual=dout if residual else None)
+    of_q, of_o = _mix(de, of_e, bias_e, (wk, wv), singles, kv, q, other=None if p is None else 3)
+    if of_o is None:
+        of_o = _moments(dout, None, maps=singles[:, 3:])[3][:, 0]
+    weights, biases = (of_q[:, 0], of_kv[:, 0], of_kv[:, 1]), singles[:, :3].sum((0, 2))
     dwq, dwk, dwv = (torch.cat((w.sum(0), biases[i : i + 1])) for i, w in enumerate(weights))
-    return du, de, dwq, dwk, dwv
+    return du, de, dwq, dwk, dwv, of_o.sum(0)
 
 
 def _moments(
     a: Tensor,
     b: Tensor | None,
+    projections: Projections | None = None,
     *,
-    weights: tuple[Tensor, ...] | None = None,
     maps: Tensor | None = None,
     gram: bool = True,
     exact: bool = False,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None]:
-    """A B^T, the row sums of A and B, A maps^T (b, rows, ca), and the projections of A, or of A, B and B."""
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """A B^T, the row sums of A and B, and A maps^T (b, rows, ca); projections are written to where they go."""
     batch, ca, cb = a.shape[0], a.shape[1], 1 if b is None else b.shape[1]
     block_a, block_b = _padded(ca), _padded(cb)
     tile, warps = _tile(a, max(block_a, block_b), exact)
@@ -165,21 +191,27 @@ def _moments(
     maps = None if maps is None else maps.contiguous()
     sums = a.new_empty((runs, batch, ca, cb), dtype=dtype) if gram and b is not None else None
     vectors = a.new_empty((runs, batch, 2 + count, max(ca, cb)), dtype=dtype)
-    blocks, rows = max(blocks_a, blocks_b), 0 if weights is None else len(weights)
-    # One block of channels leaves no element unwritten; with several, the wider map has more than the other.
-    new = a.new_empty if blocks == 1 else a.new_zeros
-    projections = new((blocks, batch, rows, length), dtype=torch.float32) if weights is not None else None
-    wa, wk, wv = (*(w.contiguous() for w in weights or ()), None, None, None)[:3]
+    wa = wk = wv = space = None
+    row_a, row_k, row_v, count_rows = 0, 0, 0, 0
+    if projections is not None:
+        wa, wk, wv = (*(w.contiguous() for w in projections.weights), None, None)[:3]
+        row_a, row_k, row_v = (*projections.rows, 0, 0)[:3]
+        out, blocks = projections.out, max(blocks_a, blocks_b)
+        count_rows = out.shape[1]
+        # Each block of channels has a part of every projection; of several, the wider map has more than the other.
+        space = out[None] if blocks == 1 else out.new_zeros((blocks, *out.shape))
     with _device(a):
         kernels.moments[(runs, blocks_a * blocks_b, batch)](
-            rows_a, rows_b, wa, wk, wv, maps, sums, vectors, projections,
+            rows_a, rows_b, wa, wk, wv, maps, sums, vectors, space,
             ca, cb, max(ca, cb), length, chunk, count * length, *rows_a.stride(), *_strides(rows_b),
-            MAPS=count, ROWS=rows, EXACT=exact, INTERPRETED=INTERPRETED,
+            MAPS=count, ROWS=count_rows, ROW_A=row_a, ROW_K=row_k, ROW_V=row_v, EXACT=exact, INTERPRETED=INTERPRETED,
             BA=block_a, BB=block_b, BL=tile, num_warps=warps,
         )  # fmt: skip
+    if projections is not None and space is not None and len(space) > 1:
+        for row in projections.rows:
+            torch.sum(space[:, :, row], 0, out=projections.out[:, row])
     total = vectors.sum(0)
-    single = None if projections is None else projections[0] if blocks == 1 else projections.sum(0)
-    return None if sums is None else sums.sum(0), total[:, 0, :ca], total[:, 1, :cb], total[:, 2:, :ca], single
+    return None if sums is None else sums.sum(0), total[:, 0, :ca], total[:, 1, :cb], total[:, 2:, :ca]
 
 
 def _mix(
@@ -190,9 +222,15 @@ def _mix(
     maps: Tensor | None = None,
     added: slice = slice(0, 1),
     summed: slice = slice(0, 0),
+    *,
+    other: int | None = None,
     residual: Tensor | None = None,
-) -> Tensor:
-    """Write the sum of P_s X_s, the bias, `weights` (x) maps[added] and the residual; return X_0 maps[summed]^T."""
+) -> tuple[Tensor, Tensor | None]:
+    """Write the sum of P_s X_s, the bias, `weights` (x) maps[added] and the residual.
+
+    Returns:
+        X_0 maps[summed]^T, (b, rows, c0), and X_1 maps[other]^T, (b, c1), or None if it is not a by-product.
+    """
     batch, c, length = out.shape[0], out.shape[1], out[0, 0].numel()
     block, blocks = _padded(c), [_padded(s.x.shape[1]) for s in sources]
     kept = sum(k for k, s in zip(blocks, sources, strict=True) if s.p is not None)
@@ -203,6 +241,9 @@ def _mix(
     chunk, runs = _runs(out, widest, tile, batch * _ceil(c, block))
     maps = None if maps is None else maps.contiguous()
     vectors = out.new_empty((runs, batch, count, sources[0].x.shape[1]), dtype=torch.float32) if count else None
+    others = None
+    if hoist and other is not None:
+        others = out.new_empty((runs, batch, sources[1].x.shape[1]), dtype=torch.float32)
     xs = [s.x.flatten(2) if s.p is not None or (i == 0 and count) else None for i, s in enumerate(sources)]
     x0, x1, x2 = (*xs, None, None)[:3]
     p0, p1, p2 = (*(s.p for s in sources), None, None)[:3]
@@ -212,18 +253,19 @@ def _mix(
     rows, added_to = out.view(batch, c, length), None if residual is None else residual.flatten(2)
     with _device(out):
         kernels.mix[(runs, _ceil(c, block), batch)](
-            rows, added_to, bias, w0, w1, maps, vectors, x0, x1, x2, p0, p1, p2, c, *widths, length, chunk,
+            rows, added_to, bias, w0, w1, maps, vectors, others, x0, x1, x2, p0, p1, p2, c, *widths, length, chunk,
             0 if maps is None else maps.stride(0), *((0, 0) if bias is None else bias.stride()), *rows.stride(),
             *_strides(added_to), *_strides(x0), *_strides(x1), *_strides(x2),
             *_strides(p0), *_strides(p1), *_strides(p2),
-            MAP=added.start, WEIGHTS=count, WEIGHT=summed.start, HOIST=hoist, INTERPRETED=INTERPRETED,
+            MAP=added.start, WEIGHTS=count, WEIGHT=summed.start, OTHER=other or 0, HOIST=hoist, INTERPRETED=INTERPRETED,
             BM=block, B0=b0, B1=b1, B2=b2, BL=tile, num_warps=warps,
         )  # fmt: skip
+    of_other = None if others is None else others.sum(0)
     if vectors is not None:
-        return vectors.sum(0)
+        return vectors.sum(0), of_other
     if maps is not None and summed.stop > summed.start:
-        return _moments(sources[0].x, None, maps=maps[:, summed])[3]
-    return out.new_empty((batch, 0, sources[0].x.shape[1]), dtype=torch.float32)
+        return _moments(sources[0].x, None, maps=maps[:, summed])[3], of_other
+    return out.new_empty((batch, 0, sources[0].x.shape[1]), dtype=torch.float32), of_other
 
 
 def _runs(x: Tensor, channels: int, tile: int, others: int) -> tuple[int, int]:
