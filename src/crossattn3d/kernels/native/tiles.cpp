@@ -177,7 +177,7 @@ int64_t stream(T* to, const A* from, int64_t voxels) {
   return l;
 }
 
-// --- Between memory and a tile, rows[r * tile + l].
+// --- Between memory and rows of a tile, rows[r * tile + l].
 
 template <class T, class A>
 void read(A* to, int64_t tile, const T* from, int rows, int64_t row_stride, int64_t voxel_stride, int64_t voxels) {
@@ -326,27 +326,23 @@ void mix_block(const A* matrix, const A* x, int columns, const A* add, int64_t t
         for (int j = 0; j < N; ++j) sums[i][j] += matrix[k * M + i] * y[j];
     }
   for (int i = 0; i < M; ++i)
-    for (int j = 0; j < N; ++j) Vector<A>::store(out + i * tile + j * LANES, sums[i][j]);
+    for (int j = 0; j < N; ++j) Vector<A>::store(out + i * STEP + j * LANES, sums[i][j]);
 }
 
-// `rows` rows in blocks of M, and what is left in smaller ones. Voxels are the outer loop, so that what all rows are
-// mixed from stays close.
-template <class A, int M = ROWS>
-void mix(int rows, const A* matrix, const A* x, int columns, const A* add, int64_t tile, int64_t voxels, A* out,
-         Ahead& ahead) {
+// `rows` rows in blocks of M, and what is left in smaller ones; STEP voxels, which stay close meanwhile.
+template <class A, int M = ROWS, class Done>
+void mix(int rows, const A* matrix, const A* x, int columns, const A* add, int64_t tile, A* out, Ahead& ahead,
+         const Done& done, int first = 0) {
   constexpr int WIDTH = width<A, M>() * Vector<A>::LANES;
-  const int whole = rows / M * M;
-  if (whole)
-    for (int64_t l = 0; l < voxels; l += WIDTH)
-      for (int i = 0; i < whole; i += M) {
-        ahead();
-        mix_block<A, M>(matrix + i * columns, x + l, columns, add ? add + i * tile + l : nullptr, tile,
-                        out + i * tile + l);
-      }
-  if constexpr (M > 1)
-    if (whole < rows)
-      mix<A, M - 1>(rows - whole, matrix + whole * columns, x, columns, add ? add + whole * tile : nullptr, tile,
-                    voxels, out + whole * tile, ahead);
+  for (; first + M <= rows; first += M) {
+    for (int64_t l = 0; l < STEP; l += WIDTH) {
+      ahead();
+      mix_block<A, M>(matrix + first * columns, x + l, columns, add ? add + first * tile + l : nullptr, tile,
+                      out + first * STEP + l);
+    }
+    done(first, M);
+  }
+  if constexpr (M > 1) mix<A, M - 1>(rows, matrix, x, columns, add, tile, out, ahead, done, first);
 }
 
 // --- Memory of a new map, from the system: in large pages, since in small ones that takes longer than all else.
@@ -412,7 +408,7 @@ struct Pass {
         }
       matrices.push_back(std::move(to));
     }
-    tile = std::max<int64_t>(1, TILE / int64_t(sizeof(A)) / (rows + most_out) / STEP) * STEP;
+    tile = std::max<int64_t>(1, TILE / int64_t(sizeof(A)) / rows / STEP) * STEP;
     tile = std::min(tile, (length + STEP - 1) / STEP * STEP);
     tiles = (length + tile - 1) / tile;
     for (int k = 0; k < n_grams; ++k)
@@ -432,10 +428,11 @@ struct Pass {
     if (from.type == BFLOAT) get(static_cast<const bfloat*>(from.data));
   }
 
-  static void write_rows(const Place& to, const A* from, int64_t tile, int64_t sample, int64_t start, int64_t voxels) {
-    const int64_t offset = sample * to.batch_stride + start * to.voxel_stride;
+  static void write_rows(const Place& to, int row, int rows, const A* from, int64_t sample, int64_t start,
+                         int64_t voxels) {
+    const int64_t offset = sample * to.batch_stride + row * to.row_stride + start * to.voxel_stride;
     const auto put = [&](auto* data) {
-      write(data + offset, from, tile, to.rows, to.row_stride, to.voxel_stride, voxels);
+      write(data + offset, from, STEP, rows, to.row_stride, to.voxel_stride, voxels);
     };
     if (to.type == FLOAT) put(static_cast<float*>(to.data));
     if (to.type == DOUBLE) put(static_cast<double*>(to.data));
@@ -460,7 +457,7 @@ struct Pass {
   // The tiles from `first` to before `last`, counted through the batch; `sums` has the grams of sample `first / tiles`
   // and of those after it, one gram after the other.
   void run(int64_t first, int64_t last, std::vector<std::vector<double>>& sums) const {
-    std::vector<A> space((rows + most_out) * tile + LINE / sizeof(A));
+    std::vector<A> space(rows * tile + most_out * STEP + LINE / sizeof(A));
     A* const stacked = reinterpret_cast<A*>((reinterpret_cast<uintptr_t>(space.data()) + LINE - 1) / LINE * LINE);
     A* const results = stacked + rows * tile;
     for (int64_t t = first; t < last; ++t) {
@@ -482,9 +479,17 @@ struct Pass {
       for (int k = 0; k < n_mixtures; ++k) {
         const Mixture& mixture = mixtures[k];
         const int m = mixture.out.rows, n = mixture.columns;
-        mix(m, &matrices[k][sample * m * n], &stacked[mixture.first * tile], n,
-            mixture.add < 0 ? nullptr : &stacked[mixture.add * tile], tile, padded, results, ahead);
-        write_rows(mixture.out, results, tile, sample, start, voxels);
+        const bool in_lines = mixture.out.voxel_stride == 1;
+        for (int64_t l = 0; l < voxels; l += STEP) {
+          const int64_t some = std::min(STEP, voxels - l);
+          // Lines are written as soon as they are there, so that the memory has time for them during the next ones.
+          const auto done = [&](int row, int count) {
+            if (in_lines) write_rows(mixture.out, row, count, results + row * STEP, sample, start + l, some);
+          };
+          mix(m, &matrices[k][sample * m * n], stacked + mixture.first * tile + l, n,
+              mixture.add < 0 ? nullptr : stacked + mixture.add * tile + l, tile, results, ahead, done);
+          if (!in_lines) write_rows(mixture.out, 0, m, results, sample, start + l, some);
+        }
       }
     }
 #if defined(__AVX__)
