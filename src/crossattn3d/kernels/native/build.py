@@ -1,4 +1,4 @@
-"""Building `tiles.cpp` for the processor at hand, once per user and machine, and loading it."""
+"""Building `tiles.cpp` and its headers for the processor at hand, once per user and machine, and loading it."""
 
 import ctypes
 import hashlib
@@ -66,7 +66,8 @@ def _compiler() -> str:
 
 def _key(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=PATIENCE).stdout
-    parts = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), platform.machine().encode(), _processor())
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]*")))
+    parts = (sources, version, " ".join(FLAGS).encode(), platform.machine().encode(), _processor())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 

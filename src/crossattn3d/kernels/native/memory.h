@@ -1,0 +1,163 @@
+// Between memory and the tile: arrays of any strides, what is asked for ahead, and large pages for new maps.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#include "vectors.h"
+
+constexpr int64_t LINE = 64;  // bytes that go through the caches together
+
+enum Type : int32_t { ONES = 0, FLOAT = 1, DOUBLE = 2, BFLOAT = 3 };
+
+constexpr int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline int64_t size_of(Type type) { return type == FLOAT ? 4 : type == DOUBLE ? 8 : 2; }
+
+struct Place {  // of an array (batch, rows, voxels); strides in elements
+  void* data;
+  int64_t batch_stride, row_stride, voxel_stride;
+  int32_t rows;
+  Type type;
+};
+
+// Write what nobody reads soon past the caches; return how many values that was possible for.
+template <class T, class A>
+int64_t stream([[maybe_unused]] T* to, [[maybe_unused]] const A* from, [[maybe_unused]] int64_t voxels) {
+  int64_t l = 0;
+#if defined(__AVX__)
+  constexpr int N = 32 / sizeof(T);
+  if (reinterpret_cast<uintptr_t>(to) % 32 == 0)
+    for (; l + N <= voxels; l += N) {
+      alignas(32) T values[N];
+      for (int k = 0; k < N; ++k) values[k] = T(from[l + k]);
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + l), *reinterpret_cast<const __m256i*>(values));
+    }
+#endif
+  return l;
+}
+
+// --- Between memory and rows of a tile, rows[r * tile + l].
+
+template <class T, class A>
+void read(A* to, int64_t tile, const T* from, int rows, int64_t row_stride, int64_t voxel_stride, int64_t voxels) {
+  constexpr int N = Vector<A>::LANES;
+  using V = typename Vector<A>::type;
+  if (voxel_stride == 1) {
+    for (int r = 0; r < rows; ++r) {
+      const T* line = from + r * row_stride;
+      for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(line[l]);
+    }
+    return;
+  }
+  int r = 0;
+  if (row_stride == 1)
+    for (; r + N <= rows; r += N)
+      for (int64_t l = 0; l < voxels; l += N) {
+        V v[N];
+        const int some = int(std::min<int64_t>(N, voxels - l));
+        for (int i = 0; i < N; ++i) v[i] = load_as<A>(from + (l + std::min(i, some - 1)) * voxel_stride + r);
+        transpose<V, N>(v);
+        for (int i = 0; i < N; ++i) Vector<A>::store(to + (r + i) * tile + l, v[i]);  // tiles are padded
+      }
+  for (; r < rows; ++r)
+    for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(from[l * voxel_stride + r * row_stride]);
+}
+
+template <class T, class A>
+void write(T* to, const A* from, int64_t tile, int rows, int64_t row_stride, int64_t voxel_stride, int64_t voxels) {
+  constexpr int N = Vector<A>::LANES;
+  using V = typename Vector<A>::type;
+  if (voxel_stride == 1) {
+    for (int r = 0; r < rows; ++r) {
+      T* line = to + r * row_stride;
+      int64_t l = stream(line, from + r * tile, voxels);
+      for (; l < voxels; ++l) line[l] = T(from[r * tile + l]);
+    }
+    return;
+  }
+  int r = 0;
+  if (row_stride == 1)
+    for (; r + N <= rows; r += N)
+      for (int64_t l = 0; l < voxels; l += N) {
+        V v[N];
+        for (int i = 0; i < N; ++i) v[i] = Vector<A>::load(from + (r + i) * tile + l);
+        transpose<V, N>(v);
+        const int some = int(std::min<int64_t>(N, voxels - l));
+        for (int i = 0; i < some; ++i) store_as<A>(to + (l + i) * voxel_stride + r, v[i]);
+      }
+  for (; r < rows; ++r)
+    for (int64_t l = 0; l < voxels; ++l) to[l * voxel_stride + r * row_stride] = T(from[r * tile + l]);
+}
+
+// --- What the next tile reads is asked for while this one is computed with, a little before every block.
+
+class Ahead {
+ public:
+  void add(const char* from, int64_t runs, int64_t stride, int64_t bytes) { parts.push_back({from, runs, stride, bytes}); }
+
+  void spread(int64_t blocks) {
+    int64_t lines = 0;
+    for (const Part& part : parts) lines += part.runs * (part.bytes / LINE + 1);
+    burst = ceil(lines, std::max<int64_t>(blocks, 1));
+  }
+
+  void operator()() {
+    for (int64_t k = 0; k < burst && part < parts.size(); ++k) {
+      __builtin_prefetch(parts[part].from + run * parts[part].stride + at, 0, 2);
+      if ((at += LINE) < parts[part].bytes) continue;
+      at = 0;
+      if (++run == parts[part].runs) run = 0, ++part;
+    }
+  }
+
+ private:
+  struct Part {
+    const char* from;
+    int64_t runs, stride, bytes;
+  };
+  std::vector<Part> parts;
+  size_t part = 0;
+  int64_t run = 0, at = 0, burst = 0;
+};
+
+// --- Memory of a new map, from the system: in large pages, since in small ones that takes longer than all else.
+
+class Fresh {
+ public:
+  Fresh(const Place& map, int64_t batch, int64_t length) {
+#if defined(MADV_POPULATE_WRITE)
+    const int64_t last = (batch - 1) * map.batch_stride + (map.rows - 1) * map.row_stride +
+                         (length - 1) * map.voxel_stride;
+    const int64_t begin = reinterpret_cast<int64_t>(map.data);
+    first = (begin + PAGE - 1) / PAGE, end = (begin + (last + 1) * size_of(map.type)) / PAGE;
+    unsigned char is_there = 1;
+    if (first < end && mincore(at((first + end) / 2), 1, &is_there) == 0 && !is_there)
+      madvise(at(first), (end - first) * PAGE, MADV_HUGEPAGE);
+    else
+      end = first;
+#endif
+  }
+
+  // Each thread asks for its own share: of two that touch one page at a time, both would clear it.
+  void get(int64_t share, int64_t shares) const {
+#if defined(MADV_POPULATE_WRITE)
+    const int64_t from = first + (end - first) * share / shares, until = first + (end - first) * (share + 1) / shares;
+    if (from < until) madvise(at(from), (until - from) * PAGE, MADV_POPULATE_WRITE);
+#endif
+  }
+
+ private:
+  static constexpr int64_t PAGE = 1 << 21;
+  static void* at(int64_t page) { return reinterpret_cast<void*>(page * PAGE); }
+  int64_t first = 0, end = 0;
+};
