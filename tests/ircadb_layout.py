@@ -91,6 +91,6 @@ def nested(folder: Path) -> Path:
     return zipped(folder, f"{folder.name}/")
 
 
-def write_usual(folder: Path, **options: bool) -> Path:
-    case = tiny_case()
+def write_usual(folder: Path, name: str = "tiny", **options: bool) -> Path:
+    case = tiny_case(name)
     return write_patient(folder, usual_masks(case), case, **options)

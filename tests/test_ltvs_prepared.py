@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ltvs.errors import InputError
-from ltvs.prepare import Recipe, prepare_cases, write_description
+from ltvs.prepare import prepare_set
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
+from ltvs.records import Recipe
 from tiny_cases import listed, tiny_case
 
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
@@ -17,9 +18,11 @@ PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    recipe = Recipe({"kind": "tiny"}, PREPARATION)
-    prepare_cases(listed(a=tiny_case), recipe, tmp_path, workers=1)
-    write_description(tmp_path, recipe, ["a"], {"train": ["a"], "validation": ["a"], "test": []})
+    splits = {
+        "split.json": {"train": ["a"], "validation": ["a"], "test": []},
+        "fold1.json": {"train": [], "validation": ["a"], "test": ["a"]},
+    }
+    prepare_set(listed(a=tiny_case), Recipe({"kind": "tiny"}, PREPARATION, "tiny"), tmp_path, 1, lambda _: splits)
     return tmp_path
 
 
@@ -28,6 +31,16 @@ def test_it_knows_its_cases_split_and_preparation(folder: Path) -> None:
     assert data.cases == ("a",)
     assert data.split == {"train": ["a"], "validation": ["a"], "test": []}
     assert data.preparation == PREPARATION
+
+
+def test_another_split(folder: Path, tmp_path: Path) -> None:
+    assert PreparedSet(folder, Path("fold1.json")).split["test"] == ["a"]
+    own = tmp_path / "elsewhere" / "ä.json"
+    own.parent.mkdir()
+    own.write_text('{"train": ["a"], "validation": [], "test": []}')
+    assert PreparedSet(folder, own).split == {"train": ["a"], "validation": [], "test": []}
+    with pytest.raises(InputError, match=r"fold9\.json: no such split, found fold1\.json, split\.json"):
+        PreparedSet(folder, Path("fold9.json"))
 
 
 def test_arrays_are_mapped_not_read(folder: Path) -> None:
@@ -57,7 +70,7 @@ def edited(name: str, change: Callable[[dict], object]) -> Callable[[Path], None
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "split.json").unlink(), r"split\.json: cannot be read"),
+        (lambda f: (f / "split.json").unlink(), r"split\.json: no such split, found fold1\.json"),
         (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is not valid JSON"),
         (edited("dataset.json", lambda c: c.update(format=99)), "format 99, expected 1; prepare it again"),
         (edited("dataset.json", lambda c: c.pop("cases")), r"damaged \(KeyError\('cases'\)\); prepare it again"),

@@ -62,7 +62,7 @@ def test_phantoms(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, c
     assert {part: len(names) for part, names in data.split.items()} == {"train": 2, "validation": 2, "test": 3}
     assert made == [(seed, 99, 2.5, None) for seed in range(40, 47)]
     assert data.case(1, "phantom-0043").image.shape == (14, 16, 16)
-    assert "7 cases in " in capsys.readouterr().out
+    assert "7 cases of 7 patients in " in capsys.readouterr().out
     command(monkeypatch, *words)
     assert len(made) == 7, "a second run makes nothing"
 
@@ -84,7 +84,7 @@ def test_patients_and_a_bad_one_among_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     nested(write_usual(tmp_path / "in" / "3Dircadb1.1"))
-    write_usual(tmp_path / "in" / "3Dircadb1.2")
+    write_usual(tmp_path / "in" / "3Dircadb1.2", "another")
     (tmp_path / "in" / "3Dircadb1.3.zip").write_bytes(b"cut short")
     with pytest.raises(SystemExit) as ended:
         command(monkeypatch, "--source=ircadb", "--input", tmp_path / "in", "--output", tmp_path / "out")
@@ -94,7 +94,7 @@ def test_patients_and_a_bad_one_among_them(
     (reason,) = (line for line in said.err.splitlines() if line.startswith("not prepared: "))
     assert reason.startswith("not prepared: ircadb-03: ")
     assert "3Dircadb1.3.zip: cannot be read as a zip" in reason
-    assert "warning: too few cases to keep some apart" in said.out
+    assert "warning: too few patients to keep some apart" in said.out
     data = PreparedSet(tmp_path / "out")
     assert data.cases == ("ircadb-01", "ircadb-02")
     np.testing.assert_array_equal(data.case(2, "ircadb-01").labels, data.case(2, "ircadb-02").labels)
@@ -108,6 +108,8 @@ def test_patients_and_a_bad_one_among_them(
         ({"workers": 0}, "--workers: expected more than 0; got 0"),
         ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
+        ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
+        ({"input": Path("a"), "output": Path("a/b")}, "--output a/b: lies in --input a, which is only read"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
@@ -119,6 +121,7 @@ def test_settings_that_make_no_sense(change: dict, message: str) -> None:
     ("settings", "message"),
     [
         (lambda out: PrepareSettings("ircadb", out), "--input: expected for --source ircadb"),
+        (lambda out: PrepareSettings("phantom"), "--output: expected a folder for the prepared data set, or --check"),
         (lambda out: PrepareSettings("ircadb", out, input=out / "no"), "does not exist"),
         (lambda out: PrepareSettings("phantom", out, count=0), "--count: expected 1 or more; got 0"),
     ],
@@ -130,7 +133,7 @@ def test_input_that_cannot_be(tmp_path: Path, settings: Callable[[Path], Prepare
 
 
 def test_a_split_that_cannot_be_is_said_before_the_work(tmp_path: Path, made: list) -> None:
-    with pytest.raises(InputError, match="--validation 2 --test 3: expected to leave one or more of 4 cases"):
+    with pytest.raises(InputError, match="--validation 2 --test 3: expected to leave one or more of 4 patients"):
         main(PrepareSettings("phantom", tmp_path / "out", count=4, validation=2, test=3))
     assert made == []
 
