@@ -1,14 +1,18 @@
 """Which files of a DICOM series make the one volume that is meant: a series may hold several acquisitions."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from ltvs.errors import InputError
+
+#: mm: slices that are no further apart show the same place.
+_SAME_PLACE = 0.01
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,28 @@ class Slice:
 
 
 def is_one_volume(slices: Collection[Slice]) -> bool:
-    """Whether slices are parallel, each at a place of its own, and evenly spaced to a tenth of a step."""
+    """Whether slices are parallel, evenly spaced to a tenth of a step, and no acquisition lies amid another.
+
+    Two acquisitions that were shifted by half a step make evenly spaced slices, too.
+    """
     if not slices:
         return False
     directions = np.array([one.orientation for one in slices])
     if np.abs(directions - directions[0]).max() > 1e-3:
         return False
-    normal = np.cross(directions[0, :3], directions[0, 3:])
-    steps = np.diff(np.sort(np.array([one.position for one in slices]) @ normal))
-    return len(steps) == 0 or bool(steps.min() > 0.01 and np.ptp(steps) <= 0.1 * np.median(steps))
+    steps = _steps(slices)
+    in_order = [one.acquisition for one in sorted(slices, key=_place)]
+    runs = 1 + sum(one != other for one, other in pairwise(in_order))
+    if len(steps) and (steps.min() <= _SAME_PLACE or np.ptp(steps) > 0.1 * np.median(steps)):
+        return False
+    return runs == len(set(in_order))
 
 
 def meant_slices(slices: Collection[Slice], referenced: Collection[str]) -> list[Slice]:
     """The slices of a series that belong to one volume: all of them, or the acquisition that is referred to.
 
-    Acquisitions are told apart by number, then by time as well; at last only the slices that are referred to are taken.
+    Acquisitions are told apart by number, then by time as well. Where they have neither, only the slices that are
+    referred to are taken, if none is left out between them.
 
     Args:
         slices: of one series.
@@ -75,21 +86,35 @@ def meant_slices(slices: Collection[Slice], referenced: Collection[str]) -> list
     """
     if is_one_volume(slices):
         return list(slices)
-    ways: tuple[Callable[[Slice], Hashable], ...] = (
-        lambda one: one.acquisition[0],
-        lambda one: one.acquisition,
-        lambda one: one.instance,
-    )
-    for group_of in ways:
+    for told_apart_by in (1, 2):
         groups = defaultdict(list)
         for one in slices:
-            groups[group_of(one)].append(one)
+            groups[one.acquisition[:told_apart_by]].append(one)
         meant = [one for group in groups.values() if any(x.instance in referenced for x in group) for one in group]
         if is_one_volume(meant):
             return meant
-    acquisitions = sorted({number or "unnumbered" for number, _ in (one.acquisition for one in slices)})
+    meant = [one for one in slices if one.instance in referenced]
+    if is_one_volume(meant) and _steps(meant).min(initial=np.inf) <= 1.1 * _smallest_step(slices):
+        return meant
+    acquisitions = sorted({one.acquisition[0] or "unnumbered" for one in slices})
     raise InputError(
         f"{next(iter(slices)).path.parent}: expected slices of one volume, evenly spaced; got {len(slices)} in "
         f"{len(acquisitions)} acquisition(s) ({', '.join(acquisitions)}), and the segmentation does not say which of "
         "them it shows; is a slice missing, or there twice?"
     )
+
+
+def _place(one: Slice) -> float:
+    """Where a slice lies along its normal, mm."""
+    return float(np.dot(one.position, np.cross(one.orientation[:3], one.orientation[3:])))
+
+
+def _steps(slices: Collection[Slice]) -> np.ndarray:
+    """From each slice to the next along the normal, mm."""
+    return np.diff(sorted(_place(one) for one in slices))
+
+
+def _smallest_step(slices: Collection[Slice]) -> float:
+    """Between slices at different places, mm."""
+    steps = _steps(slices)
+    return float(steps[steps > _SAME_PLACE].min(initial=np.inf))
