@@ -9,12 +9,19 @@ from typing import Any, Literal
 
 from ltvs.check import check_set, print_reports
 from ltvs.cli import run
-from ltvs.errors import InputError
+from ltvs.errors import InputError, few
+from ltvs.labels import STRUCTURES
+from ltvs.patients import check_apart, overlap_warning
 from ltvs.prepare import Outcome, prepare_set
 from ltvs.prepared import Preparation, Split, StageGrid
 from ltvs.records import Recipe
 from ltvs.sources import Source
+from ltvs.sources.crlm import crlm
 from ltvs.sources.ircadb import ircadb
+from ltvs.sources.labelled import LIVER_AND_TUMOR
+from ltvs.sources.lits import lits
+from ltvs.sources.ltvs import ltvs
+from ltvs.sources.msd import msd03, msd08
 from ltvs.sources.phantom import phantoms
 from ltvs.split import fold_patients, split_patients
 
@@ -23,12 +30,22 @@ from ltvs.split import fold_patients, split_patients
 class PrepareSettings:
     """Settings of preparation."""
 
-    source: Literal["phantom", "ircadb"]
-    """Where cases come from: made phantoms, or 3D-IRCADb-01."""
+    source: Literal["phantom", "ircadb", "msd03", "msd08", "lits", "crlm", "ltvs"]
+    """Where cases come from: made phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
+    Task08_HepaticVessel; LiTS17; TCIA Colorectal-Liver-Metastases; or ltvs, a folder per case with ct, liver, vessel
+    and tumor (.nii.gz, .nii, .nrrd, .mha)."""
     output: Path | None = None
     """Folder of the prepared data set; cases of another source that are there already stay, prepared alike."""
     input: Path | None = None
-    """Of ircadb: a folder of 3Dircadb1.N folders or zips, or one of them."""
+    """Of all but phantom: the folder of the cases as downloaded; of ircadb also a zip."""
+    liver: Path | None = None
+    """Of msd08: folder of liver masks named like the CTs."""
+    liver_from: Path | None = None
+    """Of msd08: run whose trained stage 1 finds the livers, instead of --liver."""
+    device: str = "cpu"
+    """Of --liver-from: where that stage runs, cpu, cuda, cuda:1, ...; one network in each of the --workers."""
+    leave_out: tuple[str, ...] = ()
+    """Names of cases to leave out."""
     check: bool = False
     """Write nothing: look for what is wrong with each case, and say what to do about it."""
     window: tuple[float, float] = (-160.0, 240.0)
@@ -74,14 +91,31 @@ class PrepareSettings:
             raise InputError(f"--folds: expected 0 for none, or 2 or more; got {self.folds}")
         if self.output and self.input and self.output.resolve().is_relative_to(self.input.resolve()):
             raise InputError(f"--output {self.output}: lies in --input {self.input}, which is only read; give another")
+        if self.source != "msd08" and (self.liver or self.liver_from):
+            raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
 
     def cases(self) -> Source:
         """The cases to prepare."""
+        found = self._all_cases()
+        if unknown := sorted(set(self.leave_out) - set(found)):
+            raise InputError(
+                f"--leave-out: expected names of cases ({', '.join(sorted(found)[:3])}, ...); got {unknown}"
+            )
+        cases = {name: entry for name, entry in found.items() if name not in self.leave_out}
+        if not cases:
+            raise InputError(f"--leave-out: expected one case or more to be left; all {len(found)} are left out")
+        return cases
+
+    def _all_cases(self) -> Source:
         if self.source == "phantom":
             return phantoms(self.count, self.seed, self.matrix, self.ct_slice_spacing, self.anatomy)
         if self.input is None:
-            raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
-        return ircadb(self.input)
+            raise InputError(f"--input: expected for --source {self.source}, the folder of its cases")
+        if not self.input.exists():
+            raise InputError(f"--input {self.input}: does not exist")
+        if self.source == "msd08":
+            return msd08(self.input, self.liver, self.liver_from, self.device)
+        return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:
         """What decides the content of each prepared case."""
@@ -90,6 +124,7 @@ class PrepareSettings:
         if self.source == "phantom":
             source |= {"matrix": self.matrix, "slice_spacing": self.ct_slice_spacing}
             place = self.anatomy
+        source["structures"] = list(LIVER_AND_TUMOR.values() if self.source in ("msd03", "lits") else STRUCTURES)
         origin = f"{self.source} {place.resolve()}" if place else self.source
         return Recipe(source, self.preparation(), origin)
 
@@ -111,7 +146,11 @@ class PrepareSettings:
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
     source = settings.cases()
+    patients = {entry.patient for entry in source.values()}
+    if warning := overlap_warning(patients):
+        print(f"warning: {warning}", file=sys.stderr)
     if settings.check:
+        check_apart(patients)
         reports = check_set(source, settings.preparation(), settings.workers)
         print_reports(reports)
         bad = sum(bool(report.errors) for report in reports.values())
@@ -131,9 +170,9 @@ def _tell(outcome: Outcome, output: Path) -> None:
     for name, reason in sorted(outcome.failed.items()):
         print(f"not prepared: {name}: {reason}", file=sys.stderr)
     if outcome.odd:
-        print(f"warning: {outcome.odd} of {len(outcome.made)} cases made have something odd; --check says what")
+        print(f"warning: something is odd about {len(outcome.odd)} cases, --check says what: {few(outcome.odd)}")
     if outcome.left_out:
-        print(f"left out, as the source no longer has them: {', '.join(outcome.left_out)}")
+        print(f"left out, as the source no longer has them: {few(outcome.left_out)}")
     if not outcome.patients:
         return
     if outcome.kept:

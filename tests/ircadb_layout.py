@@ -14,9 +14,12 @@ from ltvs.case import Case
 from tiny_cases import tiny_case
 
 
-def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None:
-    """One file per slice, `image_0` at the lowest position, or at the highest one."""
-    folder.mkdir(parents=True)
+def write_series(
+    folder: Path, volume: sitk.Image, upwards: bool = True, file_name: str = "image_{}", **tags: object
+) -> list[FileDataset]:
+    """One file per slice, `image_0` at the lowest position, or at the highest one; `tags` replace what is usual."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
     array = sitk.GetArrayFromImage(volume)
     series, study = generate_uid(), generate_uid()
     for k, plane in enumerate(array):
@@ -25,7 +28,7 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         meta.MediaStorageSOPInstanceUID = generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         number = k if upwards else len(array) - 1 - k
-        file = FileDataset(folder / f"image_{number}", {}, file_meta=meta, preamble=b"\0" * 128)
+        file = FileDataset(folder / file_name.format(number), {}, file_meta=meta, preamble=b"\0" * 128)
         file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
         file.Modality, file.PatientName, file.PatientID = "CT", "liver_1^patient", ""
         file.StudyInstanceUID, file.SeriesInstanceUID = study, series
@@ -43,7 +46,11 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         file.PixelData = plane.tobytes()
         if plane.dtype == np.uint8:
             file["PixelData"].VR = "OB"
-        pydicom.dcmwrite(folder / f"image_{number}", file)
+        for tag, value in tags.items():
+            setattr(file, tag, value)
+        pydicom.dcmwrite(folder / file_name.format(number), file)
+        files.append(file)
+    return files
 
 
 def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upwards: bool = True) -> Path:

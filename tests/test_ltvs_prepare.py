@@ -62,6 +62,14 @@ def test_labels_clip_vessels_and_put_tumors_first() -> None:
     np.testing.assert_array_equal(array(labels) > 0, liver | tumor)
 
 
+def test_labels_of_a_case_whose_vessels_nobody_labelled() -> None:
+    case = tiny_case()
+    labels = compose_labels(replace(case, vessel=None))
+    np.testing.assert_array_equal(array(labels) == 3, array(case.tumor) > 0)
+    np.testing.assert_array_equal(array(labels) > 0, (array(case.liver) | array(case.tumor)) > 0)
+    assert not (array(labels) == 2).any()
+
+
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE[1]])
 def test_what_is_written(tmp_path: Path, direction: np.ndarray) -> None:
     prepare(listed(a=partial(tiny_case, "a", direction)), tmp_path)

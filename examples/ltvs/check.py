@@ -11,6 +11,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from ltvs.integrity import Facts, Finding, Report, examine, repeated
+from ltvs.labels import STRUCTURES
 from ltvs.prepared import Preparation
 from ltvs.sources import Entry, Source
 from ltvs.workers import Failure, work_through
@@ -68,5 +69,5 @@ def _cells(facts: Facts | None) -> list[str]:
         return ["-"] * len(_COLUMNS)
     x, _, z = facts.spacing
     low, high = facts.hu
-    volumes = [f"{facts.ml[name]:.0f}" for name in ("liver", "tumor", "vessel")]
+    volumes = [f"{facts.ml[name]:.0f}" if name in facts.ml else "-" for name in STRUCTURES]
     return ["x".join(str(n) for n in facts.size), f"{x:.3g}, {z:.3g}", f"{low}..{high}", *volumes]

@@ -1,7 +1,7 @@
 """What is wrong or odd about a case, in one place: the report of --check, and what stops a case in preparation."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int16
 from numpy import ndarray
 
 from ltvs.case import Case
+from ltvs.errors import plain
 from ltvs.grids import Grid, liver_grid, whole_grid
 from ltvs.images import same_grid
 from ltvs.prepared import Preparation
@@ -37,7 +38,7 @@ class Facts:
         size: voxels of the CT, (x, y, z).
         spacing: mm, (x, y, z).
         hu: lowest and highest value of the CT.
-        ml: volume of liver, tumor and vessel by name.
+        ml: volume of liver, tumor and vessel by name; without what was not labelled.
         ct: digest of the size and the voxels of the CT, not of its place in space.
     """
 
@@ -63,14 +64,17 @@ class Report:
 
 def examine(case: Case, preparation: Preparation) -> Report:
     """Check one case; masks first, as nothing else can be said where they do not belong to the CT."""
-    masks = {"liver": case.liver, "tumor": case.tumor, "vessel": case.vessel}
+    masks = {"liver": case.liver, "tumor": case.tumor}
+    if case.vessel is not None:
+        masks["vessel"] = case.vessel
     unlike = [finding for name, mask in masks.items() for finding in _unlike(case, name, mask)]
     if unlike:
         return Report(None, tuple(unlike))
     hu = sitk.GetArrayViewFromImage(case.ct)
-    liver, tumor, vessel = (sitk.GetArrayViewFromImage(mask) > 0 for mask in masks.values())
-    voxels = {name: int(np.count_nonzero(mask)) for name, mask in zip(masks, (liver, tumor, vessel), strict=True)}
-    outside = {name: int(np.count_nonzero(mask & ~liver)) for name, mask in (("tumor", tumor), ("vessel", vessel))}
+    marked = {name: sitk.GetArrayViewFromImage(mask) > 0 for name, mask in masks.items()}
+    liver = marked["liver"]
+    voxels = {name: int(np.count_nonzero(mask)) for name, mask in marked.items()}
+    outside = {name: int(np.count_nonzero(mask & ~liver)) for name, mask in marked.items()}
     facts = Facts(
         size=case.ct.GetSize(),
         spacing=case.ct.GetSpacing(),
@@ -124,7 +128,7 @@ def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
         return []
     own, expected = asdict(Grid.of(mask)), asdict(Grid.of(case.ct))
     differences = [
-        f"{key} {_plain(own[key])}, expected {_plain(expected[key])}" for key in own if own[key] != expected[key]
+        f"{key} {plain(own[key])}, expected {plain(expected[key])}" for key in own if own[key] != expected[key]
     ]
     text = f"the {name} mask does not lie on the CT: {'; '.join(differences)}; is it of another CT?"
     return [Finding("error", f"{case.name}: {text}")]
@@ -160,7 +164,7 @@ def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Findi
     """Tumors and vessels that do not lie in the liver; vessels may leave it, and then they are cut off."""
     findings = []
     for name, becomes in (("tumor", "that counts as liver"), ("vessel", "that is cut off")):
-        count, beyond = voxels[name], outside[name]
+        count, beyond = voxels.get(name, 0), outside.get(name, 0)
         if not beyond or not voxels["liver"]:
             continue
         if beyond == count:
@@ -188,7 +192,3 @@ def _depths(case: Case, preparation: Preparation) -> list[Finding]:
         for stage, grid in grids.items()
         if grid.size[2] < PATCH[0]
     ]
-
-
-def _plain(numbers: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{number:.6g}" for number in numbers) + ")"

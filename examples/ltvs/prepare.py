@@ -21,8 +21,9 @@ from ltvs.files import TEMPORARY, write_json
 from ltvs.grids import Grid, liver_grid, whole_grid
 from ltvs.images import write_volume
 from ltvs.integrity import examine, repeated
-from ltvs.labels import BACKGROUND, LIVER, TUMOR, VESSEL
+from ltvs.labels import BACKGROUND, LIVER, STRUCTURES, TUMOR, VESSEL
 from ltvs.locking import locked
+from ltvs.patients import check_apart
 from ltvs.prepared import FORMAT, Preparation, Split
 from ltvs.records import Recipe, Record, read_records, record_path
 from ltvs.resample import resample_image, resample_labels
@@ -45,7 +46,7 @@ class Outcome:
         kept: names of the cases of other sources that were there and stay.
         left_out: names of the cases that were there and that the source no longer has.
         failed: reason by name of the cases that cannot be used.
-        odd: how many cases of this run have warnings.
+        odd: names of the cases that this run prepared and that have warnings.
         splits: by the names of their files.
     """
 
@@ -54,7 +55,7 @@ class Outcome:
     kept: list[str]
     left_out: list[str]
     failed: dict[str, str]
-    odd: int
+    odd: list[str]
     splits: dict[str, Split]
 
 
@@ -83,16 +84,42 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
 
     Raises:
         InputError: `output` cannot be written to, is at work already, holds cases that were prepared otherwise, or
-            cannot be divided.
+            cannot be divided, or would hold patients of two public cohorts that may be the same.
     """
     with locked(output):
         _clear(output)
         plan = _plan(source, recipe, output, workers)
-        divide(plan.patients())  # what cannot be is said before the work
+        patients = plan.patients()
+        check_apart(patients.values())
+        divide(patients)  # what cannot be is said before the work
         try:
             return _carry_out(plan, recipe, output, workers, divide)
         finally:
             _clear(output)
+
+
+def write_description(
+    output: Path, preparation: Preparation, records: Mapping[str, Record], splits: Mapping[str, Split]
+) -> None:
+    """Write the splits, then dataset.json, which makes the folder a prepared data set; folds of before are removed.
+
+    Args:
+        output: folder of the data set.
+        preparation: of all cases.
+        records: of all cases by name.
+        splits: by the names of their files.
+
+    Raises:
+        InputError: the files cannot be written.
+    """
+    for old in [output / "dataset.json", *output.glob("fold*.json")]:
+        old.unlink(missing_ok=True)
+    for name, split in splits.items():
+        write_json(output / name, split)
+    structures = [name for name in STRUCTURES if all(name in record.structures for record in records.values())]
+    cases = {name: records[name].patient for name in sorted(records)}
+    content = {"format": FORMAT, "preparation": preparation.json(), "structures": structures, "cases": cases}
+    write_json(output / "dataset.json", content)
 
 
 def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path, name: str) -> tuple[Record, bool]:
@@ -133,10 +160,11 @@ def compose_labels(case: Case) -> sitk.Image:
 
     A tumor that breaches the surface of the liver stays whole and counts as liver.
     """
-    liver, vessel, tumor = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (case.liver, case.vessel, case.tumor))
+    liver, tumor = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (case.liver, case.tumor))
     labels: UInt8[ndarray, "d h w"] = np.full(liver.shape, BACKGROUND, dtype=np.uint8)
     labels[liver] = LIVER
-    labels[liver & vessel] = VESSEL
+    if case.vessel is not None:
+        labels[liver & (sitk.GetArrayViewFromImage(case.vessel) > 0)] = VESSEL
     labels[tumor] = TUMOR
     return Grid.of(case.ct).place(sitk.GetImageFromArray(labels))
 
@@ -172,7 +200,31 @@ def _carry_out(plan: _Plan, recipe: Recipe, output: Path, workers: int, divide: 
         (output / "dataset.json").unlink(missing_ok=True)
     for name in [*plan.todo, *plan.left_out]:
         record_path(output, name).unlink(missing_ok=True)
-    failed, made, odd = dict(plan.failed), {}, 0
+    made, odd, failed = _prepare_all(plan, recipe, output, workers)
+    # What was there first stays, if a CT is there twice.
+    records = plan.kept | plan.done | made
+    patients = {name: record.patient for name, record in records.items()}
+    for name, findings in repeated({name: record.ct for name, record in records.items()}, patients).items():
+        odd.add(name)
+        for error in (finding.text for finding in findings if finding.level == "error"):
+            record_path(output, name).unlink(missing_ok=True)
+            del patients[name]
+            failed[name] = error
+    try:
+        splits = divide(patients) if patients else {}
+    except InputError as error:
+        raise InputError(f"{error}; cases that cannot be used: {'; '.join(failed.values())}") from error
+    if patients:
+        write_description(output, recipe.preparation, {name: records[name] for name in patients}, splits)
+    kept, good = sorted(plan.kept.keys() & patients.keys()), sorted(made.keys() & patients.keys())
+    return Outcome(patients, good, kept, plan.left_out, failed, sorted(odd.intersection(good)), splits)
+
+
+def _prepare_all(
+    plan: _Plan, recipe: Recipe, output: Path, workers: int
+) -> tuple[dict[str, Record], set[str], dict[str, str]]:
+    """Prepare what is to be prepared; its records, the names of what is odd, and why the others failed."""
+    made, odd, failed = {}, set(), dict(plan.failed)
     tasks = {
         name: partial(prepare_case, entry, plan.contents[name], recipe, output, name)
         for name, entry in plan.todo.items()
@@ -181,48 +233,11 @@ def _carry_out(plan: _Plan, recipe: Recipe, output: Path, workers: int, divide: 
         for name, result in tqdm(results, total=len(tasks), desc="preparing", unit="case", disable=not tasks):
             if isinstance(result, Failure):
                 failed[name] = result.reason
-            else:
-                made[name], has_warnings = result
-                odd += has_warnings
-    # What was there first stays, if a CT is there twice.
-    records = plan.kept | plan.done | dict(sorted(made.items()))
-    patients = {name: record.patient for name, record in records.items()}
-    for name, findings in repeated({name: record.ct for name, record in records.items()}, patients).items():
-        for finding in findings:
-            if finding.level == "error":
-                record_path(output, name).unlink(missing_ok=True)
-                del patients[name]
-                failed[name] = finding.text
-    try:
-        splits = divide(patients) if patients else {}
-    except InputError as error:
-        raise InputError(f"{error}; cases that cannot be used: {'; '.join(failed.values())}") from error
-    if patients:
-        write_description(output, recipe.preparation, patients, splits)
-    kept = sorted(plan.kept.keys() & patients.keys())
-    return Outcome(patients, sorted(made.keys() - failed.keys()), kept, plan.left_out, failed, odd, splits)
-
-
-def write_description(
-    output: Path, preparation: Preparation, patients: Mapping[str, str], splits: Mapping[str, Split]
-) -> None:
-    """Write the splits, then dataset.json, which makes the folder a prepared data set; folds of before are removed.
-
-    Args:
-        output: folder of the data set.
-        preparation: of all cases.
-        patients: whose each case is, by name.
-        splits: by the names of their files.
-
-    Raises:
-        InputError: the files cannot be written.
-    """
-    for old in [output / "dataset.json", *output.glob("fold*.json")]:
-        old.unlink(missing_ok=True)
-    for name, split in splits.items():
-        write_json(output / name, split)
-    content = {"format": FORMAT, "preparation": preparation.json(), "cases": dict(sorted(patients.items()))}
-    write_json(output / "dataset.json", content)
+                continue
+            made[name], is_odd = result
+            if is_odd:
+                odd.add(name)
+    return dict(sorted(made.items())), odd, failed
 
 
 def _contents(source: Source, threads: int) -> dict[str, str | None]:

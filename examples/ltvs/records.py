@@ -7,6 +7,7 @@ from typing import Any
 
 from ltvs.errors import InputError
 from ltvs.files import read_json
+from ltvs.labels import STRUCTURES
 from ltvs.prepared import FORMAT, Preparation, open_case
 from ltvs.stages import STAGES
 
@@ -16,7 +17,7 @@ class Recipe:
     """All that decides what a prepared case holds, but for the files it is made from.
 
     Args:
-        source: what is made or read, as JSON holds it; `kind` is its name.
+        source: what is made or read, as JSON holds it: `kind`, and `structures` if not all are labelled in it.
         preparation: what is done to each case.
         origin: where cases come from, in words; it does not decide what they hold.
     """
@@ -55,6 +56,11 @@ class Record:
     def preparation(self) -> dict[str, Any]:
         """What was done to the case, as JSON holds it."""
         return dict(self.recipe["preparation"])
+
+    @property
+    def structures(self) -> list[str]:
+        """What was labelled in the case."""
+        return list(self.recipe["source"].get("structures", STRUCTURES))
 
     def made_by(self, recipe: Recipe, content: str | None) -> bool:
         """Whether the recipe would make the same from files of this content."""
