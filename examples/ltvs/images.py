@@ -4,6 +4,7 @@ A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
 """
 
 import gzip
+import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from ltvs.files import atomic_path
 from ltvs.labels import MEANINGS
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+#: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for what it knows besides.
+_LARGEST_HEADER = 4096
 
 
 def stem(path: Path) -> str:
@@ -90,7 +94,9 @@ def write_volume(volume: sitk.Image, path: Path) -> None:
         try:
             sitk.WriteImage(volume, str(temporary), useCompression=True)
         except RuntimeError as error:
-            raise InputError(f"{path}: cannot be written ({itk_reason(error)})") from error
+            raise InputError(f"{path}: cannot be written ({itk_reason(error)}); is the disk full?") from error
+        if not _is_all_written(volume, temporary):
+            raise InputError(f"{path}: cannot be written whole; is the disk full?")
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
@@ -132,6 +138,21 @@ def _read_file(path: Path) -> sitk.Image:
     if volume.GetDimension() != 3:
         raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
     return volume
+
+
+def _is_all_written(volume: sitk.Image, path: Path) -> bool:
+    """ITK says nothing when a disk is full while it writes NIfTI: compare how many bytes are there with the voxels."""
+    expected = volume.GetNumberOfPixels() * volume.GetSizeOfPixelComponent()
+    name = path.name.lower()
+    if name.endswith(".nii"):
+        return path.stat().st_size >= expected
+    if not name.endswith(".nii.gz"):
+        return True
+    with path.open("rb") as file:
+        # The last four bytes of a gzip file are the size of what it holds, modulo 2**32; in one cut short they are any.
+        file.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        found = int.from_bytes(file.read(4), "little")
+    return (found - expected) % 2**32 in range(_LARGEST_HEADER)
 
 
 def _check_complete(path: Path, volume: sitk.Image) -> None:
