@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import SimpleITK as sitk
 import tyro
 
 from ltvs.errors import InputError
@@ -19,6 +20,8 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     if not dataclasses.is_dataclass(settings):
         raise TypeError(f"cli.run: expected a dataclass, got {settings!r}")
     parsed: Any = tyro.cli(settings, description=inspect.getdoc(main))
+    # What ITK warns of is an error here where it matters, and then there is one line about it.
+    sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         main(parsed)

@@ -142,17 +142,18 @@ def _read_file(path: Path) -> sitk.Image:
 
 def _is_all_written(volume: sitk.Image, path: Path) -> bool:
     """ITK says nothing when a disk is full while it writes NIfTI: compare how many bytes are there with the voxels."""
-    expected = volume.GetNumberOfPixels() * volume.GetSizeOfPixelComponent()
+    values = volume.GetNumberOfPixels() * volume.GetNumberOfComponentsPerPixel()
+    expected = values * volume.GetSizeOfPixelComponent()
     name = path.name.lower()
     if name.endswith(".nii"):
-        return path.stat().st_size >= expected
+        return bool(path.stat().st_size >= expected)
     if not name.endswith(".nii.gz"):
         return True
     with path.open("rb") as file:
         # The last four bytes of a gzip file are the size of what it holds, modulo 2**32; in one cut short they are any.
         file.seek(-min(4, path.stat().st_size), os.SEEK_END)
         found = int.from_bytes(file.read(4), "little")
-    return (found - expected) % 2**32 in range(_LARGEST_HEADER)
+    return bool((found - expected) % 2**32 < _LARGEST_HEADER)
 
 
 def _check_complete(path: Path, volume: sitk.Image) -> None:

@@ -151,7 +151,8 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
             write_json(record_path(Path(folder) / "made", name), record.json())
             _move(Path(folder), output, name)
     except OSError as error:
-        raise InputError(f"{output}: case {name} cannot be written ({error.strerror or error})") from error
+        reason = error.strerror or f"{error}; is the disk full?"  # NumPy says how many bytes, not why
+        raise InputError(f"{output}: case {name} cannot be written ({reason})") from error
     return record, bool(report.findings)
 
 

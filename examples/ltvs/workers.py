@@ -107,7 +107,8 @@ def _submit(pool: ProcessPoolExecutor, tasks: Mapping[str, Callable[[], T]]) -> 
 
 
 def _start_worker(threads: int, parent: Connection) -> None:
-    """Share the processor, and watch for the end of the parent."""
+    """Share the processor, keep quiet as the parent does, and watch for its end."""
+    sitk.ProcessObject.GlobalWarningDisplayOff()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
