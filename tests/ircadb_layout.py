@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,19 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from ltvs.case import Case
 from tiny_cases import tiny_case
 
 
-def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None:
-    """One file per slice, `image_0` at the lowest position, or at the highest one."""
+def write_series(
+    folder: Path,
+    volume: sitk.Image,
+    upwards: bool = True,
+    edit: Callable[[FileDataset, int], None] = lambda file, k: None,
+) -> None:
+    """One file per slice, `image_0` at the lowest position, or at the highest one; `edit` may change slice k."""
     folder.mkdir(parents=True)
     array = sitk.GetArrayFromImage(volume)
     series, study = generate_uid(), generate_uid()
@@ -31,8 +38,8 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         file.StudyInstanceUID, file.SeriesInstanceUID = study, series
         file.InstanceNumber = number
         file.SliceThickness = volume.GetSpacing()[2]
-        file.ImagePositionPatient = list(volume.TransformIndexToPhysicalPoint((0, 0, k)))
-        file.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        file.ImagePositionPatient = decimals(volume.TransformIndexToPhysicalPoint((0, 0, k)))
+        file.ImageOrientationPatient = decimals(np.reshape(volume.GetDirection(), (3, 3))[:, :2].T.ravel())
         file.PixelSpacing = [volume.GetSpacing()[1], volume.GetSpacing()[0]]
         file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
         file.Rows, file.Columns = plane.shape
@@ -43,7 +50,13 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         file.PixelData = plane.tobytes()
         if plane.dtype == np.uint8:
             file["PixelData"].VR = "OB"
+        edit(file, k)
         pydicom.dcmwrite(folder / f"image_{number}", file)
+
+
+def decimals(numbers: Iterable[float]) -> list[str]:
+    """Numbers in the 16 characters that DICOM has for each."""
+    return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upwards: bool = True) -> Path:

@@ -13,6 +13,8 @@ import SimpleITK as sitk
 from ltvs.dicom import read_series
 from ltvs.errors import InputError, itk_reason
 from ltvs.files import atomic_path
+from ltvs.grids import Grid, check_upright
+from ltvs.nifti import nifti_grid
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -111,11 +113,12 @@ def _read_file(path: Path) -> sitk.Image:
         raise InputError(
             f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series"
         )
+    grid = nifti_grid(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a volume; is it complete? ({itk_reason(error)})") from error
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if grid is not None:
         _check_complete(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
@@ -123,7 +126,11 @@ def _read_file(path: Path) -> sitk.Image:
             "colour images are not CT"
         )
     if volume.GetDimension() != 3:
-        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
+        remedy = "one time point" if volume.GetDimension() > 3 else "all slices in one file"
+        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give {remedy}")
+    if grid is not None:
+        return grid.place(volume)
+    check_upright(path, Grid.of(volume))
     return volume
 
 
