@@ -14,14 +14,14 @@ from ltvs.images import read_ct, read_labels, same_grid
 from ltvs.prepare import Recipe, compose_labels, prepare_case, prepare_cases, write_description
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
 from ltvs.resample import resample_image, resample_labels
-from tiny_cases import OBLIQUE, ends_the_process, not_usable, tiny_case, with_a_bug, without_liver
+from tiny_cases import OBLIQUE, ends_the_process, listed, not_usable, tiny_case, with_a_bug, without_liver
 
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
 RECIPE = Recipe({"kind": "tiny"}, PREPARATION)
 
 
 def source(*names: str) -> dict:
-    return {name: partial(tiny_case, name) for name in names}
+    return listed(**{name: partial(tiny_case, name) for name in names})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -81,7 +81,7 @@ def test_what_is_written(tmp_path: Path, direction: np.ndarray) -> None:
 def test_a_second_run_keeps_what_is_there(tmp_path: Path) -> None:
     assert prepare_cases(source("a", "b"), RECIPE, tmp_path, workers=1).done == ["a", "b"]
     before = contents(tmp_path)
-    outcome = prepare_cases({"a": not_usable, "b": not_usable} | source("c"), RECIPE, tmp_path, workers=1)
+    outcome = prepare_cases(listed(a=not_usable, b=not_usable) | source("c"), RECIPE, tmp_path, workers=1)
     assert (outcome.done, outcome.failed) == (["a", "b", "c"], {})
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
@@ -97,7 +97,7 @@ def test_a_second_run_keeps_what_is_there(tmp_path: Path) -> None:
 )
 def test_another_recipe_prepares_again(tmp_path: Path, other: Recipe) -> None:
     prepare_cases(source("a"), RECIPE, tmp_path, workers=1)
-    outcome = prepare_cases({"a": not_usable}, other, tmp_path, workers=1)
+    outcome = prepare_cases(listed(a=not_usable), other, tmp_path, workers=1)
     assert outcome.failed == {"a": "liver and CT are of two patients"}
     assert prepare_cases(source("a"), other, tmp_path, workers=1).done == ["a"]
     assert json.loads((tmp_path / "stage2" / "a" / "recipe.json").read_text()) == other.json()
@@ -105,7 +105,7 @@ def test_another_recipe_prepares_again(tmp_path: Path, other: Recipe) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_bad_cases_do_not_stop_the_others(tmp_path: Path, workers: int) -> None:
-    bad = {"bad": not_usable, "bug": with_a_bug, "empty": partial(without_liver, "empty")}
+    bad = listed(bad=not_usable, bug=with_a_bug, empty=partial(without_liver, "empty"))
     outcome = prepare_cases(bad | source("a", "b"), RECIPE, tmp_path, workers)
     assert outcome.done == ["a", "b"]
     assert sorted(outcome.failed) == ["bad", "bug", "empty"]
@@ -116,7 +116,7 @@ def test_bad_cases_do_not_stop_the_others(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_process_that_ends_is_a_reason_too(tmp_path: Path) -> None:
-    outcome = prepare_cases({"a": ends_the_process, "b": ends_the_process}, RECIPE, tmp_path, workers=2)
+    outcome = prepare_cases(listed(a=ends_the_process, b=ends_the_process), RECIPE, tmp_path, workers=2)
     assert outcome.done == []
     assert all("its process was ended, perhaps for want of memory" in reason for reason in outcome.failed.values())
 
@@ -149,7 +149,7 @@ def test_a_run_that_is_killed_leaves_no_half_case(
     with pytest.raises(InputError, match=r"dataset\.json is missing"):
         PreparedSet(tmp_path / "cut")
     for recipe in (RECIPE, finished):
-        outcome = prepare_cases({"a": not_usable}, recipe, tmp_path / "cut", workers=1)
+        outcome = prepare_cases(listed(a=not_usable), recipe, tmp_path / "cut", workers=1)
         assert outcome.done == [], "what is there must not pass for a whole case"
     (tmp_path / "cut" / ".preparing-left-over").mkdir()
     assert prepare_cases(source("a"), RECIPE, tmp_path / "cut", workers=1).done == ["a"]

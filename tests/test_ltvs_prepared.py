@@ -10,7 +10,7 @@ import pytest
 from ltvs.errors import InputError
 from ltvs.prepare import Recipe, prepare_cases, write_description
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
-from tiny_cases import tiny_case
+from tiny_cases import listed, tiny_case
 
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
 
@@ -18,7 +18,7 @@ PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     recipe = Recipe({"kind": "tiny"}, PREPARATION)
-    prepare_cases({"a": tiny_case}, recipe, tmp_path, workers=1)
+    prepare_cases(listed(a=tiny_case), recipe, tmp_path, workers=1)
     write_description(tmp_path, recipe, ["a"], {"train": ["a"], "validation": ["a"], "test": []})
     return tmp_path
 

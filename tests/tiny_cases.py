@@ -1,6 +1,7 @@
 """Small patients with known geometry, for tests of everything that prepares data."""
 
 import os
+from collections.abc import Callable
 from itertools import permutations, product
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
+from ltvs.sources import Entry, Source
 
 SIGNED_PERMUTATIONS = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
@@ -60,6 +62,11 @@ def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]
     hu[liver], hu[vessel], hu[tumor] = 100, 146, 76
     masks = (image(mask.astype(np.uint8), where) for mask in (liver, vessel, tumor))
     return Case(name, image(hu, where), *masks)
+
+
+def listed(**loads: Callable[[], Case]) -> Source:
+    """A source of these cases by name, each of a patient of its own."""
+    return {name: Entry(load, name, ()) for name, load in loads.items()}
 
 
 def without_liver(name: str) -> Case:

@@ -9,7 +9,7 @@ from ltvs.prepared import Preparation, PreparedSet, StageGrid
 from ltvs.runs import start_stage
 from ltvs.settings import TrainSettings
 from ltvs.training import seed_everything, train_stage
-from tiny_cases import tiny_case
+from tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]
 RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0))
@@ -21,7 +21,7 @@ QUICK = {
 
 def tiny_set(folder: Path) -> PreparedSet:
     """Cases a (trained on, validated on) and b (validated on, tested)."""
-    prepare_cases({name: partial(tiny_case, name) for name in NAMES}, RECIPE, folder, 1)
+    prepare_cases(listed(**{name: partial(tiny_case, name) for name in NAMES}), RECIPE, folder, 1)
     write_description(folder, RECIPE, NAMES, {"train": ["a"], "validation": ["a", "b"], "test": ["b"]})
     return PreparedSet(folder)
 

@@ -77,7 +77,7 @@ def prepare_cases(source: Source, recipe: Recipe, output: Path, workers: int) ->
         output.mkdir(parents=True, exist_ok=True)
         for left_over in output.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(left_over)
-        todo = {name: load for name, load in source.items() if not _is_done(output, name, recipe)}
+        todo = {name: entry for name, entry in source.items() if not _is_done(output, name, recipe)}
         if todo:
             (output / "dataset.json").unlink(missing_ok=True)
     except OSError as error:
@@ -168,14 +168,14 @@ def _is_done(output: Path, name: str, recipe: Recipe) -> bool:
 def _run(todo: Source, recipe: Recipe, output: Path, processes: int) -> Iterator[tuple[str, str | None]]:
     """Prepare the cases, in this process or in several; yield each name with the reason if it failed."""
     if processes == 1:
-        for name, load in todo.items():
-            yield name, _attempt(load, recipe, output, name)
+        for name, entry in todo.items():
+            yield name, _attempt(entry.load, recipe, output, name)
         return
     # Fresh processes: a forked one would inherit ITK's locked thread pool and could hang.
     threads = max(1, (os.cpu_count() or 1) // processes)
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (threads,))
     try:
-        running = {pool.submit(_attempt, load, recipe, output, name): name for name, load in todo.items()}
+        running = {pool.submit(_attempt, entry.load, recipe, output, name): name for name, entry in todo.items()}
         for future in as_completed(running):
             try:
                 yield running[future], future.result()

@@ -19,7 +19,7 @@ from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
 from ltvs.images import read_ct, read_mask, same_grid
-from ltvs.sources import Source
+from ltvs.sources import Entry, Source
 from ltvs.sources.archives import members, unpacked
 
 Structure = Literal["liver", "tumor", "vessel"]
@@ -64,7 +64,7 @@ def ircadb(path: Path) -> Source:
         name = f"ircadb-{int(number[1]):02d}" if number else last.removesuffix(".zip")
         if name in cases:
             raise InputError(f"{path}: expected each patient once, got {name} twice; keep one of the two")
-        cases[name] = partial(load_patient, name, place, root)
+        cases[name] = Entry(partial(load_patient, name, place, root), name, (place,))
     if not cases:
         raise InputError(f"{path}: no 3D-IRCADb patient here; expected 3Dircadb1.N folders or zips with {CT} in them")
     return cases
