@@ -8,8 +8,9 @@ from ltvs.labels import LIVER, TUMOR, VESSEL
 from ltvs.prepared import Preparation, StageGrid
 from ltvs.runs import TrainedStage
 
-# Finer than the tiny case, so that labels come back as they were but for their edges.
+#: Finer than the tiny case, so that labels come back as they were but for their edges.
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(48, 1.0), StageGrid(48, 0.8), 4.0)
+PATCH = (16, 48, 48)
 HU = {LIVER: 100, VESSEL: 150, TUMOR: 240}
 
 
@@ -24,12 +25,11 @@ class Ranges(nn.Module):
         return torch.cat([9.0 * ((low <= x) & (x < high)).float() for low, high in self.ranges], dim=1)
 
 
-def stage(*ranges: tuple[float, float]) -> TrainedStage:
-    return TrainedStage(Ranges(*ranges), PREPARATION, (16, 48, 48), (8, 0, 0), "float32")
-
-
-#: Stage 1 sees (HU + 160) / 50 and cuts half-way between fat at -80 and liver, stage 2 (HU - 100) / 50, half-way too.
-STAGES = {1: stage((-9, 3.4), (3.4, 99)), 2: stage((-9, 0.5), (0.5, 1.9), (1.9, 9))}
+def known_stages(preparation: Preparation, patch: tuple[int, int, int]) -> dict[int, TrainedStage]:
+    """Both cut half-way: stage 1, which sees (HU + 160) / 50, between fat and liver, stage 2 sees (HU - 100) / 50."""
+    overlap = (patch[0] // 2, 0, 0)
+    ranges = {1: ((-9, 3.4), (3.4, 99)), 2: ((-9, 0.5), (0.5, 1.9), (1.9, 9))}
+    return {k: TrainedStage(Ranges(*cuts), preparation, patch, overlap, "float32") for k, cuts in ranges.items()}
 
 
 def hu_of(labels: np.ndarray) -> np.ndarray:

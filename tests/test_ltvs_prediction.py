@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import ltvs.prediction
-from known_networks import STAGES, hu_of
+from known_networks import PATCH, PREPARATION, hu_of, known_stages
 from ltvs.errors import InputError
 from ltvs.images import same_grid
 from ltvs.labels import TUMOR, VESSEL
@@ -18,9 +18,11 @@ from ltvs.prediction import largest_body, predict
 from ltvs.prepare import compose_labels
 from tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, tiny_case
 
+
 @pytest.fixture
 def known_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ltvs.prediction, "load_stage", lambda run, stage: STAGES[stage])
+    stages = known_stages(PREPARATION, PATCH)
+    monkeypatch.setattr(ltvs.prediction, "load_stage", lambda run, stage: stages[stage])
 
 
 def painted(direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> tuple[sitk.Image, sitk.Image]:

@@ -9,12 +9,12 @@ import pydicom
 import SimpleITK as sitk
 
 from ltvs.errors import InputError, itk_reason
-from ltvs.grids import UPRIGHT, Grid, check_upright
+from ltvs.grids import UPRIGHT, Grid
 
 #: Voxels by which a slice may lie beside its place in a regular stack: labels have half a voxel in all.
 _OFF = 0.25
 
-# They would come before the one line that says what is wrong.
+# ITK's warnings would come before the one line that says what is wrong.
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
 
@@ -73,8 +73,8 @@ def read_series(folder: Path) -> sitk.Image:
             raise InputError(f"{folder}: expected SliceThickness in a single slice, got none; export it again")
         # ITK knows the distance of slices by their positions alone, and takes 1 mm where there is one.
         volume.SetSpacing((*volume.GetSpacing()[:2], slices.thickness))
-    _check_regular(folder, slices.positions, Grid.of(volume))
-    check_upright(folder, Grid.of(volume))
+    else:
+        _check_regular(folder, slices.positions, Grid.of(volume))
     return volume
 
 
@@ -118,7 +118,7 @@ def _slices_of_frames(folder: Path, file: Path) -> Slices:
 
     try:
         measures = group("PixelMeasuresSequence")
-        slices = Slices(
+        return Slices(
             np.array([item.ImagePositionPatient for item in group("PlanePositionSequence")], dtype=float),
             np.array([item.ImageOrientationPatient for item in group("PlaneOrientationSequence")], dtype=float),
             np.array([item.PixelSpacing for item in measures], dtype=float),
@@ -129,7 +129,6 @@ def _slices_of_frames(folder: Path, file: Path) -> Slices:
             f"{folder}: expected position, orientation and spacing of every frame, got some without; "
             "export the series again, one file a slice"
         ) from error
-    return slices
 
 
 def _check_alike(folder: Path, slices: Slices) -> None:
@@ -145,8 +144,6 @@ def _check_alike(folder: Path, slices: Slices) -> None:
 
 def _check_regular(folder: Path, positions: np.ndarray, grid: Grid) -> None:
     """ITK puts all slices straight above each other, at the same distance: so they have to lie in the patient."""
-    if len(positions) < 2:
-        return
     off = np.array([grid.index(position) for position in positions])
     heights = np.sort(off[:, 2])
     steps = np.diff(heights)
