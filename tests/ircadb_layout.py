@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,24 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from ltvs.case import Case
 from tiny_cases import tiny_case
 
 
 def write_series(
-    folder: Path, volume: sitk.Image, upwards: bool = True, file_name: str = "image_{}", **tags: object
+    folder: Path,
+    volume: sitk.Image,
+    upwards: bool = True,
+    file_name: str = "image_{}",
+    edit: Callable[[FileDataset, int], None] = lambda file, k: None,
+    **tags: object,
 ) -> list[FileDataset]:
-    """One file per slice, `image_0` at the lowest position, or at the highest one; `tags` replace what is usual."""
+    """One file per slice, `image_0` at the lowest position, or at the highest one.
+
+    `tags` replace what is usual, and `edit` may change slice k.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     array = sitk.GetArrayFromImage(volume)
@@ -34,8 +44,8 @@ def write_series(
         file.StudyInstanceUID, file.SeriesInstanceUID = study, series
         file.InstanceNumber = number
         file.SliceThickness = volume.GetSpacing()[2]
-        file.ImagePositionPatient = list(volume.TransformIndexToPhysicalPoint((0, 0, k)))
-        file.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        file.ImagePositionPatient = decimals(volume.TransformIndexToPhysicalPoint((0, 0, k)))
+        file.ImageOrientationPatient = decimals(np.reshape(volume.GetDirection(), (3, 3))[:, :2].T.ravel())
         file.PixelSpacing = [volume.GetSpacing()[1], volume.GetSpacing()[0]]
         file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
         file.Rows, file.Columns = plane.shape
@@ -48,9 +58,15 @@ def write_series(
             file["PixelData"].VR = "OB"
         for tag, value in tags.items():
             setattr(file, tag, value)
+        edit(file, k)
         pydicom.dcmwrite(folder / file_name.format(number), file)
         files.append(file)
     return files
+
+
+def decimals(numbers: Iterable[float]) -> list[str]:
+    """Numbers in the 16 characters that DICOM has for each."""
+    return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upwards: bool = True) -> Path:

@@ -15,7 +15,9 @@ import SimpleITK as sitk
 from ltvs.dicom import read_series
 from ltvs.errors import InputError, itk_reason
 from ltvs.files import atomic_path
+from ltvs.grids import Grid, check_upright
 from ltvs.labels import MEANINGS
+from ltvs.nifti import nifti_grid, nifti_voxels
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -124,19 +126,24 @@ def _read_file(path: Path) -> sitk.Image:
         raise InputError(
             f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series"
         )
+    grid = nifti_grid(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a volume; is it complete? ({itk_reason(error)})") from error
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_complete(path, volume)
+    if grid is not None:
+        _check_voxels(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; "
             "colour images are not CT"
         )
     if volume.GetDimension() != 3:
-        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
+        remedy = "one time point" if volume.GetDimension() > 3 else "all slices in one file"
+        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give {remedy}")
+    if grid is not None:
+        return grid.place(volume)
+    check_upright(path, Grid.of(volume))
     return volume
 
 
@@ -156,18 +163,22 @@ def _is_all_written(volume: sitk.Image, path: Path) -> bool:
     return bool((found - expected) % 2**32 < _LARGEST_HEADER)
 
 
-def _check_complete(path: Path, volume: sitk.Image) -> None:
-    """ITK reads a NIfTI file that was cut short without a word and fills the rest: count its bytes instead."""
-    expected = (
-        int(float(volume.GetMetaData("vox_offset")))
-        + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
-    )
-    found = 0
+def _check_voxels(path: Path, volume: sitk.Image) -> None:
+    """ITK reads a NIfTI file that was cut short without a word and fills the rest, and reads NaN as 0: look oneself."""
+    start, kind = nifti_voxels(path)
+    expected = start + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
+    found, finite = 0, True
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            found += len(file.read(start))
             while block := file.read(1 << 22):
                 found += len(block)
+                if kind.kind == "f":
+                    values = np.frombuffer(block, kind, len(block) // kind.itemsize)
+                    finite = finite and bool(np.isfinite(values).all())
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: is cut short or damaged ({error}); copy it again") from error
     if found < expected:
         raise InputError(f"{path}: is cut short, {found} of {expected} bytes are there; copy it again")
+    if not finite:
+        raise InputError(f"{path}: has NaN or infinite voxels; repair the file before using it")
