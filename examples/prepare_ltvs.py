@@ -87,9 +87,8 @@ class PrepareSettings:
         """The cases to prepare."""
         found = self._all_cases()
         if unknown := sorted(set(self.leave_out) - set(found)):
-            raise InputError(
-                f"--leave-out: expected names of cases ({', '.join(sorted(found)[:3])}, ...); got {unknown}"
-            )
+            known = ", ".join(sorted(found)[:3])
+            raise InputError(f"--leave-out: expected names of cases ({known}, ...); got {', '.join(unknown)}")
         cases = {name: entry for name, entry in found.items() if name not in self.leave_out}
         if not cases:
             raise InputError(f"--leave-out: expected one case or more to be left; all {len(found)} are left out")

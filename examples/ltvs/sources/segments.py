@@ -1,6 +1,6 @@
 """Reading a DICOM segmentation and placing its segments on a CT's grid, by the positions that its frames carry."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -51,7 +51,7 @@ def referenced_series(segmentation: Segmentation) -> set[str]:
 
 
 def place_segments(
-    path: Path, segmentation: Segmentation, numbers: Mapping[Structure, Collection[int]], target: Grid
+    path: Path, segmentation: Segmentation, numbers: Mapping[Structure, Sequence[int]], target: Grid
 ) -> dict[Structure, sitk.Image]:
     """The union of some segments for each structure, 0/1, on the grid of a CT.
 
@@ -84,23 +84,28 @@ def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
     return Segmentation.from_dataset(segmentation, copy=False)
 
 
-def _place(path: Path, segmentation: Segmentation, numbers: Collection[int], target: Grid) -> sitk.Image:
-    volumes = []
-    for number in numbers:
-        try:
-            volumes.append(segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_UNEVEN))
-        except (ValueError, RuntimeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}: its frames cannot be stacked ({_line(error)})") from error
-    grid = _grid_of(volumes[0])
+def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], target: Grid) -> sitk.Image:
+    volume = _stack(path, segmentation, numbers[0])
+    union = volume.array > 0
+    for number in numbers[1:]:
+        union |= _stack(path, segmentation, number).array > 0
+    grid = _grid_of(volume)
     _check_same_voxels(path, grid, target)
-    union = np.any([volume.array[..., 0] > 0 for volume in volumes], axis=0).astype(np.uint8)
-    image = grid.place(sitk.GetImageFromArray(union))
+    image = grid.place(sitk.GetImageFromArray(union[..., 0].astype(np.uint8)))
     reference = (target.size, sitk.Transform(), sitk.sitkNearestNeighbor, target.origin, target.spacing)
     placed = sitk.Resample(image, *reference, target.direction, 0, sitk.sitkUInt8)
     lost = int(union.sum()) - int(sitk.GetArrayViewFromImage(placed).sum())
     if lost:
         raise InputError(f"{path}: {lost} voxels of its segments lie outside the CT; is it of another acquisition?")
     return placed
+
+
+def _stack(path: Path, segmentation: Segmentation, number: int) -> Volume:
+    """The frames of one segment by their places; every segment has the volume of them all."""
+    try:
+        return segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_UNEVEN)
+    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: its frames cannot be stacked ({_line(error)})") from error
 
 
 def _grid_of(volume: Volume) -> Grid:
