@@ -126,7 +126,7 @@ class PrepareSettings:
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
     source, recipe = settings.cases(), settings.recipe()
-    patients = {entry.patient for entry in source.values()}
+    patients = {name: entry.patient for name, entry in source.items()}
     check_apart(patients)
     if warning := overlap_warning(patients):
         print(f"warning: {warning}", file=sys.stderr)

@@ -114,7 +114,7 @@ def test_lits_is_warned_of_and_says_that_it_has_no_vessels(
 ) -> None:
     words = ("--source=lits", "--input", lits_cases(tmp_path / "in", 27, 28, 30, 48), "--output")
     command(monkeypatch, *words, tmp_path / "all")
-    assert "warning: LiTS 28-48: 3 cases here show patients of 3D-IRCADb-01" in capsys.readouterr().err
+    assert "3D-IRCADb-01: lits-028, lits-030, lits-048\n" in capsys.readouterr().err
     assert PreparedSet(tmp_path / "all").structures == ("liver", "tumor")
     command(monkeypatch, *words, tmp_path / "some", "--leave-out", "lits-028", "lits-030", "lits-048")
     assert "warning: LiTS" not in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_shared_patients_in_one_cohort_are_refused_before_the_work(tmp_path: Pat
     for name in ("volume-30", "3Dircadb1.2", "other"):
         write_own(tmp_path / "in" / name, tiny_case())
     settings = PrepareSettings("ltvs", tmp_path / "out", input=tmp_path / "in", **SMALL)
-    with pytest.raises(InputError, match=r"LiTS 28-48: .* got lits-030 beside ircadb-02"):
+    with pytest.raises(InputError, match=r"LiTS 28-48: .* got volume-30 beside 3Dircadb1.2;"):
         main(settings)
     assert not (tmp_path / "out").exists()
     main(dataclasses.replace(settings, leave_out=("volume-30",)))

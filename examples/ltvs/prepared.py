@@ -117,7 +117,7 @@ class PreparedSet:
         unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
         if unknown:
             raise InputError(f"{folder / 'split.json'}: names cases that were not prepared: {', '.join(unknown)}")
-        check_apart(patient_of(name) for name in self.cases)
+        check_apart({name: patient_of(name) for name in self.cases})
 
     def check_stage(self, stage: Stage) -> None:
         """Raise InputError if a structure that a stage has to tell apart was not labelled in these cases.
