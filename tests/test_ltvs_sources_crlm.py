@@ -171,17 +171,17 @@ def test_slices_go_by_position_whatever_tags_and_names_say(tmp_path: Path) -> No
 
 
 def test_positions_that_were_rounded_still_make_a_volume(tmp_path: Path) -> None:
-    """The smallest of all distances would be 1.66 mm here, which adds up over the slices."""
+    """The smallest of all distances is 1.6 mm here, which adds up over the slices."""
     ct = sitk.Image(CASE.ct)
     ct.SetSpacing((1.3, 1.5, 1.6666667))
     slices = write_ct(tmp_path / "ct", Case("rounded", ct, CASE.liver, CASE.vessel, CASE.tumor), "CRLM-CT-1001")
     for one in slices:
         x, y, z = one.ImagePositionPatient
-        one.ImagePositionPatient = [x, y, round(z, 2)]
+        one.ImagePositionPatient = [x, y, round(z, 1)]
         one.save_as(one.filename)
     write_seg(tmp_path / "seg.dcm", slices, segments_of(CASE), crop=(slice(2, 21), slice(None), slice(None)))
     read = only_case(tmp_path)
-    assert read.ct.GetSpacing() == pytest.approx((1.3, 1.5, 1.6667), abs=1e-3)
+    assert read.ct.GetSpacing() == pytest.approx((1.3, 1.5, 1.6667), abs=5e-3)
     for name in ("ct", "liver", "vessel", "tumor"):
         np.testing.assert_array_equal(array(getattr(read, name)), array(getattr(CASE, name)), err_msg=name)
 
