@@ -89,8 +89,6 @@ class PrepareSettings:
             raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
         if not self.folds >= 0:
             raise InputError(f"--folds: expected 0 for none, or 2 or more; got {self.folds}")
-        if self.output and self.input and self.output.resolve().is_relative_to(self.input.resolve()):
-            raise InputError(f"--output {self.output}: lies in --input {self.input}, which is only read; give another")
         if self.source != "msd08" and (self.liver or self.liver_from):
             raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
 
@@ -98,9 +96,8 @@ class PrepareSettings:
         """The cases to prepare."""
         found = self._all_cases()
         if unknown := sorted(set(self.leave_out) - set(found)):
-            raise InputError(
-                f"--leave-out: expected names of cases ({', '.join(sorted(found)[:3])}, ...); got {unknown}"
-            )
+            known = ", ".join(sorted(found)[:3])
+            raise InputError(f"--leave-out: expected names of cases ({known}, ...); got {', '.join(unknown)}")
         cases = {name: entry for name, entry in found.items() if name not in self.leave_out}
         if not cases:
             raise InputError(f"--leave-out: expected one case or more to be left; all {len(found)} are left out")
@@ -146,7 +143,7 @@ class PrepareSettings:
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
     source = settings.cases()
-    patients = {entry.patient for entry in source.values()}
+    patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):
         print(f"warning: {warning}", file=sys.stderr)
     if settings.check:
@@ -159,6 +156,8 @@ def main(settings: PrepareSettings) -> None:
         return
     if settings.output is None:
         raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
+    if settings.input and settings.output.resolve().is_relative_to(settings.input.resolve()):
+        raise InputError(f"--output {settings.output}: lies in --input, which is only read; give another folder")
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
     _tell(outcome, settings.output)
     if outcome.failed:

@@ -37,7 +37,7 @@ def write_ct(folder: Path, case: Case, patient: str, **tags: object) -> list[Fil
     """The CT series of a patient, in the order of its positions, with all that highdicom wants to know."""
     usual = {
         "PatientID": patient,
-        "PatientName": f"{patient}^",
+        "PatientName": "test^patient",
         "PatientBirthDate": "",
         "PatientSex": "",
         "StudyInstanceUID": generate_uid(entropy_srcs=[patient]),

@@ -57,7 +57,7 @@ def test_a_set_says_what_was_labelled_in_it(folder: Path) -> None:
 
 def test_patients_that_two_cohorts_share_cannot_be_in_one_set(folder: Path) -> None:
     edited("dataset.json", lambda c: c["cases"].update({"x": "lits-028", "y": "ircadb-03"}))(folder)
-    with pytest.raises(InputError, match=r"LiTS 28-48: .*got lits-028 beside ircadb-03"):
+    with pytest.raises(InputError, match=r"LiTS 28-48: .*got x beside y"):
         PreparedSet(folder)
 
 

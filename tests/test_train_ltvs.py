@@ -78,3 +78,11 @@ def test_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         command(monkeypatch, tmp_path / "nothing", tmp_path / "run")
     assert "no prepared data set here" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fold(data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = {"train": ["b"], "validation": ["a"], "test": []}
+    write_json(tmp_path / "my fold.json", split)
+    words = ("--split", str(tmp_path / "my fold.json"), "--epochs", "1", "--stage", "1")
+    command(monkeypatch, data.folder, tmp_path / "run", *words)
+    assert read_json(tmp_path / "run" / "stage1" / "settings.json")["split"] == split

@@ -6,7 +6,7 @@ not say: none is taken for a certain patient here, and all 21 count as shared.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from ltvs.errors import InputError
 
@@ -29,21 +29,25 @@ def patient_of(case: str) -> str:
     return case
 
 
-def shared_with_ircadb(patients: Iterable[str]) -> list[str]:
-    """The patients of LiTS among these that may be patients of 3D-IRCADb-01 as well."""
-    return sorted(_SHARED.intersection(patients))
+def shared_with_ircadb(patients: Mapping[str, str]) -> list[str]:
+    """The cases that may show a patient of 3D-IRCADb-01 as a case of LiTS.
+
+    Args:
+        patients: by case, as `Entry.patient` and `patient_of` give them.
+    """
+    return sorted(case for case, patient in patients.items() if patient in _SHARED)
 
 
-def check_apart(patients: Iterable[str]) -> None:
+def check_apart(patients: Mapping[str, str]) -> None:
     """Raise InputError if patients of 3D-IRCADb-01 are there both as themselves and, perhaps, as cases of LiTS.
 
     A split by patient could then train on somebody whom it tests on.
 
     Args:
-        patients: their ids, as `Entry.patient` and `patient_of` give them.
+        patients: by case, as for `shared_with_ircadb`.
     """
-    everybody = set(patients)
-    shared, ircadb = shared_with_ircadb(everybody), sorted(who for who in everybody if who.startswith("ircadb-"))
+    shared = shared_with_ircadb(patients)
+    ircadb = sorted(case for case, patient in patients.items() if patient.startswith("ircadb-"))
     if shared and ircadb:
         raise InputError(
             "LiTS 28-48: expected these or 3D-IRCADb-01 in one data set, since they show the same patients; got "
@@ -51,13 +55,16 @@ def check_apart(patients: Iterable[str]) -> None:
         )
 
 
-def overlap_warning(patients: Iterable[str]) -> str | None:
-    """What to say of a data set with cases of LiTS that may be of 3D-IRCADb-01; None if it has none."""
+def overlap_warning(patients: Mapping[str, str]) -> str | None:
+    """What to say of cases of LiTS that may be of 3D-IRCADb-01; None if there are none.
+
+    Args:
+        patients: by case, as for `shared_with_ircadb`.
+    """
     shared = shared_with_ircadb(patients)
     if not shared:
         return None
     return (
-        f"LiTS 28-48: {len(shared)} cases here show patients of 3D-IRCADb-01, most with the spacing reset to 1 mm, "
-        "which is not their size; leave them out (--leave-out) if anything is to be tested on 3D-IRCADb-01: "
-        f"{', '.join(shared)}"
+        "LiTS 28-48: among these are the patients of 3D-IRCADb-01, most with the spacing reset to 1 mm, which is not "
+        f"their size; leave them out (--leave-out) if anything is to be tested on 3D-IRCADb-01: {', '.join(shared)}"
     )

@@ -90,7 +90,7 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
         _clear(output)
         plan = _plan(source, recipe, output, workers)
         patients = plan.patients()
-        check_apart(patients.values())
+        check_apart(patients)
         divide(patients)  # what cannot be is said before the work
         try:
             return _carry_out(plan, recipe, output, workers, divide)

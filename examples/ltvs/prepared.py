@@ -124,7 +124,7 @@ class PreparedSet:
         unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
         if unknown:
             raise InputError(f"{file}: names cases that were not prepared: {', '.join(unknown)}")
-        check_apart(description["cases"].values())
+        check_apart(description["cases"])
 
     def check_stage(self, stage: Stage) -> None:
         """Raise InputError if a structure that a stage has to tell apart was not labelled in these cases.

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pydicom
 import SimpleITK as sitk
@@ -25,6 +24,7 @@ from ltvs.grids import Grid
 from ltvs.images import read_ct
 from ltvs.sources import Entry, Source
 from ltvs.sources.segments import (
+    Structure,
     place_segments,
     read_segmentation,
     referenced_instances,
@@ -32,8 +32,6 @@ from ltvs.sources.segments import (
     segment_labels,
 )
 from ltvs.sources.slices import Slice, meant_slices
-
-Structure = Literal["liver", "vessel", "tumor"]
 
 _PATIENT = re.compile(r"CRLM-CT-(\d+)", re.IGNORECASE)
 _STRUCTURES: dict[str, Structure] = {"liver": "liver", "hepatic": "vessel", "portal": "vessel"}
@@ -133,7 +131,7 @@ def load_patient(name: str, found: Patient) -> Case:
     numbers = _numbers(path, segmentation)
     slices = meant_slices(_series(name, path, segmentation, found.series), referenced_instances(segmentation))
     ct = _read(slices)
-    masks = {key: place_segments(path, segmentation, numbers[key], Grid.of(ct)) for key in numbers}
+    masks = place_segments(path, segmentation, numbers, Grid.of(ct))
     return Case(name, ct, masks["liver"], masks["vessel"], masks["tumor"])
 
 
