@@ -74,7 +74,7 @@ def examine(case: Case, preparation: Preparation) -> Report:
     marked = {name: sitk.GetArrayViewFromImage(mask) > 0 for name, mask in masks.items()}
     liver = marked["liver"]
     voxels = {name: int(np.count_nonzero(mask)) for name, mask in marked.items()}
-    outside = {name: int(np.count_nonzero(mask & ~liver)) for name, mask in marked.items()}
+    outside = {name: int(np.count_nonzero(mask & ~liver)) for name, mask in marked.items() if name != "liver"}
     facts = Facts(
         size=case.ct.GetSize(),
         spacing=case.ct.GetSpacing(),
