@@ -49,7 +49,7 @@ def test_a_patient_is_measured(tmp_path: Path) -> None:
 
 
 def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="failed: .*no 3D-IRCADb patient here"):
+    with pytest.raises(RuntimeError, match=r"failed: .*no 3D-IRCADb patient here"):
         peak_memory(tmp_path)
     assert 50e6 < peak_memory(write_usual(tmp_path / "3Dircadb1.17")) < 4e9
 

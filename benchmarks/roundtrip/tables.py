@@ -29,7 +29,7 @@ def text(report: dict[str, Any]) -> str:
         "",
         f"Preparing took {ours['median']:.1f} s ({ours['low']:.1f} to {ours['high']:.1f}), the bare calls "
         f"{bare['median']:.1f} s ({bare['low']:.1f} to {bare['high']:.1f}), medians of {ours['calls']} in turns: "
-        f"{report['ratio']:.2f} times as long. Processors worked {cpu['prepare']:.1f} s and {cpu['bare']:.1f} s for it, "
+        f"{report['ratio']:.2f} times as long. Processors worked {cpu['prepare']:.1f} and {cpu['bare']:.1f} s for it, "
         f"{cpu['prepare'] / cpu['bare']:.2f} times as long. Peak memory was {report['peak_bytes'] / 2**30:.2f} GiB.",
         "",
         f"{about['name']}, {about['processors']} processors, shared; SimpleITK {about['versions']['SimpleITK']}, "
