@@ -121,7 +121,8 @@ def test_a_thousand_slices(suffix: str, tmp_path: Path) -> None:
 @st.composite
 def phantoms(draw: st.DrawFn) -> tuple[Phantom, str]:
     """Any axes, tilted by up to 40 degrees, spacings up to one to three, and a kind of file that can hold them."""
-    turned = Rotation.from_rotvec([draw(st.floats(-0.4, 0.4)) for _ in range(3)]).as_matrix()
+    # In thousandths: cosines of 1e-310, which no CT has, ITK cannot invert.
+    turned = Rotation.from_rotvec([draw(st.integers(-400, 400)) / 1000 for _ in range(3)]).as_matrix()
     direction = turned @ draw(st.sampled_from(SIGNED_PERMUTATIONS))
     spacing = tuple(draw(st.floats(1.0, 3.0)) for _ in range(3))
     size = tuple(int(16 * max(spacing) / mm) + draw(st.integers(0, 4)) for mm in spacing)

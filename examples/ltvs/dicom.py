@@ -44,12 +44,9 @@ def read_series(folder: Path) -> sitk.Image:
         InputError: none or several series, a file that cannot be read, colour, slices that are missing, doubled,
             unevenly spaced, of several orientations or not straight above each other.
     """
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not series:
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    if not files:
         raise InputError(f"{folder}: no DICOM series found in this folder")
-    if len(series) > 1:
-        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     _check_all_read(folder, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
@@ -85,8 +82,12 @@ def _check_all_read(folder: Path, files: Sequence[str]) -> None:
         if path.name in read or path.name.upper() == "DICOMDIR" or not path.is_file():
             continue
         with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+            if file.read(132)[128:] != b"DICM":
+                continue
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if len(series) > 1:
+            raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
+        raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
 
 
 def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> Slices:
