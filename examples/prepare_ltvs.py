@@ -150,7 +150,7 @@ def main(settings: PrepareSettings) -> None:
         check_apart(patients)
         reports = check_set(source, settings.preparation(), settings.workers)
         print_reports(reports)
-        bad = sum(bool(report.errors) for report in reports.values())
+        bad = sum(bool(report.texts("error")) for report in reports.values())
         if bad:
             raise InputError(f"{bad} of {len(source)} cases cannot be used, see above")
         return

@@ -245,7 +245,8 @@ def test_check_reports_and_writes_nothing(
         "good", "warning", "error", "error", "error",
     ]  # fmt: skip
     lines = said.out.splitlines()
-    assert sum(line.startswith("warning: odd: ") for line in lines) == 2
+    assert sum(line.startswith("warning: odd: ") for line in lines) == 1
+    assert sum(line.startswith("note: odd: ") for line in lines) == 1
     assert "error: twin: has the CT of odd, as another patient; remove one of the two" in lines
     assert "error: without: the liver mask is empty; leave the case out, or mark the liver" in lines
     assert any(line.startswith("error: ") and "empty: expected ct" in line for line in lines)

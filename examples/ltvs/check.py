@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from ltvs.integrity import Facts, Finding, Report, examine, repeated
+from ltvs.integrity import Facts, Finding, Level, Report, examine, repeated
 from ltvs.labels import STRUCTURES
 from ltvs.prepared import Preparation
 from ltvs.sources import Entry, Source
@@ -44,11 +45,9 @@ def print_reports(reports: Mapping[str, Report]) -> None:
     for name, report in reports.items():
         table.add_row(Text(name), *_cells(report.facts), _verdict(report))
     Console().print(table)
-    for level in ("error", "warning"):
-        for report in reports.values():
-            for finding in report.findings:
-                if finding.level == level:
-                    print(f"{level}: {finding.text}")
+    for level in get_args(Level):
+        for text in (text for report in reports.values() for text in report.texts(level)):
+            print(f"{level}: {text}")
     verdicts = [_verdict(report) for report in reports.values()]
     good, odd, bad = (verdicts.count(verdict) for verdict in ("good", "warning", "error"))
     print(f"checked {len(reports)}: {good} good, {odd} with warnings, {bad} with errors; nothing was written")
@@ -59,9 +58,9 @@ def _check(entry: Entry, preparation: Preparation) -> Report:
 
 
 def _verdict(report: Report) -> str:
-    if report.errors:
+    if report.texts("error"):
         return "error"
-    return "warning" if report.findings else "good"
+    return "warning" if report.texts("warning") else "good"
 
 
 def _cells(facts: Facts | None) -> list[str]:

@@ -22,11 +22,14 @@ from ltvs.stages import PATCH
 _LIVER_HU = (-100.0, 400.0)
 
 
+Level = Literal["error", "warning", "note"]
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong (`error`: the case cannot be used) or odd (`warning`), with what to do about it."""
+    """One thing that is wrong (`error`: the case cannot be used), odd (`warning`) or usual (`note`), and what to do."""
 
-    level: Literal["error", "warning"]
+    level: Level
     text: str
 
 
@@ -56,10 +59,9 @@ class Report:
     facts: Facts | None
     findings: tuple[Finding, ...]
 
-    @property
-    def errors(self) -> list[str]:
-        """Why the case cannot be used; empty if it can."""
-        return [finding.text for finding in self.findings if finding.level == "error"]
+    def texts(self, level: Level) -> list[str]:
+        """What is to be said on a level; the case can be used if there are no errors."""
+        return [finding.text for finding in self.findings if finding.level == level]
 
 
 def examine(case: Case, preparation: Preparation) -> Report:
@@ -161,9 +163,10 @@ def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tu
 
 
 def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Finding]:
-    """Tumors and vessels that do not lie in the liver; vessels may leave it, and then they are cut off."""
+    """Tumors and vessels that do not lie in the liver. Vessels may leave it, as the vena cava does."""
     findings = []
-    for name, becomes in (("tumor", "that counts as liver"), ("vessel", "that is cut off")):
+    parts: list[tuple[str, Level, str]] = [("tumor", "warning", "counts as liver"), ("vessel", "note", "is cut off")]
+    for name, level, becomes in parts:
         count, beyond = voxels.get(name, 0), outside.get(name, 0)
         if not beyond or not voxels["liver"]:
             continue
@@ -172,7 +175,7 @@ def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Findi
             findings.append(Finding("error", text))
         else:
             text = f"{beyond} of {count} voxels of the {name} ({100 * beyond / count:.1f}%) lie outside the liver"
-            findings.append(Finding("warning", f"{text}; {becomes}"))
+            findings.append(Finding(level, f"{text}; that {becomes}"))
     return findings
 
 

@@ -143,8 +143,8 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
             with _unpacking_into(folder):
                 case = entry.load()
             report = examine(case, recipe.preparation)
-            if report.errors or report.facts is None:
-                raise InputError("; ".join(report.errors))
+            if (errors := report.texts("error")) or report.facts is None:
+                raise InputError("; ".join(errors))
             (Path(folder) / "made").mkdir()
             files = _write_parts(case, recipe.preparation, Path(folder) / "made", name)
             record = Record(recipe.json(), recipe.origin, entry.patient, content, report.facts.ct, files)
@@ -153,7 +153,7 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
     except OSError as error:
         reason = error.strerror or f"{error}; is the disk full?"  # NumPy says how many bytes, not why
         raise InputError(f"{output}: case {name} cannot be written ({reason})") from error
-    return record, bool(report.findings)
+    return record, bool(report.texts("warning"))
 
 
 def compose_labels(case: Case) -> sitk.Image:
