@@ -8,10 +8,17 @@ from typing import Literal
 
 from ltvs.cli import run
 from ltvs.errors import InputError
+from ltvs.labels import STRUCTURES
+from ltvs.patients import check_apart, overlap_warning
 from ltvs.prepare import Recipe, prepare_cases, write_description
 from ltvs.prepared import Preparation, StageGrid
 from ltvs.sources import Source
+from ltvs.sources.crlm import crlm
 from ltvs.sources.ircadb import ircadb
+from ltvs.sources.labelled import LIVER_AND_TUMOR
+from ltvs.sources.lits import lits
+from ltvs.sources.ltvs import ltvs
+from ltvs.sources.msd import msd03, msd08
 from ltvs.sources.phantom import phantoms
 from ltvs.split import split_cases
 
@@ -20,12 +27,22 @@ from ltvs.split import split_cases
 class PrepareSettings:
     """Settings of preparation."""
 
-    source: Literal["phantom", "ircadb"]
-    """Where cases come from: made phantoms, or 3D-IRCADb-01."""
+    source: Literal["phantom", "ircadb", "msd03", "msd08", "lits", "crlm", "ltvs"]
+    """Where cases come from: made phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
+    Task08_HepaticVessel; LiTS17; TCIA Colorectal-Liver-Metastases; or ltvs, a folder per case with ct, liver, vessel
+    and tumor (.nii.gz, .nii, .nrrd, .mha)."""
     output: Path
     """Folder of the prepared data set."""
     input: Path | None = None
-    """Of ircadb: a folder of 3Dircadb1.N folders or zips, or one of them."""
+    """Of all but phantom: the folder of the cases as downloaded; of ircadb also a zip."""
+    liver: Path | None = None
+    """Of msd08: folder of liver masks named like the CTs."""
+    liver_from: Path | None = None
+    """Of msd08: run whose trained stage 1 finds the livers, instead of --liver."""
+    device: str = "cpu"
+    """Of --liver-from: where that stage runs, cpu, cuda, cuda:1, ...; one network in each of the --workers."""
+    leave_out: tuple[str, ...] = ()
+    """Names of cases to leave out."""
     window: tuple[float, float] = (-160.0, 240.0)
     """Window, HU: clipped to it."""
     pixels: int = 320
@@ -63,14 +80,30 @@ class PrepareSettings:
             raise InputError(f"--window: expected the lower bound first; got {self.window}")
         if not self.margin >= 0:
             raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
+        if self.source != "msd08" and (self.liver or self.liver_from):
+            raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
 
     def cases(self) -> Source:
         """The cases to prepare."""
+        found = self._all_cases()
+        if unknown := sorted(set(self.leave_out) - set(found)):
+            known = ", ".join(sorted(found)[:3])
+            raise InputError(f"--leave-out: expected names of cases ({known}, ...); got {', '.join(unknown)}")
+        cases = {name: entry for name, entry in found.items() if name not in self.leave_out}
+        if not cases:
+            raise InputError(f"--leave-out: expected one case or more to be left; all {len(found)} are left out")
+        return cases
+
+    def _all_cases(self) -> Source:
         if self.source == "phantom":
             return phantoms(self.count, self.seed, self.matrix, self.ct_slice_spacing, self.anatomy)
         if self.input is None:
-            raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
-        return ircadb(self.input)
+            raise InputError(f"--input: expected for --source {self.source}, the folder of its cases")
+        if not self.input.exists():
+            raise InputError(f"--input {self.input}: does not exist")
+        if self.source == "msd08":
+            return msd08(self.input, self.liver, self.liver_from, self.device)
+        return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:
         """What decides the content of each prepared case."""
@@ -82,7 +115,9 @@ class PrepareSettings:
                 "anatomy": self.anatomy and str(self.anatomy.resolve()),
             }
         else:
-            source = {"kind": self.source, "input": self.input and str(self.input.resolve())}
+            places = {"input": self.input, "liver": self.liver, "liver_from": self.liver_from}
+            source = {"kind": self.source} | {name: str(place.resolve()) for name, place in places.items() if place}
+        source["structures"] = list(LIVER_AND_TUMOR.values() if self.source in ("msd03", "lits") else STRUCTURES)
         stage1 = StageGrid(self.pixels, self.slice_spacing)
         stage2 = StageGrid(self.liver_pixels, self.liver_slice_spacing)
         return Recipe(source, Preparation(self.window, stage1, stage2, self.margin))
@@ -91,6 +126,10 @@ class PrepareSettings:
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
     source, recipe = settings.cases(), settings.recipe()
+    patients = {name: entry.patient for name, entry in source.items()}
+    check_apart(patients)
+    if warning := overlap_warning(patients):
+        print(f"warning: {warning}", file=sys.stderr)
     split_cases(source, settings.seed, settings.validation, settings.test)  # what cannot be is said before the work
     outcome = prepare_cases(source, recipe, settings.output, settings.workers)
     for name, reason in sorted(outcome.failed.items()):

@@ -11,6 +11,8 @@ from ltvs.training import seed_everything, train_stage
 def main(settings: TrainSettings) -> None:
     """Train UCA-Net's two stages; the defaults are the paper's."""
     data = PreparedSet(settings.data)
+    for stage in settings.stages():
+        data.check_stage(stage)
     folders = {stage: start_stage(settings, stage, data) for stage in settings.stages()}
     for stage, folder in folders.items():
         seed_everything(settings.seed)

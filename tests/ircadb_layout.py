@@ -20,10 +20,16 @@ def write_series(
     folder: Path,
     volume: sitk.Image,
     upwards: bool = True,
+    file_name: str = "image_{}",
     edit: Callable[[FileDataset, int], None] = lambda file, k: None,
-) -> None:
-    """One file per slice, `image_0` at the lowest position, or at the highest one; `edit` may change slice k."""
-    folder.mkdir(parents=True)
+    **tags: object,
+) -> list[FileDataset]:
+    """One file per slice, `image_0` at the lowest position, or at the highest one.
+
+    `tags` replace what is usual in every slice, and `edit` may change slice k.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
     array = sitk.GetArrayFromImage(volume)
     series, study = generate_uid(), generate_uid()
     for k, plane in enumerate(array):
@@ -32,7 +38,7 @@ def write_series(
         meta.MediaStorageSOPInstanceUID = generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         number = k if upwards else len(array) - 1 - k
-        file = FileDataset(folder / f"image_{number}", {}, file_meta=meta, preamble=b"\0" * 128)
+        file = FileDataset(folder / file_name.format(number), {}, file_meta=meta, preamble=b"\0" * 128)
         file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
         file.Modality, file.PatientName, file.PatientID = "CT", "liver_1^patient", ""
         file.StudyInstanceUID, file.SeriesInstanceUID = study, series
@@ -50,8 +56,12 @@ def write_series(
         file.PixelData = plane.tobytes()
         if plane.dtype == np.uint8:
             file["PixelData"].VR = "OB"
+        for tag, value in tags.items():
+            setattr(file, tag, value)
         edit(file, k)
-        pydicom.dcmwrite(folder / f"image_{number}", file)
+        pydicom.dcmwrite(folder / file_name.format(number), file)
+        files.append(file)
+    return files
 
 
 def decimals(numbers: Iterable[float]) -> list[str]:

@@ -1,6 +1,7 @@
 """Preparation: what is written, what is kept, and what one bad case or a sudden end may do."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_labels_clip_vessels_and_put_tumors_first() -> None:
     np.testing.assert_array_equal(array(labels) == 3, tumor)
     np.testing.assert_array_equal(array(labels) == 2, vessel & liver & ~tumor)
     np.testing.assert_array_equal(array(labels) > 0, liver | tumor)
+
+
+def test_labels_of_a_case_whose_vessels_nobody_labelled() -> None:
+    case = tiny_case()
+    labels = compose_labels(replace(case, vessel=None))
+    np.testing.assert_array_equal(array(labels) == 3, array(case.tumor) > 0)
+    np.testing.assert_array_equal(array(labels) > 0, (array(case.liver) | array(case.tumor)) > 0)
+    assert not (array(labels) == 2).any()
 
 
 def test_a_tumor_alone_makes_no_liver() -> None:

@@ -30,6 +30,24 @@ def test_it_knows_its_cases_split_and_preparation(folder: Path) -> None:
     assert data.preparation == PREPARATION
 
 
+def test_a_set_says_what_was_labelled_in_it(folder: Path) -> None:
+    assert PreparedSet(folder).structures == ("liver", "tumor", "vessel")
+    for stage in (1, 2):
+        PreparedSet(folder).check_stage(stage)
+    edited("dataset.json", lambda c: c["source"].update(structures=["liver", "tumor"]))(folder)
+    data = PreparedSet(folder)
+    assert data.structures == ("liver", "tumor")
+    data.check_stage(1)
+    with pytest.raises(InputError, match="expected labels of vessel and tumor to train stage 2; its source has none"):
+        data.check_stage(2)
+
+
+def test_patients_that_two_cohorts_share_cannot_be_in_one_set(folder: Path) -> None:
+    edited("dataset.json", lambda c: c["cases"].extend(["lits-028", "ircadb-03"]))(folder)
+    with pytest.raises(InputError, match=r"LiTS 28-48: .*got lits-028 beside ircadb-03"):
+        PreparedSet(folder)
+
+
 def test_arrays_are_mapped_not_read(folder: Path) -> None:
     case = PreparedSet(folder).case(2, "a")
     assert isinstance(case.image, np.memmap)

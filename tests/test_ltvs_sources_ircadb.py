@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -16,25 +16,12 @@ from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.images import same_grid
 from ltvs.sources.ircadb import ircadb, patient_roots, structure_of
-from tiny_cases import tiny_case
+from tiny_cases import array, assert_is_the_tiny_case, tiny_case
 
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Path:
     return write_usual(tmp_path / "in" / "3Dircadb1.17")
-
-
-def array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image)
-
-
-def assert_is_the_tiny_case(case: Case) -> None:
-    expected = tiny_case()
-    for name in ("ct", "liver", "vessel", "tumor"):
-        got = getattr(case, name)
-        np.testing.assert_array_equal(array(got), array(getattr(expected, name)), err_msg=name)
-        assert same_grid(got, expected.ct), name
-        assert got.GetPixelID() == (sitk.sitkInt16 if name == "ct" else sitk.sitkUInt8)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +161,16 @@ def test_a_patient_without_liver_tumor_is_fine(tmp_path: Path) -> None:
     assert not array(read.tumor).any()
     assert same_grid(read.tumor, case.ct)
     assert array(read.vessel).any()
+
+
+def test_positions_win_over_tags_that_disagree(tmp_path: Path) -> None:
+    """`SliceThickness` is how thick slices are, not how far apart; other tags are wrong at times."""
+    folder = write_usual(tmp_path / "3Dircadb1.1")
+    for file in folder.rglob("image_*"):
+        header = pydicom.dcmread(file)
+        header.SliceThickness, header.SpacingBetweenSlices, header.SliceLocation = 7.5, 0.5, 3.0
+        header.save_as(file)
+    assert_is_the_tiny_case(ircadb(tmp_path)["ircadb-01"].load())
 
 
 def test_masks_of_half_the_slices_in_another_order_still_match(tmp_path: Path) -> None:

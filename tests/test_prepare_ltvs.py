@@ -12,12 +12,14 @@ import SimpleITK as sitk
 
 import ltvs.sources.phantom
 import prepare_ltvs
+from crlm_layout import write_patient
 from ircadb_layout import nested, write_usual
 from ltvs.case import Case
 from ltvs.cli import run
 from ltvs.errors import InputError
 from ltvs.images import write_volume
 from ltvs.prepared import PreparedSet
+from nifti_layouts import liver_and_tumor, vessel_and_tumor, write_own, write_task
 from prepare_ltvs import PrepareSettings, main
 from tiny_cases import tiny_case
 
@@ -100,6 +102,77 @@ def test_patients_and_a_bad_one_among_them(
     np.testing.assert_array_equal(data.case(2, "ircadb-01").labels, data.case(2, "ircadb-02").labels)
 
 
+def lits_cases(folder: Path, *numbers: int) -> Path:
+    for number in numbers:
+        write_volume(tiny_case().ct, folder / f"volume-{number}.nii")
+        write_volume(liver_and_tumor(tiny_case()), folder / f"segmentation-{number}.nii")
+    return folder
+
+
+def test_lits_is_warned_of_and_says_that_it_has_no_vessels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = ("--source=lits", "--input", lits_cases(tmp_path / "in", 27, 28, 30, 48), "--output")
+    command(monkeypatch, *words, tmp_path / "all")
+    assert "3D-IRCADb-01: lits-028, lits-030, lits-048\n" in capsys.readouterr().err
+    assert PreparedSet(tmp_path / "all").structures == ("liver", "tumor")
+    command(monkeypatch, *words, tmp_path / "some", "--leave-out", "lits-028", "lits-030", "lits-048")
+    assert "warning: LiTS" not in capsys.readouterr().err
+    assert PreparedSet(tmp_path / "some").cases == ("lits-027",)
+
+
+def test_shared_patients_in_one_cohort_are_refused_before_the_work(tmp_path: Path) -> None:
+    for name in ("volume-30", "3Dircadb1.2", "other"):
+        write_own(tmp_path / "in" / name, tiny_case())
+    settings = PrepareSettings("ltvs", tmp_path / "out", input=tmp_path / "in", **SMALL)
+    with pytest.raises(InputError, match=r"LiTS 28-48: .* got volume-30 beside 3Dircadb1.2;"):
+        main(settings)
+    assert not (tmp_path / "out").exists()
+    main(dataclasses.replace(settings, leave_out=("volume-30",)))
+    data = PreparedSet(tmp_path / "out")
+    assert data.cases == ("3Dircadb1.2", "other")
+    assert data.structures == ("liver", "tumor", "vessel")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("b", "zz", "y"), r"--leave-out: expected names of cases \(a, b, \.\.\.\); got y, zz"),
+        (("a", "b"), "--leave-out: expected one case or more to be left; all 2 are left out"),
+    ],
+)
+def test_what_cannot_be_left_out(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=message):
+        main(PrepareSettings("ltvs", tmp_path / "out", input=tmp_path, leave_out=names))
+
+
+def test_every_source_of_files_is_read(tmp_path: Path) -> None:
+    case = tiny_case()
+    write_usual(tmp_path / "ircadb" / "3Dircadb1.1")
+    write_task(tmp_path / "msd03", {"liver_1": liver_and_tumor(case)})
+    write_task(tmp_path / "msd08", {"hepaticvessel_001": vessel_and_tumor(case)})
+    write_volume(case.liver, tmp_path / "livers" / "hepaticvessel_001.nii.gz")
+    lits_cases(tmp_path / "lits", 1)
+    write_patient(tmp_path / "crlm")
+    write_own(tmp_path / "ltvs" / "one", case)
+    kinds = {"ircadb": "ircadb-01", "msd03": "msd03-001", "msd08": "msd08-001", "lits": "lits-001"}
+    kinds |= {"crlm": "crlm-1001", "ltvs": "one"}
+    labels = {}
+    for kind, name in kinds.items():
+        liver = tmp_path / "livers" if kind == "msd08" else None
+        main(PrepareSettings(kind, tmp_path / "out" / kind, input=tmp_path / kind, liver=liver, **SMALL))
+        data = PreparedSet(tmp_path / "out" / kind)
+        assert data.cases == (name,)
+        labels[kind] = np.array(data.case(2, name).labels)
+    for kind in ("msd08", "crlm", "ltvs"):
+        np.testing.assert_array_equal(labels[kind], labels["ircadb"], err_msg=kind)
+    for kind in ("msd03", "lits"):
+        assert set(np.unique(labels[kind])) == {0, 1, 3}
+        np.testing.assert_array_equal(labels[kind] == 3, labels["ircadb"] == 3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -108,6 +181,8 @@ def test_patients_and_a_bad_one_among_them(
         ({"workers": 0}, "--workers: expected more than 0; got 0"),
         ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
+        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
+        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
@@ -119,7 +194,10 @@ def test_settings_that_make_no_sense(change: dict, message: str) -> None:
     ("settings", "message"),
     [
         (lambda out: PrepareSettings("ircadb", out), "--input: expected for --source ircadb"),
-        (lambda out: PrepareSettings("ircadb", out, input=out / "no"), "does not exist"),
+        (lambda out: PrepareSettings("ircadb", out, input=out / "no"), "--input .*no: does not exist"),
+        (lambda out: PrepareSettings("lits", out, input=out / "no"), "--input .*no: does not exist"),
+        (lambda out: PrepareSettings("crlm", out), "--input: expected for --source crlm"),
+        (lambda out: PrepareSettings("msd08", out, input=out.parent), "expected --liver DIR .* got neither"),
         (lambda out: PrepareSettings("phantom", out, count=0), "--count: expected 1 or more; got 0"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltvs.cli import run
-from ltvs.files import read_json
+from ltvs.files import read_json, write_json
 from ltvs.prepared import PreparedSet
 from train_ltvs import TrainSettings, main
 from trained_runs import QUICK, tiny_set
@@ -44,6 +44,21 @@ def test_one_stage_after_the_other(data: PreparedSet, tmp_path: Path, monkeypatc
     for stage, there in ((2, {"stage2"}), (1, {"stage1", "stage2"})):
         command(monkeypatch, data.folder, tmp_path, "--stage", str(stage), "--epochs", "1")
         assert {path.name for path in tmp_path.iterdir()} == there
+
+
+def test_a_set_without_vessel_labels_trains_stage_1_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    data = tiny_set(tmp_path / "data")
+    description = read_json(data.folder / "dataset.json")
+    description["source"]["structures"] = ["liver", "tumor"]
+    write_json(data.folder / "dataset.json", description)
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, data.folder, tmp_path / "run")
+    assert "expected labels of vessel and tumor to train stage 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    command(monkeypatch, data.folder, tmp_path / "run", "--stage", "1", "--epochs", "1")
+    assert (tmp_path / "run" / "stage1" / "best.safetensors").is_file()
 
 
 def test_a_trained_stage_stops_both_before_the_work(

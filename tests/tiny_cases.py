@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
+from ltvs.images import same_grid
 from ltvs.sources import Entry, Source
 
 SIGNED_PERMUTATIONS = [
@@ -67,6 +68,20 @@ def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]
 def listed(**loads: Callable[[], Case]) -> Source:
     """A source of these cases by name, each of a patient of its own."""
     return {name: Entry(load, name, ()) for name, load in loads.items()}
+
+
+def array(volume: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(volume)
+
+
+def assert_is_the_tiny_case(case: Case, structures: tuple[str, ...] = ("liver", "vessel", "tumor")) -> None:
+    """What a source has read is the CT of `tiny_case` and its masks, in the right place and of the right type."""
+    expected = tiny_case()
+    for name in ("ct", *structures):
+        got = getattr(case, name)
+        np.testing.assert_array_equal(array(got), array(getattr(expected, name)), err_msg=name)
+        assert same_grid(got, expected.ct), name
+        assert got.GetPixelID() == (sitk.sitkInt16 if name == "ct" else sitk.sitkUInt8)
 
 
 def without_liver(name: str) -> Case:

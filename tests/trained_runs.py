@@ -31,6 +31,11 @@ def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
     return TrainSettings(data=data, output=output, **{**QUICK, **changes})
 
 
+def train_liver_finder(data: PreparedSet, output: Path) -> None:
+    """A stage 1 that has learned to find the tiny liver."""
+    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
+
+
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     """What train_ltvs.py does."""
     for stage in settings.stages():

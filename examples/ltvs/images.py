@@ -5,6 +5,7 @@ A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
 
 import gzip
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ltvs.dicom import read_series
 from ltvs.errors import InputError, itk_reason
 from ltvs.files import atomic_path
 from ltvs.grids import Grid, check_upright
+from ltvs.labels import MEANINGS
 from ltvs.nifti import nifti_grid
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -46,18 +48,23 @@ def read_ct(path: Path) -> sitk.Image:
     return sitk.Cast(volume, sitk.sitkInt16)
 
 
-def read_labels(path: Path) -> sitk.Image:
-    """Read a label map (values 0 to 3) as uint8.
+def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Image:
+    """Read a label map as uint8.
+
+    Args:
+        path: of the file.
+        meanings: of the values that it may have besides 0, background; ours if not given.
 
     Raises:
-        InputError: nothing there, not readable, not 3D, or values other than 0, 1, 2, 3.
+        InputError: nothing there, not readable, not 3D, or other values.
     """
     volume = _read_file(path)
     values = sitk.GetArrayViewFromImage(volume)
     found = np.unique(values)
-    if not np.isin(found, (0, 1, 2, 3)).all():
+    if not np.isin(found, (0, *meanings)).all():
         shown = ", ".join(f"{value:g}" for value in found[:6])
-        raise InputError(f"{path}: expected labels 0 background, 1 liver, 2 vessel, 3 tumor; got {shown}")
+        expected = ", ".join(f"{value} {meaning}" for value, meaning in meanings.items())
+        raise InputError(f"{path}: expected labels 0 background, {expected}; got {shown}")
     return sitk.Cast(volume, sitk.sitkUInt8)
 
 

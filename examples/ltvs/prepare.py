@@ -134,12 +134,13 @@ def compose_labels(case: Case) -> sitk.Image:
     Raises:
         InputError: the liver is empty.
     """
-    liver, vessel, tumor = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (case.liver, case.vessel, case.tumor))
+    liver, tumor = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (case.liver, case.tumor))
     if not liver.any():
         raise InputError(f"{case.name}: expected a liver, got an empty mask")
     labels: UInt8[ndarray, "d h w"] = np.full(liver.shape, BACKGROUND, dtype=np.uint8)
     labels[liver] = LIVER
-    labels[liver & vessel] = VESSEL
+    if case.vessel is not None:
+        labels[liver & (sitk.GetArrayViewFromImage(case.vessel) > 0)] = VESSEL
     labels[tumor] = TUMOR
     return Grid.of(case.ct).place(sitk.GetImageFromArray(labels))
 

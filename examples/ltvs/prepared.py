@@ -16,7 +16,9 @@ from numpy import ndarray
 from ltvs.errors import InputError
 from ltvs.files import read_json
 from ltvs.grids import Grid
-from ltvs.stages import Stage
+from ltvs.labels import STRUCTURES
+from ltvs.patients import check_apart, patient_of
+from ltvs.stages import CLASSES, Stage
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
@@ -104,6 +106,7 @@ class PreparedSet:
                 raise InputError(f"{folder}: format {description['format']}, expected {FORMAT}; prepare it again")
             self.preparation = Preparation.from_json(description["preparation"])
             self.cases: tuple[str, ...] = tuple(description["cases"])
+            self.structures: tuple[str, ...] = tuple(description["source"].get("structures", STRUCTURES))
             self.split: dict[str, list[str]] = {part: list(split[part]) for part in PARTS}
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
@@ -114,6 +117,19 @@ class PreparedSet:
         unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
         if unknown:
             raise InputError(f"{folder / 'split.json'}: names cases that were not prepared: {', '.join(unknown)}")
+        check_apart({name: patient_of(name) for name in self.cases})
+
+    def check_stage(self, stage: Stage) -> None:
+        """Raise InputError if a structure that a stage has to tell apart was not labelled in these cases.
+
+        They would teach the network that there is none.
+        """
+        missing = [name for name in CLASSES[stage][1:] if name not in self.structures]
+        if missing:
+            raise InputError(
+                f"{self.folder}: expected labels of {' and '.join(CLASSES[stage][1:])} to train stage {stage}; its "
+                f"source has none of {', '.join(missing)}; train stage 1 alone (--stage 1), and stage 2 on another set"
+            )
 
     def ct(self, name: str) -> Path:
         """The CT of a case, in its own grid."""

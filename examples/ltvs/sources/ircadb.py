@@ -18,9 +18,10 @@ import SimpleITK as sitk
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
-from ltvs.images import read_ct, read_mask, same_grid
+from ltvs.images import read_ct, read_mask
 from ltvs.sources import Entry, Source
 from ltvs.sources.archives import members, unpacked
+from ltvs.sources.labelled import check_grid
 
 Structure = Literal["liver", "tumor", "vessel"]
 
@@ -89,11 +90,7 @@ def load_patient(name: str, place: Path, root: str) -> Case:
             if structure is None:
                 continue
             mask = read_mask(mask_folder)
-            if not same_grid(mask, ct):
-                raise InputError(
-                    f"{name}: mask {mask_folder.name} {mask.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
-                    "is a slice missing, or is it of another patient?"
-                )
+            check_grid(f"{name}: mask {mask_folder.name}", mask, ct)
             voxels = sitk.GetArrayFromImage(mask)
             masks[structure] = masks[structure] | voxels if structure in masks else voxels
     for structure in ("liver", "vessel"):
