@@ -26,7 +26,7 @@ def write_series(
 ) -> list[FileDataset]:
     """One file per slice, `image_0` at the lowest position, or at the highest one.
 
-    `tags` replace what is usual, and `edit` may change slice k.
+    `tags` replace what is usual in every slice, and `edit` may change slice k.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []

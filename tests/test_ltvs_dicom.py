@@ -19,12 +19,13 @@ from tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, tiny_case
 RIGHT_HANDED = [direction for direction in [*SIGNED_PERMUTATIONS[:24], *OBLIQUE] if np.linalg.det(direction) > 0]
 
 
-def test_two_series_in_one_folder(tmp_path: Path) -> None:
-    for name in ("portal", "arterial"):
-        write_series(tmp_path / name, tiny_case().ct)
-        for path in (tmp_path / name).iterdir():
-            path.rename(tmp_path / f"{name}-{path.name}")
-        (tmp_path / name).rmdir()
+@pytest.mark.parametrize("preamble", [True, False])
+def test_two_series_in_one_folder(tmp_path: Path, preamble: bool) -> None:
+    write_series(tmp_path, tiny_case().ct)
+    for file in write_series(tmp_path, tiny_case().ct, file_name="other_{}"):
+        if not preamble:  # older DICOM does not begin by saying what it is
+            content = Path(file.filename).read_bytes()
+            Path(file.filename).write_bytes(content[132:])
     with pytest.raises(InputError, match="holds 2 DICOM series; give a folder with one"):
         read_ct(tmp_path)
 

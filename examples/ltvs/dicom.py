@@ -76,18 +76,16 @@ def read_series(folder: Path) -> sitk.Image:
 
 
 def _check_all_read(folder: Path, files: Sequence[str]) -> None:
-    """GDCM leaves out a slice that was cut short without a word: all that calls itself DICOM has to be there."""
+    """GDCM gives one series of several, and leaves out a slice that was cut short, without a word."""
     read = {Path(file).name for file in files}
-    for path in sorted(folder.iterdir()):
-        if path.name in read or path.name.upper() == "DICOMDIR" or not path.is_file():
-            continue
+    others = [path for path in sorted(folder.iterdir()) if path.name not in read and path.is_file()]
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)) if others else ()
+    if len(series) > 1:
+        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
+    for path in others:
         with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                continue
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if len(series) > 1:
-            raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
-        raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+            if file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR":
+                raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
 
 
 def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> Slices:
