@@ -2,30 +2,52 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ltvs.check import check_set, print_reports
 from ltvs.cli import run
-from ltvs.errors import InputError
-from ltvs.prepare import Recipe, prepare_cases, write_description
-from ltvs.prepared import Preparation, StageGrid
+from ltvs.errors import InputError, few
+from ltvs.labels import STRUCTURES
+from ltvs.patients import check_apart, overlap_warning
+from ltvs.prepare import Outcome, prepare_set
+from ltvs.prepared import Preparation, Split, StageGrid
+from ltvs.records import Recipe
 from ltvs.sources import Source
+from ltvs.sources.crlm import crlm
 from ltvs.sources.ircadb import ircadb
+from ltvs.sources.labelled import LIVER_AND_TUMOR
+from ltvs.sources.lits import lits
+from ltvs.sources.ltvs import ltvs
+from ltvs.sources.msd import msd03, msd08
 from ltvs.sources.phantom import phantoms
-from ltvs.split import split_cases
+from ltvs.split import fold_patients, split_patients
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
     """Settings of preparation."""
 
-    source: Literal["phantom", "ircadb"]
-    """Where cases come from: made phantoms, or 3D-IRCADb-01."""
-    output: Path
-    """Folder of the prepared data set."""
+    source: Literal["phantom", "ircadb", "msd03", "msd08", "lits", "crlm", "ltvs"]
+    """Where cases come from: made phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
+    Task08_HepaticVessel; LiTS17; TCIA Colorectal-Liver-Metastases; or ltvs, a folder per case with ct, liver, vessel
+    and tumor (.nii.gz, .nii, .nrrd, .mha)."""
+    output: Path | None = None
+    """Folder of the prepared data set; cases of another source that are there already stay, prepared alike."""
     input: Path | None = None
-    """Of ircadb: a folder of 3Dircadb1.N folders or zips, or one of them."""
+    """Of all but phantom: the folder of the cases as downloaded; of ircadb also a zip."""
+    liver: Path | None = None
+    """Of msd08: folder of liver masks named like the CTs."""
+    liver_from: Path | None = None
+    """Of msd08: run whose trained stage 1 finds the livers, instead of --liver."""
+    device: str = "cpu"
+    """Of --liver-from: where that stage runs, cpu, cuda, cuda:1, ...; one network in each of the --workers."""
+    leave_out: tuple[str, ...] = ()
+    """Names of cases to leave out."""
+    check: bool = False
+    """Write nothing: look for what is wrong with each case, and say what to do about it."""
     window: tuple[float, float] = (-160.0, 240.0)
     """Window, HU: clipped to it."""
     pixels: int = 320
@@ -39,9 +61,11 @@ class PrepareSettings:
     margin: float = 10.0
     """Around the liver on every side of its box, mm."""
     validation: int | None = None
-    """Cases for validation; a tenth if not given."""
+    """Patients for validation; a tenth if not given."""
     test: int | None = None
-    """Cases kept for the test; a fifth if not given."""
+    """Patients kept for the test; a fifth if not given."""
+    folds: int = 0
+    """Also make so many folds for cross-validation, fold1.json, ...; each patient is in the test of one of them."""
     seed: int = 0
     """Of the split, and of the first phantom."""
     count: int = 52
@@ -63,47 +87,103 @@ class PrepareSettings:
             raise InputError(f"--window: expected the lower bound first; got {self.window}")
         if not self.margin >= 0:
             raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
+        if not self.folds >= 0:
+            raise InputError(f"--folds: expected 0 for none, or 2 or more; got {self.folds}")
+        if self.source != "msd08" and (self.liver or self.liver_from):
+            raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
 
     def cases(self) -> Source:
         """The cases to prepare."""
+        found = self._all_cases()
+        if unknown := sorted(set(self.leave_out) - set(found)):
+            known = ", ".join(sorted(found)[:3])
+            raise InputError(f"--leave-out: expected names of cases ({known}, ...); got {', '.join(unknown)}")
+        cases = {name: entry for name, entry in found.items() if name not in self.leave_out}
+        if not cases:
+            raise InputError(f"--leave-out: expected one case or more to be left; all {len(found)} are left out")
+        return cases
+
+    def _all_cases(self) -> Source:
         if self.source == "phantom":
             return phantoms(self.count, self.seed, self.matrix, self.ct_slice_spacing, self.anatomy)
         if self.input is None:
-            raise InputError("--input: expected for --source ircadb, the folder or zip of its cases")
-        return ircadb(self.input)
+            raise InputError(f"--input: expected for --source {self.source}, the folder of its cases")
+        if not self.input.exists():
+            raise InputError(f"--input {self.input}: does not exist")
+        if self.source == "msd08":
+            return msd08(self.input, self.liver, self.liver_from, self.device)
+        return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:
         """What decides the content of each prepared case."""
+        source: dict[str, Any] = {"kind": self.source}
+        place = self.input
         if self.source == "phantom":
-            source = {
-                "kind": "phantom",
-                "matrix": self.matrix,
-                "slice_spacing": self.ct_slice_spacing,
-                "anatomy": self.anatomy and str(self.anatomy.resolve()),
-            }
-        else:
-            source = {"kind": self.source, "input": self.input and str(self.input.resolve())}
+            source |= {"matrix": self.matrix, "slice_spacing": self.ct_slice_spacing}
+            place = self.anatomy
+        source["structures"] = list(LIVER_AND_TUMOR.values() if self.source in ("msd03", "lits") else STRUCTURES)
+        origin = f"{self.source} {place.resolve()}" if place else self.source
+        return Recipe(source, self.preparation(), origin)
+
+    def preparation(self) -> Preparation:
+        """What is done to each case."""
         stage1 = StageGrid(self.pixels, self.slice_spacing)
         stage2 = StageGrid(self.liver_pixels, self.liver_slice_spacing)
-        return Recipe(source, Preparation(self.window, stage1, stage2, self.margin))
+        return Preparation(self.window, stage1, stage2, self.margin)
+
+    def divide(self, patients: Mapping[str, str]) -> dict[str, Split]:
+        """The splits by the names of their files, given the patient of each case."""
+        splits = {"split.json": split_patients(patients, self.seed, self.validation, self.test)}
+        if self.folds:
+            folds = fold_patients(patients, self.seed, self.folds)
+            splits |= {f"fold{k}.json": split for k, split in enumerate(folds, start=1)}
+        return splits
 
 
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
-    source, recipe = settings.cases(), settings.recipe()
-    split_cases(source, settings.seed, settings.validation, settings.test)  # what cannot be is said before the work
-    outcome = prepare_cases(source, recipe, settings.output, settings.workers)
-    for name, reason in sorted(outcome.failed.items()):
-        print(f"not prepared: {name}: {reason}", file=sys.stderr)
-    if outcome.done:
-        split = split_cases(outcome.done, settings.seed, settings.validation, settings.test)
-        write_description(settings.output, recipe, outcome.done, split)
-        counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
-        print(f"{len(outcome.done)} cases in {settings.output}: {counts}")
-        if set(split["train"]) & set(split["validation"] + split["test"]):
-            print("warning: too few cases to keep some apart, so all are in every part; the scores will mean little")
+    source = settings.cases()
+    patients = {name: entry.patient for name, entry in source.items()}
+    if warning := overlap_warning(patients):
+        print(f"warning: {warning}", file=sys.stderr)
+    if settings.check:
+        check_apart(patients)
+        reports = check_set(source, settings.preparation(), settings.workers)
+        print_reports(reports)
+        bad = sum(bool(report.texts("error")) for report in reports.values())
+        if bad:
+            raise InputError(f"{bad} of {len(source)} cases cannot be used, see above")
+        return
+    if settings.output is None:
+        raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
+    if settings.input and settings.output.resolve().is_relative_to(settings.input.resolve()):
+        raise InputError(f"--output {settings.output}: lies in --input, which is only read; give another folder")
+    outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
+    _tell(outcome, settings.output)
     if outcome.failed:
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
+
+
+def _tell(outcome: Outcome, output: Path) -> None:
+    """Say what was done, and what was not and why."""
+    for name, reason in sorted(outcome.failed.items()):
+        print(f"not prepared: {name}: {reason}", file=sys.stderr)
+    if outcome.odd:
+        print(f"warning: something is odd about {len(outcome.odd)} cases, --check says what: {few(outcome.odd)}")
+    if outcome.left_out:
+        print(f"left out, as the source no longer has them: {few(outcome.left_out)}")
+    if not outcome.patients:
+        return
+    if outcome.kept:
+        print(f"{len(outcome.kept)} cases of other sources were there and stay; the split is made anew over all")
+    split = outcome.splits["split.json"]
+    counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
+    patients = len(set(outcome.patients.values()))
+    print(f"{len(outcome.patients)} cases of {patients} patients in {output}: {counts} ({len(outcome.made)} made now)")
+    if len(outcome.splits) > 1:
+        print(f"folds: {', '.join(name for name in outcome.splits if name != 'split.json')}")
+    if set(split["train"]) & set(split["validation"] + split["test"]):
+        print("warning: too few patients to keep some apart, so all are in every part; the scores will mean little")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from ltvs.training import seed_everything, train_stage
 
 def main(settings: TrainSettings) -> None:
     """Train UCA-Net's two stages; the defaults are the paper's."""
-    data = PreparedSet(settings.data)
+    data = PreparedSet(settings.data, settings.split)
+    for stage in settings.stages():
+        data.check_stage(stage)
     folders = {stage: start_stage(settings, stage, data) for stage in settings.stages()}
     for stage, folder in folders.items():
         seed_everything(settings.seed)

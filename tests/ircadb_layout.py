@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,26 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from ltvs.case import Case
 from tiny_cases import tiny_case
 
 
-def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None:
-    """One file per slice, `image_0` at the lowest position, or at the highest one."""
-    folder.mkdir(parents=True)
+def write_series(
+    folder: Path,
+    volume: sitk.Image,
+    upwards: bool = True,
+    file_name: str = "image_{}",
+    edit: Callable[[FileDataset, int], None] = lambda file, k: None,
+    **tags: object,
+) -> list[FileDataset]:
+    """One file per slice, `image_0` at the lowest position, or at the highest one.
+
+    `tags` replace what is usual in every slice, and `edit` may change slice k.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
     array = sitk.GetArrayFromImage(volume)
     series, study = generate_uid(), generate_uid()
     for k, plane in enumerate(array):
@@ -25,14 +38,14 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         meta.MediaStorageSOPInstanceUID = generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         number = k if upwards else len(array) - 1 - k
-        file = FileDataset(folder / f"image_{number}", {}, file_meta=meta, preamble=b"\0" * 128)
+        file = FileDataset(folder / file_name.format(number), {}, file_meta=meta, preamble=b"\0" * 128)
         file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
         file.Modality, file.PatientName, file.PatientID = "CT", "liver_1^patient", ""
         file.StudyInstanceUID, file.SeriesInstanceUID = study, series
         file.InstanceNumber = number
         file.SliceThickness = volume.GetSpacing()[2]
-        file.ImagePositionPatient = list(volume.TransformIndexToPhysicalPoint((0, 0, k)))
-        file.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        file.ImagePositionPatient = decimals(volume.TransformIndexToPhysicalPoint((0, 0, k)))
+        file.ImageOrientationPatient = decimals(np.reshape(volume.GetDirection(), (3, 3))[:, :2].T.ravel())
         file.PixelSpacing = [volume.GetSpacing()[1], volume.GetSpacing()[0]]
         file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
         file.Rows, file.Columns = plane.shape
@@ -43,7 +56,17 @@ def write_series(folder: Path, volume: sitk.Image, upwards: bool = True) -> None
         file.PixelData = plane.tobytes()
         if plane.dtype == np.uint8:
             file["PixelData"].VR = "OB"
-        pydicom.dcmwrite(folder / f"image_{number}", file)
+        for tag, value in tags.items():
+            setattr(file, tag, value)
+        edit(file, k)
+        pydicom.dcmwrite(folder / file_name.format(number), file)
+        files.append(file)
+    return files
+
+
+def decimals(numbers: Iterable[float]) -> list[str]:
+    """Numbers in the 16 characters that DICOM has for each."""
+    return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upwards: bool = True) -> Path:
@@ -91,6 +114,6 @@ def nested(folder: Path) -> Path:
     return zipped(folder, f"{folder.name}/")
 
 
-def write_usual(folder: Path, **options: bool) -> Path:
-    case = tiny_case()
+def write_usual(folder: Path, name: str = "tiny", **options: bool) -> Path:
+    case = tiny_case(name)
     return write_patient(folder, usual_masks(case), case, **options)

@@ -317,14 +317,14 @@ def test_labels_of_another_grid_are_refused(tmp_path: Path) -> None:
 def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(_: Figure, path: Path, **__: object) -> None:
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", half)
     (tmp_path / "a.png").write_bytes(b"old")
     source = curves(tmp_path / "curves.csv", "epoch,loss\n1,2.0\n")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"a\.png: cannot be written \(No space left on device\)"):
         draw_report(*patient(), tmp_path / "a.png")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"b\.png: cannot be written \(No space left on device\)"):
         draw_curves(source, tmp_path / "b.png")
     source.unlink()
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.png", b"old")]

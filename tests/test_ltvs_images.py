@@ -53,6 +53,10 @@ def in_time(path: Path) -> None:
     sitk.WriteImage(sitk.JoinSeries([volume(), volume()]), str(path))
 
 
+def flat(path: Path) -> None:
+    sitk.WriteImage(sitk.Image(4, 5, sitk.sitkInt16), str(path))
+
+
 def text(path: Path) -> None:
     path.write_bytes(gzip.compress(b"not an image at all" * 99))
 
@@ -63,7 +67,8 @@ def text(path: Path) -> None:
         (text, "cannot be read as a volume"),
         (not_hu, "are not HU"),
         (colored, "expected one value per voxel, got 3"),
-        (in_time, "expected a 3D volume, got 4D"),
+        (in_time, "expected a 3D volume, got 4D; give one time point"),
+        (flat, "expected a 3D volume, got 2D; give all slices in one file"),
     ],
 )
 def test_a_file_that_is_no_ct(tmp_path: Path, make, message: str) -> None:
@@ -131,3 +136,22 @@ def test_a_volume_that_itk_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"seg.nii.gz: cannot be written \("):
         write_volume(sitk.Image(3, 4, 5, sitk.sitkLabelUInt8), tmp_path / "seg.nii.gz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_axes_that_are_not_at_right_angles(tmp_path: Path, suffix: str) -> None:
+    path, tilted = tmp_path / f"ct{suffix}", volume()
+    tilted.SetDirection((1, 0, 0, 0, 1, 0.2, 0, 0, 0.98))
+    sitk.WriteImage(tilted, str(path))
+    with pytest.raises(InputError, match=r"expected axes at right angles, got a cosine of 0.2 .*tilted.*dcm2niix"):
+        read_ct(path)
+
+
+def test_a_negative_spacing_runs_the_other_way(tmp_path: Path) -> None:
+    path, ct = tmp_path / "ct.mha", volume()
+    ct.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, 1))
+    sitk.WriteImage(ct, str(path))
+    path.write_bytes(path.read_bytes().replace(b"ElementSpacing = 0.", b"ElementSpacing = -0."))
+    read = read_ct(path)
+    assert read.TransformIndexToPhysicalPoint((4, 3, 2)) == pytest.approx((-10.5 - 4 * 0.7, 20.25 + 3 * 0.8, 303))
+    assert read.GetSpacing() == pytest.approx((0.7, 0.8, 1.5))

@@ -5,58 +5,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from torch import Tensor, nn
 
 import ltvs.prediction
+from known_networks import PATCH, PREPARATION, hu_of, known_stages
 from ltvs.errors import InputError
 from ltvs.images import same_grid
-from ltvs.labels import LIVER, TUMOR, VESSEL
+from ltvs.labels import TUMOR, VESSEL
 from ltvs.prediction import largest_body, predict
 from ltvs.prepare import compose_labels
-from ltvs.prepared import Preparation, StageGrid
-from ltvs.runs import TrainedStage
 from tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, tiny_case
-
-# Finer than the tiny case, so that labels come back as they were but for their edges.
-PREPARATION = Preparation((-160.0, 240.0), StageGrid(48, 1.0), StageGrid(48, 0.8), 4.0)
-HU = {LIVER: 100, VESSEL: 150, TUMOR: 240}
-
-
-class Ranges(nn.Module):
-    """Stands in for a trained network: the class in whose range of values a voxel lies."""
-
-    def __init__(self, *ranges: tuple[float, float]) -> None:
-        super().__init__()
-        self.ranges = ranges
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([9.0 * ((low <= x) & (x < high)).float() for low, high in self.ranges], dim=1)
-
-
-def stage(*ranges: tuple[float, float]) -> TrainedStage:
-    return TrainedStage(Ranges(*ranges), PREPARATION, (16, 48, 48), (8, 0, 0), "float32")
-
-
-#: Stage 1 sees (HU + 160) / 50 and cuts half-way between fat at -80 and liver, stage 2 (HU - 100) / 50, half-way too.
-STAGES = {1: stage((-9, 3.4), (3.4, 99)), 2: stage((-9, 0.5), (0.5, 1.9), (1.9, 9))}
 
 
 @pytest.fixture
 def known_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ltvs.prediction, "load_stage", lambda run, stage: STAGES[stage])
+    stages = known_stages(PREPARATION, PATCH)
+    monkeypatch.setattr(ltvs.prediction, "load_stage", lambda run, stage: stages[stage])
 
 
 def painted(direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> tuple[sitk.Image, sitk.Image]:
     """A CT in which every label has its own HU, and the labels."""
     labels = compose_labels(tiny_case(direction=direction))
-    hu = np.full(labels.GetSize()[::-1], -80, dtype=np.int16)
-    for label, value in HU.items():
-        hu[sitk.GetArrayViewFromImage(labels) == label] = value
-    ct = sitk.GetImageFromArray(hu)
+    ct = sitk.GetImageFromArray(hu_of(sitk.GetArrayViewFromImage(labels)))
     ct.CopyInformation(labels)
     return ct, labels
 

@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 
 from ltvs.errors import InputError
-from ltvs.prepare import Recipe, prepare_cases, write_description
+from ltvs.prepare import prepare_set
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
-from tiny_cases import tiny_case
+from ltvs.records import Recipe
+from tiny_cases import listed, tiny_case
 
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    recipe = Recipe({"kind": "tiny"}, PREPARATION)
-    prepare_cases({"a": tiny_case}, recipe, tmp_path, workers=1)
-    write_description(tmp_path, recipe, ["a"], {"train": ["a"], "validation": ["a"], "test": []})
+    splits = {
+        "split.json": {"train": ["a"], "validation": ["a"], "test": []},
+        "fold1.json": {"train": [], "validation": ["a"], "test": ["a"]},
+    }
+    prepare_set(listed(a=tiny_case), Recipe({"kind": "tiny"}, PREPARATION, "tiny"), tmp_path, 1, lambda _: splits)
     return tmp_path
 
 
@@ -28,6 +31,34 @@ def test_it_knows_its_cases_split_and_preparation(folder: Path) -> None:
     assert data.cases == ("a",)
     assert data.split == {"train": ["a"], "validation": ["a"], "test": []}
     assert data.preparation == PREPARATION
+
+
+def test_another_split(folder: Path, tmp_path: Path) -> None:
+    assert PreparedSet(folder, Path("fold1.json")).split["test"] == ["a"]
+    own = tmp_path / "elsewhere" / "ä.json"
+    own.parent.mkdir()
+    own.write_text('{"train": ["a"], "validation": [], "test": []}')
+    assert PreparedSet(folder, own).split == {"train": ["a"], "validation": [], "test": []}
+    with pytest.raises(InputError, match=r"fold9\.json: no such split, found fold1\.json, split\.json"):
+        PreparedSet(folder, Path("fold9.json"))
+
+
+def test_a_set_says_what_was_labelled_in_it(folder: Path) -> None:
+    assert PreparedSet(folder).structures == ("liver", "tumor", "vessel")
+    for stage in (1, 2):
+        PreparedSet(folder).check_stage(stage)
+    edited("dataset.json", lambda c: c.update(structures=["liver", "tumor"]))(folder)
+    data = PreparedSet(folder)
+    assert data.structures == ("liver", "tumor")
+    data.check_stage(1)
+    with pytest.raises(InputError, match="labels of vessel and tumor to train stage 2; not all cases have vessel"):
+        data.check_stage(2)
+
+
+def test_patients_that_two_cohorts_share_cannot_be_in_one_set(folder: Path) -> None:
+    edited("dataset.json", lambda c: c["cases"].update({"x": "lits-028", "y": "ircadb-03"}))(folder)
+    with pytest.raises(InputError, match=r"LiTS 28-48: .*got x beside y"):
+        PreparedSet(folder)
 
 
 def test_arrays_are_mapped_not_read(folder: Path) -> None:
@@ -57,7 +88,7 @@ def edited(name: str, change: Callable[[dict], object]) -> Callable[[Path], None
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "split.json").unlink(), r"split\.json: cannot be read"),
+        (lambda f: (f / "split.json").unlink(), r"split\.json: no such split, found fold1\.json"),
         (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is not valid JSON"),
         (edited("dataset.json", lambda c: c.update(format=99)), "format 99, expected 1; prepare it again"),
         (edited("dataset.json", lambda c: c.pop("cases")), r"damaged \(KeyError\('cases'\)\); prepare it again"),

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -16,25 +16,12 @@ from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.images import same_grid
 from ltvs.sources.ircadb import ircadb, patient_roots, structure_of
-from tiny_cases import tiny_case
+from tiny_cases import array, assert_is_the_tiny_case, tiny_case
 
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Path:
     return write_usual(tmp_path / "in" / "3Dircadb1.17")
-
-
-def array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image)
-
-
-def assert_is_the_tiny_case(case: Case) -> None:
-    expected = tiny_case()
-    for name in ("ct", "liver", "vessel", "tumor"):
-        got = getattr(case, name)
-        np.testing.assert_array_equal(array(got), array(getattr(expected, name)), err_msg=name)
-        assert same_grid(got, expected.ct), name
-        assert got.GetPixelID() == (sitk.sitkInt16 if name == "ct" else sitk.sitkUInt8)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +129,9 @@ def test_every_way_of_packing(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     source = ircadb(place)
     assert list(source) == ["ircadb-17"]
-    assert_is_the_tiny_case(source["ircadb-17"]())
+    assert source["ircadb-17"].patient == "ircadb-17"
+    assert source["ircadb-17"].files in [(path,) for path in (patient, patient.with_name("3Dircadb1.17.zip"), place)]
+    assert_is_the_tiny_case(source["ircadb-17"].load())
     assert list(temporary.iterdir()) == []
     temporary.rmdir()
     assert sorted(tmp_path.rglob("*")) == before
@@ -155,23 +144,33 @@ def test_several_patients_in_one_zip_are_kept_apart(tmp_path: Path) -> None:
     write_patient(tmp_path / "set" / "3Dircadb1.3", usual_masks(case) | {"liver": case.liver * 0}, case)
     source = ircadb(zipped(tmp_path / "set"))
     assert list(source) == ["ircadb-02", "ircadb-20", "ircadb-03"]
-    assert_is_the_tiny_case(source["ircadb-02"]())
-    assert not array(source["ircadb-03"]().liver).any()
+    assert_is_the_tiny_case(source["ircadb-02"].load())
+    assert not array(source["ircadb-03"].load().liver).any()
 
 
 def test_slices_are_ordered_by_position_not_by_name(tmp_path: Path) -> None:
     write_usual(tmp_path / "3Dircadb1.1", upwards=False)
-    assert_is_the_tiny_case(ircadb(tmp_path)["ircadb-01"]())
+    assert_is_the_tiny_case(ircadb(tmp_path)["ircadb-01"].load())
 
 
 def test_a_patient_without_liver_tumor_is_fine(tmp_path: Path) -> None:
     case = tiny_case()
     masks = {k: v for k, v in usual_masks(case).items() if not k.startswith("livertumor")}
     write_patient(tmp_path / "3Dircadb1.5", masks, case)
-    read = ircadb(tmp_path)["ircadb-05"]()
+    read = ircadb(tmp_path)["ircadb-05"].load()
     assert not array(read.tumor).any()
     assert same_grid(read.tumor, case.ct)
     assert array(read.vessel).any()
+
+
+def test_positions_win_over_tags_that_disagree(tmp_path: Path) -> None:
+    """`SliceThickness` is how thick slices are, not how far apart; other tags are wrong at times."""
+    folder = write_usual(tmp_path / "3Dircadb1.1")
+    for file in folder.rglob("image_*"):
+        header = pydicom.dcmread(file)
+        header.SliceThickness, header.SpacingBetweenSlices, header.SliceLocation = 7.5, 0.5, 3.0
+        header.save_as(file)
+    assert_is_the_tiny_case(ircadb(tmp_path)["ircadb-01"].load())
 
 
 def test_masks_of_half_the_slices_in_another_order_still_match(tmp_path: Path) -> None:
@@ -181,7 +180,7 @@ def test_masks_of_half_the_slices_in_another_order_still_match(tmp_path: Path) -
     other = write_patient(tmp_path / "other", usual_masks(case), case, upwards=False)
     shutil.rmtree(folder / "MASKS_DICOM" / "liver")
     shutil.move(other / "MASKS_DICOM" / "liver", folder / "MASKS_DICOM" / "liver")
-    assert_is_the_tiny_case(ircadb(folder)["ircadb-04"]())
+    assert_is_the_tiny_case(ircadb(folder)["ircadb-04"].load())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +199,7 @@ def test_what_is_missing_is_named(patient: Path, removed: str, message: str) -> 
         path = patient / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message):
-        ircadb(patient)["ircadb-17"]()
+        ircadb(patient)["ircadb-17"].load()
 
 
 def test_masks_of_another_patient_are_refused(patient: Path) -> None:
@@ -212,7 +211,7 @@ def test_masks_of_another_patient_are_refused(patient: Path) -> None:
     shutil.rmtree(patient / "MASKS_DICOM" / "liver")
     shutil.move(other / "MASKS_DICOM" / "liver", patient / "MASKS_DICOM" / "liver")
     with pytest.raises(InputError, match="is it of another patient"):
-        ircadb(patient)["ircadb-17"]()
+        ircadb(patient)["ircadb-17"].load()
 
 
 def test_no_patient_or_one_twice(patient: Path, tmp_path: Path) -> None:
@@ -230,9 +229,9 @@ def test_no_patient_or_one_twice(patient: Path, tmp_path: Path) -> None:
 def test_a_broken_zip_leaves_the_others(patient: Path) -> None:
     (patient.parent / "3Dircadb1.3.zip").write_bytes(b"not a zip")
     source = ircadb(patient.parent)
-    assert_is_the_tiny_case(source["ircadb-17"]())
+    assert_is_the_tiny_case(source["ircadb-17"].load())
     with pytest.raises(InputError, match=r"3Dircadb1\.3\.zip: cannot be read as a zip"):
-        source["ircadb-03"]()
+        source["ircadb-03"].load()
 
 
 @pytest.mark.slow
@@ -240,7 +239,7 @@ def test_the_real_case() -> None:
     folder = os.environ.get("CROSSATTN3D_TEST_DATA")
     if not folder:
         pytest.skip("CROSSATTN3D_TEST_DATA is not set: no real CT to try")
-    (case,) = (load() for load in ircadb(Path(folder) / "3Dircadb1.17.zip").values())
+    (case,) = (entry.load() for entry in ircadb(Path(folder) / "3Dircadb1.17.zip").values())
     assert case.name == "ircadb-17"
     assert case.ct.GetSize() == (512, 512, 119)
     assert case.ct.GetSpacing() == pytest.approx((0.743, 0.743, 1.6), abs=1e-6)

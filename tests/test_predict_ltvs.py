@@ -11,7 +11,7 @@ from ltvs.cli import run
 from ltvs.images import read_ct, read_labels, same_grid, write_volume
 from predict_ltvs import PredictSettings, main
 from tiny_cases import OBLIQUE, tiny_case
-from trained_runs import tiny_set, tiny_settings, train_both
+from trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned to find the tiny liver."""
     data = tiny_set(tmp_path_factory.mktemp("data"))
     output = tmp_path_factory.mktemp("run")
-    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
+    train_liver_finder(data, output)
     train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
     return output
 

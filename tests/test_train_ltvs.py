@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltvs.cli import run
-from ltvs.files import read_json
+from ltvs.files import read_json, write_json
 from ltvs.prepared import PreparedSet
 from train_ltvs import TrainSettings, main
 from trained_runs import QUICK, tiny_set
@@ -46,6 +46,21 @@ def test_one_stage_after_the_other(data: PreparedSet, tmp_path: Path, monkeypatc
         assert {path.name for path in tmp_path.iterdir()} == there
 
 
+def test_a_set_without_vessel_labels_trains_stage_1_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    data = tiny_set(tmp_path / "data")
+    description = read_json(data.folder / "dataset.json")
+    description["structures"] = ["liver", "tumor"]
+    write_json(data.folder / "dataset.json", description)
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, data.folder, tmp_path / "run")
+    assert "expected labels of vessel and tumor to train stage 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    command(monkeypatch, data.folder, tmp_path / "run", "--stage", "1", "--epochs", "1")
+    assert (tmp_path / "run" / "stage1" / "best.safetensors").is_file()
+
+
 def test_a_trained_stage_stops_both_before_the_work(
     data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -63,3 +78,11 @@ def test_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         command(monkeypatch, tmp_path / "nothing", tmp_path / "run")
     assert "no prepared data set here" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fold(data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = {"train": ["b"], "validation": ["a"], "test": []}
+    write_json(tmp_path / "my fold.json", split)
+    words = ("--split", str(tmp_path / "my fold.json"), "--epochs", "1", "--stage", "1")
+    command(monkeypatch, data.folder, tmp_path / "run", *words)
+    assert read_json(tmp_path / "run" / "stage1" / "settings.json")["split"] == split

@@ -1,7 +1,9 @@
 """Small patients with known geometry, for tests of everything that prepares data."""
 
 import os
+from collections.abc import Callable
 from itertools import permutations, product
+from zlib import crc32
 
 import numpy as np
 import SimpleITK as sitk
@@ -10,6 +12,8 @@ from scipy.spatial.transform import Rotation
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
+from ltvs.images import same_grid
+from ltvs.sources import Entry, Source
 
 SIGNED_PERMUTATIONS = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
@@ -50,7 +54,7 @@ def ball(where: Grid, middle: np.ndarray, radius: float) -> np.ndarray:
 
 
 def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> Case:
-    """A ball of a liver with a vessel that leaves it towards x, and a tumor on its surface."""
+    """A ball of a liver with a vessel that leaves it towards x, and a tumor on its surface; the name marks the CT."""
     where = grid(direction)
     x, y, z = np.moveaxis(points(where) - centre(where), -1, 0)
     liver = ball(where, centre(where), 11)
@@ -58,8 +62,28 @@ def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]
     tumor = ball(where, np.add(centre(where), (-9, 2, 1)), 4)
     hu = np.full(liver.shape, -80, dtype=np.int16)
     hu[liver], hu[vessel], hu[tumor] = 100, 146, 76
+    hu[0, 0, 0] -= crc32(name.encode()) % 1000
     masks = (image(mask.astype(np.uint8), where) for mask in (liver, vessel, tumor))
     return Case(name, image(hu, where), *masks)
+
+
+def listed(**loads: Callable[[], Case]) -> Source:
+    """A source of these cases by name, each of a patient of its own."""
+    return {name: Entry(load, name, ()) for name, load in loads.items()}
+
+
+def array(volume: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(volume)
+
+
+def assert_is_the_tiny_case(case: Case, structures: tuple[str, ...] = ("liver", "vessel", "tumor")) -> None:
+    """What a source has read is the CT of `tiny_case` and its masks, in the right place and of the right type."""
+    expected = tiny_case()
+    for name in ("ct", *structures):
+        got = getattr(case, name)
+        np.testing.assert_array_equal(array(got), array(getattr(expected, name)), err_msg=name)
+        assert same_grid(got, expected.ct), name
+        assert got.GetPixelID() == (sitk.sitkInt16 if name == "ct" else sitk.sitkUInt8)
 
 
 def without_liver(name: str) -> Case:

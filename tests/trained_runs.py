@@ -4,15 +4,16 @@ from functools import partial
 from pathlib import Path
 
 from ltvs.networks import make_network
-from ltvs.prepare import Recipe, prepare_cases, write_description
+from ltvs.prepare import prepare_set
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
+from ltvs.records import Recipe
 from ltvs.runs import start_stage
 from ltvs.settings import TrainSettings
 from ltvs.training import seed_everything, train_stage
-from tiny_cases import tiny_case
+from tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]
-RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0))
+RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0), "tiny")
 QUICK = {
     "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
     "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
@@ -21,14 +22,20 @@ QUICK = {
 
 def tiny_set(folder: Path) -> PreparedSet:
     """Cases a (trained on, validated on) and b (validated on, tested)."""
-    prepare_cases({name: partial(tiny_case, name) for name in NAMES}, RECIPE, folder, 1)
-    write_description(folder, RECIPE, NAMES, {"train": ["a"], "validation": ["a", "b"], "test": ["b"]})
+    split = {"train": ["a"], "validation": ["a", "b"], "test": ["b"]}
+    source = listed(**{name: partial(tiny_case, name) for name in NAMES})
+    prepare_set(source, RECIPE, folder, 1, lambda patients: {"split.json": split})
     return PreparedSet(folder)
 
 
 def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
     """Settings for a few quick steps on `tiny_set`."""
     return TrainSettings(data=data, output=output, **{**QUICK, **changes})
+
+
+def train_liver_finder(data: PreparedSet, output: Path) -> None:
+    """A stage 1 that has learned to find the tiny liver."""
+    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
 
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:

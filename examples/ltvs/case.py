@@ -13,12 +13,13 @@ class Case:
         name: unique within its source; used as a file name.
         ct: HU, int16.
         liver: 0/1 mask, uint8, of the whole organ.
-        vessel: 0/1 mask, uint8; may reach outside the liver (vena cava, portal trunk).
+        vessel: 0/1 mask, uint8; may reach outside the liver (vena cava, portal trunk). None where vessels were not
+            labelled, which is not the same as a patient without.
         tumor: 0/1 mask, uint8; all zero in a patient without liver tumours.
     """
 
     name: str
     ct: sitk.Image
     liver: sitk.Image
-    vessel: sitk.Image
+    vessel: sitk.Image | None
     tumor: sitk.Image

@@ -10,28 +10,27 @@ from typing import Any
 
 from ltvs.errors import InputError
 
+#: What the name of a temporary folder begins with; a process that is killed leaves it.
+TEMPORARY = ".writing-"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` with the same suffixes; on success it is renamed to `path`.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    temporary = folder / path.name
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        folder.rmdir()
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_json(path: Path, content: Any) -> None:

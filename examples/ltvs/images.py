@@ -4,7 +4,9 @@ A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
 """
 
 import gzip
+import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,14 @@ import SimpleITK as sitk
 from ltvs.dicom import read_series
 from ltvs.errors import InputError, itk_reason
 from ltvs.files import atomic_path
+from ltvs.grids import Grid, check_upright
+from ltvs.labels import MEANINGS
+from ltvs.nifti import nifti_grid, nifti_voxels
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+#: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for what it knows besides.
+_LARGEST_HEADER = 4096
 
 
 def stem(path: Path) -> str:
@@ -32,6 +40,8 @@ def read_ct(path: Path) -> sitk.Image:
         InputError: nothing there, not readable, not one 3D series, or values that are not HU.
     """
     volume = read_series(path) if path.is_dir() else _read_file(path)
+    if volume.GetPixelID() == sitk.sitkInt16:
+        return volume
     values = sitk.GetArrayViewFromImage(volume)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: has NaN or infinite voxels; repair the CT before using it")
@@ -42,18 +52,23 @@ def read_ct(path: Path) -> sitk.Image:
     return sitk.Cast(volume, sitk.sitkInt16)
 
 
-def read_labels(path: Path) -> sitk.Image:
-    """Read a label map (values 0 to 3) as uint8.
+def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Image:
+    """Read a label map as uint8.
+
+    Args:
+        path: of the file.
+        meanings: of the values that it may have besides 0, background; ours if not given.
 
     Raises:
-        InputError: nothing there, not readable, not 3D, or values other than 0, 1, 2, 3.
+        InputError: nothing there, not readable, not 3D, or other values.
     """
     volume = _read_file(path)
     values = sitk.GetArrayViewFromImage(volume)
     found = np.unique(values)
-    if not np.isin(found, (0, 1, 2, 3)).all():
+    if not np.isin(found, (0, *meanings)).all():
         shown = ", ".join(f"{value:g}" for value in found[:6])
-        raise InputError(f"{path}: expected labels 0 background, 1 liver, 2 vessel, 3 tumor; got {shown}")
+        expected = ", ".join(f"{value} {meaning}" for value, meaning in meanings.items())
+        raise InputError(f"{path}: expected labels 0 background, {expected}; got {shown}")
     return sitk.Cast(volume, sitk.sitkUInt8)
 
 
@@ -63,7 +78,9 @@ def read_mask(path: Path) -> sitk.Image:
     Raises:
         InputError: nothing there, not readable, or not one 3D series.
     """
-    return (read_series(path) if path.is_dir() else _read_file(path)) > 0
+    volume = read_series(path) if path.is_dir() else _read_file(path)
+    above = sitk.GetArrayViewFromImage(volume) > 0  # numpy is several times faster at this
+    return Grid.of(volume).place(sitk.GetImageFromArray(above.view(np.uint8)))
 
 
 def check_suffix(path: Path) -> None:
@@ -83,7 +100,9 @@ def write_volume(volume: sitk.Image, path: Path) -> None:
         try:
             sitk.WriteImage(volume, str(temporary), useCompression=True)
         except RuntimeError as error:
-            raise InputError(f"{path}: cannot be written ({itk_reason(error)})") from error
+            raise InputError(f"{path}: cannot be written ({itk_reason(error)}); is the disk full?") from error
+        if not _is_all_written(volume, temporary):
+            raise InputError(f"{path}: cannot be written whole; is the disk full?")
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
@@ -111,34 +130,59 @@ def _read_file(path: Path) -> sitk.Image:
         raise InputError(
             f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series"
         )
+    grid = nifti_grid(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     try:
         volume = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a volume; is it complete? ({itk_reason(error)})") from error
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_complete(path, volume)
+    if grid is not None:
+        _check_voxels(path, volume)
     if volume.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; "
             "colour images are not CT"
         )
     if volume.GetDimension() != 3:
-        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give one time point")
+        remedy = "one time point" if volume.GetDimension() > 3 else "all slices in one file"
+        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give {remedy}")
+    if grid is not None:
+        return grid.place(volume)
+    check_upright(path, Grid.of(volume))
     return volume
 
 
-def _check_complete(path: Path, volume: sitk.Image) -> None:
-    """ITK reads a NIfTI file that was cut short without a word and fills the rest: count its bytes instead."""
-    expected = (
-        int(float(volume.GetMetaData("vox_offset")))
-        + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
-    )
-    found = 0
+def _is_all_written(volume: sitk.Image, path: Path) -> bool:
+    """ITK says nothing when a disk is full while it writes NIfTI: compare how many bytes are there with the voxels."""
+    values = volume.GetNumberOfPixels() * volume.GetNumberOfComponentsPerPixel()
+    expected = values * volume.GetSizeOfPixelComponent()
+    name = path.name.lower()
+    if name.endswith(".nii"):
+        return bool(path.stat().st_size >= expected)
+    if not name.endswith(".nii.gz"):
+        return True
+    with path.open("rb") as file:
+        # The last four bytes of a gzip file are the size of what it holds, modulo 2**32; in one cut short they are any.
+        file.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        found = int.from_bytes(file.read(4), "little")
+    return bool((found - expected) % 2**32 < _LARGEST_HEADER)
+
+
+def _check_voxels(path: Path, volume: sitk.Image) -> None:
+    """ITK reads a NIfTI file that was cut short without a word and fills the rest, and reads NaN as 0: look oneself."""
+    start, kind = nifti_voxels(path)
+    expected = start + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
+    found, finite = 0, True
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            found += len(file.read(start))
             while block := file.read(1 << 22):
                 found += len(block)
+                if kind.kind == "f":
+                    values = np.frombuffer(block, kind, len(block) // kind.itemsize)
+                    finite = finite and bool(np.isfinite(values).all())
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: is cut short or damaged ({error}); copy it again") from error
     if found < expected:
         raise InputError(f"{path}: is cut short, {found} of {expected} bytes are there; copy it again")
+    if not finite:
+        raise InputError(f"{path}: has NaN or infinite voxels; repair the file before using it")

@@ -5,6 +5,8 @@ LIVER = 1
 VESSEL = 2
 TUMOR = 3
 
+MEANINGS = {LIVER: "liver", VESSEL: "vessel", TUMOR: "tumor"}
+
 #: What a score table names. `liver` means the whole organ: every label above 0.
 STRUCTURES = ("liver", "tumor", "vessel")
 

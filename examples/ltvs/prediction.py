@@ -30,15 +30,26 @@ def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
         InputError: the run lacks a stage, or no liver is found.
     """
     stage1, stage2 = load_stage(run, 1), load_stage(run, 2)
-    liver = largest_body(sitk.GetArrayFromImage(find_liver(ct, stage1, device)) > 0)
-    if not liver.any():
-        raise InputError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
-    organ = sitk.GetImageFromArray(liver.astype(np.uint8))
-    organ.CopyInformation(ct)
+    organ = whole_liver(ct, stage1, device)
+    liver = sitk.GetArrayViewFromImage(organ) > 0
     inside = sitk.GetArrayFromImage(find_lesions(ct, organ, stage2, device))
     labels = sitk.GetImageFromArray(np.where(liver, inside + LIVER, 0).astype(np.uint8))
     labels.CopyInformation(ct)
     return labels
+
+
+def whole_liver(ct: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
+    """Stage 1 and what is made of it: the largest body that it finds, solid, 0/1 on the CT's grid.
+
+    Raises:
+        InputError: no liver is found.
+    """
+    liver = largest_body(sitk.GetArrayFromImage(find_liver(ct, stage, device)) > 0)
+    if not liver.any():
+        raise InputError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
+    organ = sitk.GetImageFromArray(liver.astype(np.uint8))
+    organ.CopyInformation(ct)
+    return organ
 
 
 def find_liver(ct: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:

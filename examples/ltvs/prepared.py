@@ -1,6 +1,6 @@
 """A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
 
-DIR/dataset.json   DIR/split.json   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
+DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
 DIR/stage1/CASE/{image.npy, labels.npy, grid.json}   DIR/stage2/CASE/...
 """
 
@@ -16,10 +16,14 @@ from numpy import ndarray
 from ltvs.errors import InputError
 from ltvs.files import read_json
 from ltvs.grids import Grid
-from ltvs.stages import Stage
+from ltvs.patients import check_apart
+from ltvs.stages import CLASSES, Stage
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
+
+#: Names of the cases of each part.
+Split = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -87,33 +91,52 @@ class PreparedSet:
 
     Args:
         folder: as written by prepare_ltvs.py.
+        split: file that says which cases train, validate and test; a name is one of the folder's.
 
     Raises:
         InputError: the folder holds no prepared data set, or a damaged one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, split: Path = Path("split.json")) -> None:
         if not (folder / "dataset.json").is_file():
             raise InputError(
                 f"{folder}: no prepared data set here (dataset.json is missing); make one with prepare_ltvs.py"
             )
-        description, split = read_json(folder / "dataset.json"), read_json(folder / "split.json")
+        file = folder / split
+        if not file.is_file():
+            there = ", ".join(sorted(path.name for path in folder.glob("*.json") if path.name != "dataset.json"))
+            raise InputError(f"{file}: no such split, found {there or 'none'}; prepare_ltvs.py makes them")
+        description, parts = read_json(folder / "dataset.json"), read_json(file)
         self.folder = folder
         try:
             if description["format"] != FORMAT:
                 raise InputError(f"{folder}: format {description['format']}, expected {FORMAT}; prepare it again")
             self.preparation = Preparation.from_json(description["preparation"])
             self.cases: tuple[str, ...] = tuple(description["cases"])
-            self.split: dict[str, list[str]] = {part: list(split[part]) for part in PARTS}
+            self.structures: tuple[str, ...] = tuple(description["structures"])
+            self.split: Split = {part: list(parts[part]) for part in PARTS}
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{folder}: dataset.json or split.json is damaged ({error!r}); prepare it again"
+                f"{folder}: dataset.json or {file.name} is damaged ({error!r}); prepare it again"
             ) from error
         unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
         if unknown:
-            raise InputError(f"{folder / 'split.json'}: names cases that were not prepared: {', '.join(unknown)}")
+            raise InputError(f"{file}: names cases that were not prepared: {', '.join(unknown)}")
+        check_apart(description["cases"])
+
+    def check_stage(self, stage: Stage) -> None:
+        """Raise InputError if a structure that a stage has to tell apart was not labelled in these cases.
+
+        They would teach the network that there is none.
+        """
+        missing = [name for name in CLASSES[stage][1:] if name not in self.structures]
+        if missing:
+            raise InputError(
+                f"{self.folder}: expected labels of {' and '.join(CLASSES[stage][1:])} to train stage {stage}; not all "
+                f"cases have {' and '.join(missing)}; train stage 1 alone (--stage 1), and stage 2 on another set"
+            )
 
     def ct(self, name: str) -> Path:
         """The CT of a case, in its own grid."""
@@ -129,11 +152,15 @@ class PreparedSet:
         Raises:
             InputError: they are missing or damaged.
         """
-        return _open_case(self.folder / f"stage{stage}" / name)
+        return _open_once(self.folder / f"stage{stage}" / name)
 
 
-@lru_cache(maxsize=256)
-def _open_case(folder: Path) -> PreparedCase:
+def open_case(folder: Path) -> PreparedCase:
+    """The arrays in the folder of a case and a stage, mapped.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
     try:
         image = np.load(folder / "image.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
@@ -148,3 +175,6 @@ def _open_case(folder: Path) -> PreparedCase:
     ):
         raise InputError(f"{folder}: image, labels and grid do not belong together; prepare it again")
     return PreparedCase(image, labels, grid)
+
+
+_open_once = lru_cache(maxsize=256)(open_case)

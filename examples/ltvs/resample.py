@@ -27,7 +27,10 @@ def resample_image(ct: sitk.Image, grid: Grid, window: tuple[float, float]) -> s
     """
     low, high = window
     clipped = _averaged(sitk.Clamp(ct, sitk.sitkInt16, low, high), grid)
-    return sitk.Cast(sitk.Round(_linear(clipped, grid, low)), sitk.sitkInt16)
+    resampled = _linear(clipped, grid, low)
+    rounded = np.empty(grid.size[::-1], dtype=np.int16)
+    np.rint(sitk.GetArrayViewFromImage(resampled), out=rounded, casting="unsafe")  # faster than ITK's two filters
+    return grid.place(sitk.GetImageFromArray(rounded))
 
 
 def resample_labels(labels: sitk.Image, grid: Grid) -> sitk.Image:
@@ -36,17 +39,12 @@ def resample_labels(labels: sitk.Image, grid: Grid) -> sitk.Image:
     This keeps thin vessels that nearest neighbors would break, and moves no boundary by more than half a voxel.
     Outside the labels' own grid it is background.
     """
-    result = np.zeros(grid.size[::-1], dtype=np.uint8)
-    box = label_box(labels)
-    if box is not None:
-        # One voxel of background around the labels is all that interpolation sees of the rest.
-        start = np.maximum(np.subtract(box[0], 1), 0)
-        stop = np.minimum(np.add(box[1], 2), labels.GetSize())
-        filled = sitk.RegionOfInterest(labels, (stop - start).tolist(), start.tolist())
-        first, size = overlap(Grid.of(filled), grid)
-        if all(size):
-            result[_box(first, size)] = _largest_share(filled, part_of(grid, first, size))
-    return grid.place(sitk.GetImageFromArray(result))
+    taken = np.zeros(grid.size[::-1], dtype=np.uint8)
+    landed = _landing(labels, grid)
+    if landed is not None:
+        filled, part, where = landed
+        taken[where] = _largest_share(filled, part)
+    return grid.place(sitk.GetImageFromArray(taken))
 
 
 def restore_probabilities(probabilities: Float[ndarray, "k d h w"], grid: Grid, target: Grid) -> sitk.Image:
@@ -76,16 +74,36 @@ def restore_probabilities(probabilities: Float[ndarray, "k d h w"], grid: Grid, 
     return target.place(sitk.GetImageFromArray(result))
 
 
+def _landing(labels: sitk.Image, grid: Grid) -> tuple[sitk.Image, Grid, tuple[slice, ...]] | None:
+    """What is above 0 in a box of its own, the part of `grid` that it reaches, and where that is in its array.
+
+    None if it reaches nothing. Most of a CT has no label: what lies beside the box is never looked at.
+    """
+    box = label_box(labels)
+    if box is None:
+        return None
+    # One voxel of background around the labels is all that interpolation sees of the rest.
+    start = np.maximum(np.subtract(box[0], 1), 0)
+    stop = np.minimum(np.add(box[1], 2), labels.GetSize())
+    filled = sitk.RegionOfInterest(labels, (stop - start).tolist(), start.tolist())
+    first, size = overlap(Grid.of(filled), grid)
+    return (filled, part_of(grid, first, size), _box(first, size)) if all(size) else None
+
+
 def _largest_share(labels: sitk.Image, grid: Grid) -> ndarray:
     """The label with the largest share of each voxel of `grid`, (d, h, w); background where that is as large."""
     best = np.zeros(grid.size[::-1], dtype=np.float32)
     rest = np.ones(grid.size[::-1], dtype=np.float32)
     taken = np.zeros(grid.size[::-1], dtype=np.uint8)
     for label in (LIVER, VESSEL, TUMOR):
-        share = sitk.GetArrayFromImage(_linear(labels == label, grid, 0.0))
-        taken[share > best] = label
-        np.maximum(best, share, out=best)
-        rest -= share
+        landed = _landing(labels == label, grid)
+        if landed is None:
+            continue
+        mask, part, where = landed
+        share = sitk.GetArrayFromImage(_linear(mask, part, 0.0))
+        np.copyto(taken[where], label, where=share > best[where])
+        np.maximum(best[where], share, out=best[where])
+        rest[where] -= share
     taken[rest >= best] = 0
     return taken
 

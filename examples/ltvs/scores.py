@@ -13,7 +13,7 @@ A mean is over the `n` cases that count, that of HD95 over those among them that
 """
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ltvs.errors import InputError
+from ltvs.errors import InputError, few, plain
 from ltvs.files import atomic_path, write_json
 from ltvs.grids import Grid
 from ltvs.images import VOLUME_SUFFIXES, read_labels, same_grid, stem
@@ -70,7 +70,7 @@ def pair_cases(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]
     predictions, references = _volumes(prediction), _volumes(reference)
     for there, here, folder in ((predictions, references, reference), (references, predictions, prediction)):
         if alone := sorted(set(there) - set(here)):
-            raise InputError(f"{folder}: lacks {_few(alone)}; every prediction needs a reference and the reverse")
+            raise InputError(f"{folder}: lacks {few(alone)}; every prediction needs a reference and the reverse")
     return {name: (predictions[name], references[name]) for name in sorted(references)}
 
 
@@ -83,7 +83,7 @@ def read_pair(prediction: Path, reference: Path) -> tuple[sitk.Image, sitk.Image
     maps = read_labels(prediction), read_labels(reference)
     if not same_grid(*maps):
         p, r = (Grid.of(labels).json() for labels in maps)
-        differ = "; ".join(f"{key} {_plain(p[key])} and {_plain(r[key])}" for key in p if p[key] != r[key])
+        differ = "; ".join(f"{key} {plain(p[key])} and {plain(r[key])}" for key in p if p[key] != r[key])
         raise InputError(
             f"{prediction} and {reference}: expected one grid, got {differ}; resample the prediction to the reference"
         )
@@ -173,15 +173,6 @@ def _volumes(folder: Path) -> dict[str, Path]:
     if not volumes:
         raise InputError(f"{folder}: expected label maps ({', '.join(VOLUME_SUFFIXES)}), found none")
     return volumes
-
-
-def _few(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _plain(numbers: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{number:.6g}" for number in numbers) + ")"
 
 
 def _cell(key: str, value: float | None) -> str:

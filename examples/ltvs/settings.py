@@ -11,7 +11,7 @@ from crossattn3d.norms import Norm
 from ltvs.errors import InputError
 from ltvs.networks import NetworkSettings, Skip
 from ltvs.precision import Precision, check_precision
-from ltvs.stages import CLASSES, STAGES, Stage
+from ltvs.stages import CLASSES, PATCH, STAGES, Stage
 
 
 def best_device() -> str:
@@ -36,6 +36,8 @@ class TrainSettings:
     """Prepared data set, a folder written by prepare_ltvs.py."""
     output: Path
     """Folder of the run; each stage gets a folder in it."""
+    split: Path = Path("split.json")
+    """Which cases train, validate and test: split.json, fold1.json, ... of the data set, or a file of your own."""
     stage: Literal["1", "2", "both"] = "both"
     """1 finds the liver (3D U-Net), 2 the vessels and tumors in it (UCA-Net)."""
     epochs: int = 300
@@ -54,7 +56,7 @@ class TrainSettings:
     """Largest random rotation about the body axis, degrees to either side; 0 for none."""
     jitter: float = 4.0
     """Stage 2: the surface of the liver it is shown is moved by up to this, mm, as stage 1 errs; 0 for true livers."""
-    patch: tuple[int, int, int] = (32, 320, 320)
+    patch: tuple[int, int, int] = PATCH
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
     """What neighbouring patches share, along slices, rows, columns; voxels."""

@@ -15,6 +15,9 @@ from ltvs.labels import BACKGROUND, LIVER
 Stage = Literal[1, 2]
 STAGES: tuple[Stage, Stage] = (1, 2)
 
+#: The paper's patch: slices, rows, columns.
+PATCH = (32, 320, 320)
+
 HU_PER_UNIT = 50.0
 
 #: The classes of each stage's network, in the order of its output channels.

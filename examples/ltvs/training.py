@@ -36,8 +36,9 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
     """Train `net` and leave `best.safetensors`, `last.safetensors` and the curves in `folder`.
 
     Raises:
-        InputError: no training cases, or the loss stopped being finite.
+        InputError: no training cases, none with labels for this stage, or the loss stopped being finite.
     """
+    data.check_stage(stage)
     if not data.split["train"]:
         raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
     seed_everything(settings.seed)

@@ -1,5 +1,6 @@
 """Unpacking zips, zips within them too, into a temporary folder that is gone afterwards."""
 
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -66,8 +67,16 @@ def _home(path: Path, parent: Path) -> Path:
 
 def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPath], bool]) -> None:
     wanted = [name for name in members(path) if not root or name == root or name.startswith(f"{root}/")]
+    used = [name for name in wanted if is_used(PurePosixPath(folder.name, name))]
     try:
         with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder, [name for name in wanted if is_used(PurePosixPath(folder.name, name))])
+            needed, there = sum(archive.getinfo(name).file_size for name in used), Path(tempfile.gettempdir())
+            free = shutil.disk_usage(there).free
+            if needed > free:
+                raise InputError(
+                    f"{path}: refused, it unpacks to {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {there}; "
+                    "make room, or look whether the zip is what it should be"
+                )
+            archive.extractall(folder, used)
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error

@@ -18,9 +18,10 @@ import SimpleITK as sitk
 from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.grids import Grid
-from ltvs.images import read_ct, read_mask, same_grid
-from ltvs.sources import Source
+from ltvs.images import read_ct, read_mask
+from ltvs.sources import Entry, Source
 from ltvs.sources.archives import members, unpacked
+from ltvs.sources.labelled import check_grid
 
 Structure = Literal["liver", "tumor", "vessel"]
 
@@ -64,7 +65,7 @@ def ircadb(path: Path) -> Source:
         name = f"ircadb-{int(number[1]):02d}" if number else last.removesuffix(".zip")
         if name in cases:
             raise InputError(f"{path}: expected each patient once, got {name} twice; keep one of the two")
-        cases[name] = partial(load_patient, name, place, root)
+        cases[name] = Entry(partial(load_patient, name, place, root), name, (place,))
     if not cases:
         raise InputError(f"{path}: no 3D-IRCADb patient here; expected 3Dircadb1.N folders or zips with {CT} in them")
     return cases
@@ -89,11 +90,7 @@ def load_patient(name: str, place: Path, root: str) -> Case:
             if structure is None:
                 continue
             mask = read_mask(mask_folder)
-            if not same_grid(mask, ct):
-                raise InputError(
-                    f"{name}: mask {mask_folder.name} {mask.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
-                    "is a slice missing, or is it of another patient?"
-                )
+            check_grid(f"{name}: mask {mask_folder.name}", mask, ct)
             voxels = sitk.GetArrayFromImage(mask)
             masks[structure] = masks[structure] | voxels if structure in masks else voxels
     for structure in ("liver", "vessel"):

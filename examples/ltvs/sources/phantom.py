@@ -7,7 +7,7 @@ from ltvs.case import Case
 from ltvs.errors import InputError
 from ltvs.images import VOLUME_SUFFIXES, read_labels
 from ltvs.phantom import make_phantom
-from ltvs.sources import Source
+from ltvs.sources import Entry, Source
 
 
 def phantoms(count: int, seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None) -> Source:
@@ -33,13 +33,14 @@ def phantoms(count: int, seed: int, matrix: int, slice_spacing: float | None, an
         if count > len(maps):
             # The same liver in training and test would make the scores look better than they are.
             raise InputError(f"--count: expected at most {len(maps)}, one phantom per map in {anatomy}; got {count}")
-    return {
-        f"phantom-{seed + i:04d}": partial(_load, seed + i, matrix, slice_spacing, maps[i] if maps else None)
-        for i in range(count)
-    }
+    cases: Source = {}
+    for i in range(count):
+        name, anatomies = f"phantom-{seed + i:04d}", tuple(maps[i : i + 1])
+        cases[name] = Entry(partial(_load, seed + i, matrix, slice_spacing, *anatomies), name, anatomies)
+    return cases
 
 
-def _load(seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None) -> Case:
+def _load(seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None = None) -> Case:
     return make_phantom(
         seed, matrix=matrix, slice_spacing=slice_spacing, anatomy=None if anatomy is None else read_labels(anatomy)
     )

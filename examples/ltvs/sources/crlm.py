@@ -1,0 +1,209 @@
+"""TCIA's Colorectal-Liver-Metastases: a CT as DICOM and one DICOM-SEG for each patient.
+
+    Colorectal-Liver-Metastases/CRLM-CT-1001/STUDY/SERIES/*.dcm      as the NBIA data retriever lays them out
+
+Folders and names differ with the way of downloading, so files are told by what is in them: modality, patient, series.
+Segments are Liver, Liver Remnant, Hepatic, Portal and Tumor_1, Tumor_2, ...
+"""
+
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pydicom
+import SimpleITK as sitk
+from highdicom.seg import Segmentation
+
+from ltvs.case import Case
+from ltvs.errors import InputError
+from ltvs.grids import Grid
+from ltvs.images import read_ct
+from ltvs.sources import Entry, Source
+from ltvs.sources.segments import (
+    Structure,
+    place_segments,
+    read_segmentation,
+    referenced_instances,
+    referenced_series,
+    segment_labels,
+)
+from ltvs.sources.slices import Slice, meant_slices
+
+_PATIENT = re.compile(r"CRLM-CT-(\d+)", re.IGNORECASE)
+_STRUCTURES: dict[str, Structure] = {"liver": "liver", "hepatic": "vessel", "portal": "vessel"}
+_TUMOR = re.compile(r"tumor( \d+)?")
+_REMNANT = "liver remnant"
+
+#: All of a header that is looked at when files are searched.
+_TAGS = [
+    "Modality",
+    "PatientID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+]
+
+
+@dataclass
+class Patient:
+    """The files of one patient.
+
+    Args:
+        series: CT slices by series instance UID.
+        segmentations: DICOM-SEG files.
+        damaged: reasons why files in the folders of this patient cannot be used.
+    """
+
+    series: dict[str, list[Slice]] = field(default_factory=lambda: defaultdict(list))
+    segmentations: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        slices = [one.path for slices in self.series.values() for one in slices]
+        return tuple(sorted(slices + self.segmentations))
+
+
+def structure_of(label: str) -> Structure | None:
+    """What a segment shows, or None for the remnant, which is a plan and a part of the liver.
+
+    Raises:
+        InputError: the label is not one of this collection.
+
+    Example:
+        >>> structure_of("Tumor_12"), structure_of("Hepatic"), structure_of("Liver Remnant")
+        ('tumor', 'vessel', None)
+    """
+    name = label.lower().replace("_", " ").strip()
+    if _TUMOR.fullmatch(name):
+        return "tumor"
+    if name not in _STRUCTURES and name != _REMNANT:
+        raise InputError(
+            f"segment {label!r} is not known; expected Liver, Liver Remnant, Hepatic, Portal and Tumor_1, Tumor_2, ..."
+        )
+    return _STRUCTURES.get(name)
+
+
+def crlm(path: Path) -> Source:
+    """The patients whose files lie anywhere in a folder.
+
+    Raises:
+        InputError: there is no patient, which is one with a DICOM segmentation or with CT slices.
+    """
+    cases: Source = {}
+    for patient, found in sorted(_search(path).items()):
+        number = _PATIENT.fullmatch(patient)
+        # An id is free text: what a file name cannot hold is replaced.
+        name = f"crlm-{number[1]}" if number else re.sub(r"[^\w-]+", "_", patient)
+        if name in cases:
+            raise InputError(f"{path}: expected patients whose ids differ in letters or digits, got {name} twice")
+        cases[name] = Entry(partial(load_patient, name, found), name, found.files())
+    if not cases:
+        raise InputError(f"{path}: expected DICOM files of CTs and segmentations in it, found none")
+    return cases
+
+
+def load_patient(name: str, found: Patient) -> Case:
+    """Read one patient.
+
+    Args:
+        name: of the case.
+        found: the patient's files.
+
+    Raises:
+        InputError: there is not one segmentation, the CT that it shows cannot be told or read, the two do not lie on
+            one grid, or a structure is missing.
+    """
+    if found.damaged:
+        raise InputError(f"{name}: {found.damaged[0]}")
+    if len(found.segmentations) != 1:
+        files = ", ".join(map(str, found.segmentations)) or "none"
+        raise InputError(f"{name}: expected one DICOM segmentation, got {files}; download the patient again")
+    path = found.segmentations[0]
+    segmentation = read_segmentation(path)
+    numbers = _numbers(path, segmentation)
+    slices = meant_slices(_series(name, path, segmentation, found.series), referenced_instances(segmentation))
+    ct = _read(slices)
+    masks = place_segments(path, segmentation, numbers, Grid.of(ct))
+    return Case(name, ct, masks["liver"], masks["vessel"], masks["tumor"])
+
+
+def _numbers(path: Path, segmentation: Segmentation) -> dict[Structure, list[int]]:
+    """Numbers of the segments that show each structure; a segment that was forgotten would be learned as background."""
+    labels = segment_labels(segmentation)
+    numbers: dict[Structure, list[int]] = {"liver": [], "vessel": [], "tumor": []}
+    try:
+        for number, label in labels.items():
+            if structure := structure_of(label):
+                numbers[structure].append(number)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    names = {label.lower() for label in labels.values()}
+    missing = [name for name in ("Liver", "Hepatic", "Portal") if name.lower() not in names]
+    missing += [] if numbers["tumor"] else ["Tumor_1"]
+    if missing:
+        raise InputError(f"{path}: expected segments {', '.join(missing)}; got {', '.join(labels.values())}")
+    return numbers
+
+
+def _series(name: str, path: Path, segmentation: Segmentation, series: Mapping[str, list[Slice]]) -> list[Slice]:
+    """The CT series that a segmentation refers to."""
+    referenced = referenced_series(segmentation) or set(series)
+    meant = [slices for uid, slices in series.items() if uid in referenced]
+    if len(meant) != 1:
+        raise InputError(
+            f"{name}: expected the one CT series that {path.name} refers to, found {len(meant) or 'none'} of it among "
+            f"{len(series)} CT series; download the patient again"
+        )
+    return meant[0]
+
+
+def _read(slices: list[Slice]) -> sitk.Image:
+    """The volume of some files: in a folder of their own, what is read is them and nothing beside them."""
+    with tempfile.TemporaryDirectory(prefix="series-") as folder:
+        for k, one in enumerate(slices):
+            (Path(folder) / f"{k:05d}").symlink_to(one.path.resolve())
+        try:
+            return read_ct(Path(folder))
+        except InputError as error:
+            raise InputError(str(error).replace(folder, str(slices[0].path.parent))) from error
+
+
+def _search(path: Path) -> dict[str, Patient]:
+    """The files of every patient anywhere in a folder."""
+    patients: dict[str, Patient] = defaultdict(Patient)
+    folders: dict[Path, set[str]] = defaultdict(set)
+    damaged: list[tuple[Path, str]] = []
+    for file in sorted(path.rglob("*")):
+        try:
+            if not _is_dicom(file):
+                continue
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+            modality, who = header.Modality, str(header.PatientID).strip()
+            if modality == "CT":
+                patients[who].series[str(header.SeriesInstanceUID)].append(Slice.of(file, header))
+            elif modality == "SEG":
+                patients[who].segmentations.append(file)
+            folders[file.parent].add(who)
+        except InputError as error:
+            damaged.append((file, str(error)))
+        except Exception as error:  # what a damaged header raises depends on where it is damaged
+            damaged.append((file, f"{file}: is DICOM but cannot be read ({error}); download it again, or remove it"))
+    for file, reason in damaged:
+        for who in folders[file.parent]:
+            patients[who].damaged.append(reason)
+    return patients
+
+
+def _is_dicom(file: Path) -> bool:
+    if not file.is_file() or file.name.startswith("._"):
+        return False
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"

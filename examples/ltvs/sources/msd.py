@@ -1,0 +1,149 @@
+"""The liver tasks of the Medical Segmentation Decathlon as published.
+
+    Task03_Liver/{imagesTr,labelsTr}/liver_N.nii.gz                     1 liver, 2 tumor; N from 0 to 130
+    Task08_HepaticVessel/{imagesTr,labelsTr}/hepaticvessel_XXX.nii.gz   1 vessel, 2 tumor; no liver
+
+The archives carry a `._NAME` beside each file, left by the system that packed them; these are no volumes.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from ltvs.case import Case
+from ltvs.errors import InputError
+from ltvs.images import VOLUME_SUFFIXES, read_mask, stem
+from ltvs.sources import Entry, Source
+from ltvs.sources.labelled import check_grid, load_liver_and_tumor, present, read_pair
+
+VESSEL_AND_TUMOR = {1: "vessel", 2: "tumor"}
+
+#: Where a case's liver comes from, given its CT.
+LiverFinder = Callable[[sitk.Image], sitk.Image]
+
+
+def msd03(path: Path) -> Source:
+    """The training cases of Task03_Liver, which are those of LiTS: liver and tumors, no vessels.
+
+    Args:
+        path: the task's folder, or the one it lies in.
+
+    Raises:
+        InputError: no case is found.
+    """
+    return {
+        f"msd03-{number:03d}": Entry(
+            partial(load_liver_and_tumor, f"msd03-{number:03d}", image, labels),
+            f"lits-{number:03d}",
+            present(image, labels),
+        )
+        for number, image, labels in _pairs(path, "Task03_Liver", "liver")
+    }
+
+
+def msd08(path: Path, liver: Path | None = None, liver_from: Path | None = None, device: str = "cpu") -> Source:
+    """The training cases of Task08_HepaticVessel, with livers from elsewhere.
+
+    Args:
+        path: the task's folder, or the one it lies in.
+        liver: folder of liver masks, each named like its CT; every voxel above 0 counts.
+        liver_from: run whose stage 1 finds the livers; either this or `liver`.
+        device: where that stage runs.
+
+    Raises:
+        InputError: no case is found, not one of `liver` and `liver_from` is given, or it cannot be used.
+    """
+    if (liver is None) == (liver_from is None):
+        raise InputError(
+            "--source msd08: this task has no liver labels; expected --liver DIR (folder of liver masks named like the "
+            "CTs) or --liver-from RUN (a run whose trained stage 1 finds them); got "
+            f"{'neither' if liver is None else 'both'}"
+        )
+    pairs = _pairs(path, "Task08_HepaticVessel", "hepaticvessel")
+    masks = {} if liver is None else _masks(liver)
+    found_by = () if liver_from is None else _check_run(liver_from, device)
+    cases: Source = {}
+    for number, image, labels in pairs:
+        name = f"msd08-{number:03d}"
+        mask = masks.get(stem(image))
+        find: LiverFinder
+        if liver_from is not None:
+            find = partial(_liver_by_stage_1, name, liver_from, device)
+        else:
+            find = partial(_liver_of_mask, f"{liver}: expected a liver mask {image.name}", mask)
+        files = present(image, labels, *found_by) + (() if mask is None else (mask,))
+        cases[name] = Entry(partial(load_vessel_and_tumor, name, image, labels, find), name, files)
+    return cases
+
+
+def load_vessel_and_tumor(name: str, ct_file: Path, label_file: Path, find_liver: LiverFinder) -> Case:
+    """Read one case of Task08.
+
+    Raises:
+        InputError: a file is missing or cannot be read, they do not lie on one grid, or no liver is found.
+    """
+    ct, labels = read_pair(ct_file, label_file, VESSEL_AND_TUMOR)
+    return Case(name, ct, liver=find_liver(ct), vessel=labels == 1, tumor=labels == 2)
+
+
+def _pairs(path: Path, task: str, prefix: str) -> list[tuple[int, Path, Path]]:
+    """Number, CT and label map of every training case, in order."""
+    folder = path / task if (path / task).is_dir() else path
+    name = re.compile(rf"{prefix}_(\d+)\.nii\.gz", re.IGNORECASE)
+    images = folder / "imagesTr"
+    found = [(name.fullmatch(image.name), image) for image in images.glob("*")] if images.is_dir() else []
+    pairs = sorted((int(match[1]), image, folder / "labelsTr" / image.name) for match, image in found if match)
+    if not pairs:
+        raise InputError(
+            f"{path}: expected {task} with imagesTr/{prefix}_N.nii.gz and labelsTr in it, found none; "
+            "unpack the .tar of the task and give its folder"
+        )
+    return pairs
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """The volume files anywhere in a folder, by name without suffix."""
+    masks: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.name.startswith("._") or not file.name.lower().endswith(VOLUME_SUFFIXES) or not file.is_file():
+            continue
+        if stem(file) in masks:
+            raise InputError(
+                f"--liver {folder}: expected one mask a case, got {masks[stem(file)]} and {file}; remove one"
+            )
+        masks[stem(file)] = file
+    if not masks:
+        raise InputError(f"--liver {folder}: expected liver masks ({', '.join(VOLUME_SUFFIXES)}), found none")
+    return masks
+
+
+def _liver_of_mask(missing: str, mask: Path | None, ct: sitk.Image) -> sitk.Image:
+    if mask is None:
+        raise InputError(f"{missing}, found none; add it, or leave the case out (--leave-out)")
+    liver = read_mask(mask)
+    check_grid(f"{mask}:", liver, ct)
+    return liver
+
+
+# PyTorch is imported in these two alone: it takes seconds, and no other source needs it.
+def _check_run(run: Path, device: str) -> tuple[Path, ...]:
+    """The files that decide what stage 1 of a run finds; said once if it cannot be used, not for every case."""
+    from ltvs.runs import load_stage, stage_folder
+    from ltvs.settings import check_device
+
+    check_device(device)
+    load_stage(run, 1)
+    return tuple(stage_folder(run, 1) / name for name in ("best.safetensors", "settings.json"))
+
+
+def _liver_by_stage_1(name: str, run: Path, device: str, ct: sitk.Image) -> sitk.Image:
+    from ltvs.prediction import whole_liver
+    from ltvs.runs import load_stage
+
+    try:
+        return whole_liver(ct, load_stage(run, 1), device)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error

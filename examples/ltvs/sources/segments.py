@@ -1,0 +1,138 @@
+"""Reading a DICOM segmentation and placing its segments on a CT's grid, by the positions that its frames carry."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+from highdicom import Volume
+from highdicom.seg import Segmentation, segread
+from pydicom.valuerep import DSfloat
+
+from ltvs.errors import InputError
+from ltvs.grids import Grid
+
+#: Voxels of the CT by which a segmentation may lie beside them: what rounding does, and less than labels may move.
+_OFF = 0.1
+
+#: Steps by which a frame may lie beside its place in an even stack.
+_UNEVEN = 0.1
+
+Structure = Literal["liver", "vessel", "tumor"]
+
+
+def read_segmentation(path: Path) -> Segmentation:
+    """Read a DICOM-SEG file.
+
+    Raises:
+        InputError: it cannot be read as one.
+    """
+    try:
+        return segread(path)
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise InputError(f"{path}: is no readable DICOM segmentation ({_line(error)}); download it again") from error
+
+
+def segment_labels(segmentation: Segmentation) -> dict[int, str]:
+    """The label of each segment by its number."""
+    return {int(item.SegmentNumber): str(item.SegmentLabel).strip() for item in segmentation.SegmentSequence}
+
+
+def referenced_instances(segmentation: Segmentation) -> set[str]:
+    """SOP instance UIDs of the slices that a segmentation refers to, as a whole or frame by frame."""
+    return {str(instance) for _, _, instance in segmentation.get_source_image_uids()}
+
+
+def referenced_series(segmentation: Segmentation) -> set[str]:
+    """Series instance UIDs that a segmentation refers to."""
+    return {str(series) for _, series, _ in segmentation.get_source_image_uids()}
+
+
+def place_segments(
+    path: Path, segmentation: Segmentation, numbers: Mapping[Structure, Sequence[int]], target: Grid
+) -> dict[Structure, sitk.Image]:
+    """The union of some segments for each structure, 0/1, on the grid of a CT.
+
+    highdicom stacks the frames by their positions and orientations, whatever their order; frames without a voxel may be
+    missing, and the frames may be smaller than the CT. Then physical space alone decides.
+
+    Args:
+        path: of the segmentation, for messages.
+        segmentation: as read.
+        numbers: of the segments of each structure, one or more.
+        target: of the CT.
+
+    Raises:
+        InputError: the frames make no regular volume, lie on another grid, or show voxels outside the CT.
+    """
+    segmentation = _with_slice_spacing(segmentation, target.spacing[2])
+    return {key: _place(path, segmentation, found, target) for key, found in numbers.items()}
+
+
+def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
+    """The same with the CT's distance of slices, which is measured, in place of what its tags say of it.
+
+    highdicom needs to know it, since frames may be missing, and would believe the tag, or else the smallest of all
+    distances, which rounding makes too small.
+    """
+    for groups in (segmentation.SharedFunctionalGroupsSequence, segmentation.PerFrameFunctionalGroupsSequence):
+        for group in groups:
+            for measures in group.get("PixelMeasuresSequence", ()):
+                measures.SpacingBetweenSlices = DSfloat(mm, auto_format=True)
+    return Segmentation.from_dataset(segmentation, copy=False)
+
+
+def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], target: Grid) -> sitk.Image:
+    volume = _stack(path, segmentation, numbers[0])
+    union = volume.array > 0
+    for number in numbers[1:]:
+        union |= _stack(path, segmentation, number).array > 0
+    grid = _grid_of(volume)
+    _check_same_voxels(path, grid, target)
+    image = grid.place(sitk.GetImageFromArray(union[..., 0].astype(np.uint8)))
+    reference = (target.size, sitk.Transform(), sitk.sitkNearestNeighbor, target.origin, target.spacing)
+    placed = sitk.Resample(image, *reference, target.direction, 0, sitk.sitkUInt8)
+    lost = int(union.sum()) - int(sitk.GetArrayViewFromImage(placed).sum())
+    if lost:
+        raise InputError(f"{path}: {lost} voxels of its segments lie outside the CT; is it of another acquisition?")
+    return placed
+
+
+def _stack(path: Path, segmentation: Segmentation, number: int) -> Volume:
+    """The frames of one segment by their places; every segment has the volume of them all."""
+    try:
+        return segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_UNEVEN)
+    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: its frames cannot be stacked ({_line(error)})") from error
+
+
+def _grid_of(volume: Volume) -> Grid:
+    """highdicom counts axes as arrays do, slices first; SimpleITK the other way round."""
+    x, y, z = volume.spatial_shape[::-1]
+    dx, dy, dz = (float(mm) for mm in volume.spacing[::-1])
+    ox, oy, oz = (float(mm) for mm in volume.position)
+    return Grid((x, y, z), (dx, dy, dz), (ox, oy, oz), tuple(volume.direction[:, ::-1].ravel().tolist()))
+
+
+def _check_same_voxels(path: Path, grid: Grid, target: Grid) -> None:
+    """Raise InputError unless every voxel of `grid` is a voxel of `target`, or would be if that went on further."""
+    zero = target.index(grid.physical((0, 0, 0)))
+    steps = np.array([target.index(grid.physical(step)) - zero for step in np.eye(3)])
+    corners = np.array([target.index(grid.physical(c)) for c in product(*((0, n - 1) for n in grid.size))])
+    aligned = np.array_equal(np.sort(np.abs(np.round(steps)), axis=1), [[0, 0, 1]] * 3)
+    off = float(np.abs(corners - np.round(corners)).max())
+    if not aligned or off > _OFF:
+        raise InputError(
+            f"{path}: expected a segmentation on the CT's voxels; got spacing {_mm(grid)} for {_mm(target)} mm, "
+            f"{off:.2f} voxels beside them; is it of another acquisition?"
+        )
+
+
+def _mm(grid: Grid) -> str:
+    return " x ".join(f"{mm:.3f}" for mm in grid.spacing)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
