@@ -1,4 +1,4 @@
-"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: skips, fast paths checked first, and networks."""
+"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: skips, checked before timed, half precision, networks."""
 
 import argparse
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import nets, skips
+from benchmarks.speed import nets, precision, skips
 from benchmarks.speed.machine import bandwidth, machine
-from benchmarks.speed.tables import text_table
+from benchmarks.speed.tables import precision_table, text_table
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each kind, at most (default: 9)")
     parser.add_argument("--limit", type=float, default=60, help="seconds per case and kind, about (default: 60)")
-    parser.add_argument("--only", choices=("skips", "nets"), help="one half of it")
+    parser.add_argument("--only", choices=("skips", "precision", "nets"), help="one part of it")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA device here")
@@ -29,10 +29,10 @@ def main() -> int:
     # A row that says "compiled" must not have been run without.
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     rate = bandwidth(device)
-    report: dict[str, Any] = {"machine": machine(device), "bandwidth": rate, "skips": [], "nets": []}
+    report: dict[str, Any] = {"machine": machine(device), "bandwidth": rate, "skips": [], "precision": [], "nets": []}
     print(f"{report['machine']['name']}, {rate / 1e9:.1f} GB/s", flush=True)
     limits = arguments.rounds, arguments.limit
-    if arguments.only != "nets":
+    if arguments.only in (None, "skips"):
         for skip in skips.cases(device):
             torch.compiler.reset()
             checked = skips.check(skip, device)
@@ -40,7 +40,12 @@ def main() -> int:
             report["skips"].append(asdict(skip) | {"error_over_allowed": checked, "rows": rows})
             print(text_table(report["skips"][-1]), flush=True)
             _save(report, start, arguments.json)
-    if arguments.only != "skips":
+    if arguments.only in (None, "precision"):
+        for case in precision.cases():
+            report["precision"].append(asdict(case) | {"rows": precision.measure(case, device)})
+            print(precision_table(report["precision"][-1]), flush=True)
+            _save(report, start, arguments.json)
+    if arguments.only in (None, "nets"):
         for net in nets.cases(device):
             torch.compiler.reset()
             report["nets"].append(asdict(net) | {"rows": nets.measure(net, device, *limits)})

@@ -19,13 +19,22 @@ python -m benchmarks.speed --device cpu --json benchmarks/results/cpu.json   # o
 python -m benchmarks.speed.tables                                            # writes this page
 ```
 
-which first compares the fast backends (`factorised`, `native` on CPU, `triton` on CUDA), the result and the gradients of both maps, with the
-literal equations in float64 at every size and dtype below (networks and compiled code are not compared here), then
-makes all calls of a table in turns. Backward takes the gradients of both maps and of all parameters.
-Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps which have to
-be read and written would take at the bandwidth of a copy, measured in the same run: 4 maps of C x voxels forward, 11
-forward and backward. *Memory* counts tensors, in maps of C x voxels for a skip; what a library takes past PyTorch's
-allocator is not seen.
+which first compares the fast backends (`factorised`, `native` on CPU, `triton` on CUDA), the result and the gradients
+of both maps, with the literal equations in float64 at every size and dtype below (networks and compiled code are not
+compared here), then makes all calls of a table in turns. Backward takes the gradients of both maps and of all
+parameters. Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps
+which have to be read and written would take at the bandwidth of a copy, measured in the same run: 4 maps of C x voxels
+forward, 11 forward and backward. *Memory* counts tensors, in maps of C x voxels for a skip; what a library takes past
+PyTorch's allocator is not seen.
+"""
+
+
+PRECISION = """\
+### Half precision at the paper's size
+
+Errors of `auto` over those of the literal equations on the same maps, both against float64 (root mean squares): 2 would
+be as bad as is allowed, below 1 is better than the literal form. Maps are as after a ReLU, of unit scale; the channels
+of *correlated* ones are all nearly one pattern.
 """
 
 
@@ -39,7 +48,11 @@ def page(reports: list[dict[str, Any]]) -> str:
             f"## {about['device'].upper()}: {about['name']}\n\n{about['threads']} threads, copy at "
             f"{report['bandwidth'] / 1e9:.1f} GB/s, {versions}, commit {about['commit']}; {report['seconds']:.0f} s\n"
         )
-        parts += [text_table(case, heading="###") for case in (*report["skips"], *report["nets"])]
+        parts += [text_table(case, heading="###") for case in report["skips"]]
+        if report["precision"]:
+            parts.append(PRECISION)
+            parts += [precision_table(case, heading="####") for case in report["precision"]]
+        parts += [text_table(case, heading="###") for case in report["nets"]]
     if not any(report["nets"] for report in reports):
         parts.append("## Networks\n\nNot timed yet.\n")
     if not any(report["machine"]["device"] == "cuda" for report in reports):
@@ -63,6 +76,18 @@ def text_table(case: dict[str, Any], heading: str = "") -> str:
             cells += _cells(row[kind], ran[0][kind]["median"], skip)
         lines.append(_line(cells))
     lines += [f"\n{row['name']} was not run: {row['not_run']}" for row in case["rows"] if "not_run" in row]
+    return "\n".join([*lines, ""])
+
+
+def precision_table(case: dict[str, Any], heading: str = "") -> str:
+    """How far half precision is from float64, in units of how far the literal equations are."""
+    size = "x".join(str(n) for n in (1, 32, *case["size"]))
+    names = list(case["rows"][0]["errors"])
+    lines = [f"{heading} {case['dtype']}, {size}, {case['features']} channels".strip(), ""]
+    lines += [_line(["score_norm", "finite", *names]), _line(["---", "---", *["--:"] * len(names)])]
+    for row in case["rows"]:
+        ratios = [f"{row['errors'][name]['ratio']:.2f}" for name in names]
+        lines.append(_line([row["score_norm"], "yes" if row["finite"] else "**no**", *ratios]))
     return "\n".join([*lines, ""])
 
 
