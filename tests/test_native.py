@@ -1,6 +1,7 @@
 """Native code: how it is built, what happens where it cannot be, and what only it can get wrong."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -77,7 +78,15 @@ def test_a_compiler_that_never_ends(monkeypatch, compiler, tmp_path):
     monkeypatch.setattr(build, "PATIENCE", 0.2)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build.library.__wrapped__() == f"{compiler} took longer than 0.2 s"
+    assert re.fullmatch(r"Command .*/g\+\+.* timed out after 0.2 seconds", build.library.__wrapped__())
+
+
+def test_a_user_without_a_home(monkeypatch, compiler):
+    monkeypatch.setenv("CXX", str(compiler))
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert build.library.__wrapped__() == "Could not determine home directory."
 
 
 def test_other_systems_have_none(monkeypatch):

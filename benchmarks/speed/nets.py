@@ -31,13 +31,15 @@ def cases(device: torch.device) -> list[NetCase]:
     return plain + [NetCase((32, side, side), dtype, "channels_last_3d", compiled=True) for dtype in DTYPES]
 
 
-def networks() -> dict[str, Callable[[], nn.Module]]:
+def networks(device: torch.device) -> dict[str, Callable[[], nn.Module]]:
     """By name; those of MONAI where it is installed."""
     found: dict[str, Callable[[], nn.Module]] = {
         "UNet3d": lambda: UNet3d(1, CLASSES),
         "UCANet": lambda: UCANet(1, CLASSES),
         "UCANet, reference": lambda: UCANet(1, CLASSES, backend="reference"),
     }
+    if device.type == "cuda":
+        found["UCANet, triton"] = lambda: UCANet(1, CLASSES, backend="triton")
     try:
         from monai.networks.nets import AttentionUnet, BasicUNet
     except ImportError:
@@ -57,7 +59,7 @@ def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> l
     forward: dict[str, Call] = {}
     steps: dict[str, Call] = {}
     parameters, failed = {}, {}
-    for name, make in networks().items():
+    for name, make in networks(device).items():
         torch.manual_seed(0)
         net = make().to(device, memory_format=form)  # type: ignore[call-overload]
         runs = torch.compile(net) if case.compiled else net

@@ -35,7 +35,8 @@ def library() -> ctypes.CDLL | str:
         if not path.exists():
             _compile(compiler, path)
         return _declare(ctypes.CDLL(str(path)))
-    except (UnavailableError, OSError) as error:
+    # RuntimeError: there is no home folder.
+    except (UnavailableError, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
         return str(error)
 
 
@@ -84,13 +85,8 @@ def _compile(compiler: str, path: Path) -> None:
     """Compile to a file beside it and rename that: another process finds all of it or nothing."""
     with tempfile.TemporaryDirectory(prefix="building-", dir=path.parent) as folder:
         made = Path(folder) / path.name
-        try:
-            done = subprocess.run(
-                [compiler, *FLAGS, "-o", str(made), str(SOURCE)],
-                capture_output=True, text=True, check=False, timeout=PATIENCE,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(f"{compiler} took longer than {PATIENCE} s") from error
+        command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no reason given"]
             raise UnavailableError(f"{compiler} could not compile it ({errors[0].strip()[:200]})")
