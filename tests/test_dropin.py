@@ -2,7 +2,11 @@
 
 import copy
 import io
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,6 +134,35 @@ def test_parameters_are_registered_and_survive_copying(name: str) -> None:
         randomise(net, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("BasicUNet", {"features": (3, 4, 5, 6, 8, 7), "upsample": "pixelshuffle"}),
+        ("BasicUNet", {"features": (3, 4, 5, 6, 8, 7), "upsample": "nontrainable"}),
+        ("UNet", {"channels": (3, 4, 6), "strides": (2, (1, 2, 2)), "act": "relu", "norm": "batch"}),
+        ("UNet", {"channels": (3, 4), "strides": (2,), "num_res_units": 2}),
+        (
+            "DynUNet",
+            {
+                "kernel_size": [3, 3, 3],
+                "strides": [1, 2, 2],
+                "upsample_kernel_size": [2, 2],
+                "filters": (3, 4, 5),
+                "res_block": True,
+            },
+        ),
+    ],
+)
+def test_other_options_of_these_nets(name: str, options: dict) -> None:
+    """Of sizes, too, that MONAI pads where it joins: the maps that are attended to have one size."""
+    kind = getattr(pytest.importorskip("monai.networks.nets"), name)
+    x = normal((1, 1, 18, 33, 50) if name == "BasicUNet" else (1, 1, 16, 32, 48), generator(0), torch.float32)
+    net = randomise(kind(3, 1, 2, **options), 11).eval()
+    before = net(x)
+    assert torch.equal(wrap_skips(net, zero_init=True)(x), before)
+    assert wrap_skips(unwrap_skips(net), concatenate=False)(x).shape == before.shape
+
+
 @pytest.mark.parametrize("attention", ["csca", "cca", "sca"])
 def test_options_reach_every_skip(attention: str) -> None:
     net = wrap_skips(basic_unet(3), attention=attention, score_norm="mean", slice_dim=-2, backend="reference")
@@ -228,3 +261,50 @@ def test_wrapped_nets_within_others_are_unwrapped() -> None:
     inner = wrap_skips(plain_conv_unet(3))
     unwrap_skips(nn.Sequential(inner))
     assert not wrappers(inner)
+
+
+DISTRIBUTED = """
+import sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+from crossattn3d.dropin import wrap_skips
+from other_nets import OTHER_NETS
+
+rank, place, name = int(sys.argv[1]), *sys.argv[2:]
+torch.set_num_threads(1)
+torch.manual_seed(0)
+distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=2)
+alone = wrap_skips(OTHER_NETS[name].make(3), zero_init=True).double()
+for key, parameter in alone.named_parameters():
+    if key.endswith("gate"):
+        torch.nn.init.constant_(parameter, 0.5)
+together = DistributedDataParallel(alone)
+x = torch.randn(4, 1, 16, 32, 48, dtype=torch.float64)
+
+def loss(net, x):
+    out = net(x)
+    return sum(o.square().mean() for o in (out if isinstance(out, list) else [out]))
+
+expected = torch.autograd.grad(loss(alone, x), list(alone.parameters()))
+loss(together, x[2 * rank : 2 * rank + 2]).backward()
+for (key, parameter), gradient in zip(alone.named_parameters(), expected):
+    torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12, msg=key)
+distributed.destroy_process_group()
+print("the same", len(expected))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["BasicUNet", "PlainConvUNet"])
+def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> None:
+    OTHER_NETS[name].make(3)  # skips if its library is missing
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent / "src"), str(here)])}
+    words = [[sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path / "meet"), name] for rank in (0, 1)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    processes = [subprocess.Popen(line, **pipes) for line in words]
+    for process in processes:
+        out, error = process.communicate()
+        assert process.returncode == 0, error[-2000:]
+        assert out.startswith("the same ")
