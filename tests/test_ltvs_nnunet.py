@@ -110,12 +110,11 @@ def command(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> None:
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     write_task(tmp_path / "msd03", {"liver_1": liver_and_tumor(tiny_case())})
     target = tmp_path / "raw" / "Dataset003_Liver"
-    with pytest.raises(SystemExit, match="2"):
-        command(monkeypatch, tmp_path, "--check", f"--export-nnunet={target}")
-    assert "--export-nnunet: expected without --check" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--export-nnunet: expected without --check, which writes nothing"):
+        PrepareSettings("msd03", check=True, export_nnunet=target)
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, tmp_path, f"--export-nnunet={target.parent}")
-    assert "expected a folder named like Dataset501_Liver" in capsys.readouterr().err
+    assert "expected a folder named like" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "set").exists(), "said before the work"
     command(monkeypatch, tmp_path, f"--export-nnunet={target}")
     assert "(labels 0 background, 1 liver, 2 tumor); copy its splits_final.json" in capsys.readouterr().out
