@@ -25,7 +25,9 @@ compared here), then makes all calls of a table in turns, each twice, of which t
 gradients of both maps and of all parameters. Times are medians, with the fastest and the slowest call in brackets.
 *Floor* is the time that the maps which have to be read and written would take at the bandwidth of a copy, measured in
 the same run: 4 maps of C x voxels forward, 11 forward and backward. *Memory* counts tensors, in maps of C x voxels for
-a skip; what a library takes past PyTorch's allocator is not seen.
+a skip; what a library takes past PyTorch's allocator is not seen. PyTorch on CPU gives the memory of large maps back to
+the system and asks for it again with every call, and calls that make many maps wait for that; where the heading names
+GLIBC_TUNABLES or LD_PRELOAD, the process kept freed memory instead.
 """
 
 
