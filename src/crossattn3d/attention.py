@@ -59,6 +59,8 @@ class _CrossAttention3d(nn.Module):
         self.query_channels = query_channels
         self.context_channels = context_channels
         self.out_channels = context_channels
+        # Two passes over the maps, nothing beside the convolutions that keep the result; the literal form is dear.
+        self.recompute = backend != "reference"
         self.score_norm: ScoreNorm = score_norm
         self.residual = residual
         self.slice_dim = slice_dim

@@ -1,8 +1,8 @@
 """Activation checkpointing: less memory for more time, with batch statistics that count every batch once."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import torch
 import torch.utils.checkpoint
@@ -23,6 +23,32 @@ def recomputed(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(modules))
     )
     return cast("Tensor", result)
+
+
+@contextmanager
+def input_recomputed(x: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
+    """Within, layers that need `x` for their backward pass keep how to compute it, in place of the map itself.
+
+    Args:
+        x: what they are called with, alive within.
+        again: gives the same map again, without side effects.
+    """
+    # Not the map itself, which would then live as long as what is kept.
+    address, shape, device = x.data_ptr(), x.shape, x.device.type
+    autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+
+    def pack(saved: Tensor) -> Any:
+        return compute if saved.data_ptr() == address and saved.shape == shape else saved
+
+    def compute() -> Tensor:
+        with torch.no_grad(), autocast:
+            return again()
+
+    def unpack(kept: Any) -> Tensor:
+        return kept if isinstance(kept, Tensor) else kept()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield
 
 
 class _StatisticsKept:

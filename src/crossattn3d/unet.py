@@ -1,8 +1,9 @@
 """A 3D U-Net whose skip connections are an argument.
 
-A skip is made by a factory `skip(decoder_channels, encoder_channels)`; the module is called with
-`(query, context)`, the up-sampled decoder map and the encoder map of one level, and says in `out_channels` how
-wide its result is. `ConcatSkip` gives the U-Net everybody knows, `crossattn3d.CSCA` the UCA-Net.
+A skip is made by a factory `skip(decoder_channels, encoder_channels)`; the module is called with `(query, context)`,
+the up-sampled decoder map and the encoder map of one level, and says in `out_channels` how wide its result is. If it
+has an attribute `recompute` that is true, its result is not kept for the backward pass but computed again: that has
+to be cheap, and without side effects. `ConcatSkip` gives the U-Net everybody knows, `crossattn3d.CSCA` the UCA-Net.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crossattn3d.checkpoint import recomputed
+from crossattn3d.checkpoint import input_recomputed, recomputed
 from crossattn3d.norms import Norm, make_norm
 from crossattn3d.options import check_option
 
@@ -83,6 +84,19 @@ class ConvBlock(nn.Sequential):
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
+
+    def forward(
+        self, x: Float[Tensor, "b c d h w"], again: Callable[[], Tensor] | None = None
+    ) -> Float[Tensor, "b k d h w"]:
+        """The block's map; if `again` gives `x` again, the backward pass does so, and `x` need not be kept."""
+        if again is None:
+            return super().forward(x)  # type: ignore[no-untyped-call, no-any-return]
+        first, *others = self
+        with input_recomputed(x, again):
+            x = first(x)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 class UpConv(nn.Module):
@@ -236,7 +250,13 @@ class UNet3d(nn.Module):
         return [logits, *auxiliary] if self.deep_supervision else logits
 
     def _decode(self, level: int, query: Tensor, context: Tensor) -> Tensor:
-        return cast("Tensor", self.decoder[level](self.skips[level](query, context)))
+        skip, block = self.skips[level], self.decoder[level]
+        joined = skip(query, context)
+        # torch.compile decides for itself what it keeps, and export keeps nothing.
+        eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
+        if eager and getattr(skip, "recompute", False):
+            return cast("Tensor", block(joined, partial(skip, query, context)))
+        return cast("Tensor", block(joined))
 
     def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
