@@ -22,7 +22,12 @@ MAY_IMPORT = {
     "unet": {"checkpoint", "norms", "options"},
     "folding": {"unet"},
     "ucanet": {"attention", "functional", "norms", "unet", "options"},
-    "__init__": {"attention", "functional", "ucanet", "unet"},
+    "extras": set(),
+    "card": set(),
+    "export": {"extras", "unet"},
+    "version": set(),
+    "hub": {"card", "extras", "ucanet", "unet", "version"},
+    "__init__": {"attention", "functional", "ucanet", "unet", "version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
 
@@ -94,6 +99,10 @@ def test_the_reference_stands_alone():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_one_version():
+    assert f'version = "{crossattn3d.__version__}"' in (ROOT.parents[1] / "pyproject.toml").read_text()
 
 
 def test_public_names():
