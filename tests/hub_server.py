@@ -53,8 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{asked['organization']}/{asked['name']}"
             if name in self.hub.files:
                 return self._answer({"error": "exists", "url": f"{self.hub.address}/{name}"}, 409)
-            self.hub.files[name], self.hub.private[name] = {}, asked.get("private", False)
+            # Older clients say it in the first way.
+            private = asked.get("private") or asked.get("visibility") == "private"
+            self.hub.files[name], self.hub.private[name] = {}, private
             return self._answer({"url": f"{self.hub.address}/{name}", "name": name, "id": name})
+        if self.path == "/api/validate-yaml":
+            return self._answer({"errors": [], "warnings": []})
         if found := re.fullmatch(r"/api/models/(.+/.+)/preupload/main", self.path):
             paths = [file["path"] for file in json.loads(body)["files"]]
             modes = {path: "lfs" if path.endswith(LARGE) else "regular" for path in paths}
@@ -63,12 +67,14 @@ class _Handler(BaseHTTPRequestHandler):
             )
         if self.path.endswith(".git/info/lfs/objects/batch"):
             asked = json.loads(body)["objects"]
-            return self._answer({
-                "transfer": "basic",
-                "objects": [
-                    {**x, "actions": {"upload": {"href": f"{self.hub.address}/objects/{x['oid']}"}}} for x in asked
-                ],
-            })
+            return self._answer(
+                {
+                    "transfer": "basic",
+                    "objects": [
+                        {**x, "actions": {"upload": {"href": f"{self.hub.address}/objects/{x['oid']}"}}} for x in asked
+                    ],
+                }
+            )
         if found := re.fullmatch(r"/api/models/(.+/.+)/commit/main", self.path):
             for line in map(json.loads, body.splitlines()):
                 value = line["value"]
@@ -97,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer({"id": name, "sha": self.hub.commit_of(name), "siblings": files})
             error = "RepoNotFound" if name not in self.hub.files else "RevisionNotFound"
             return self._answer({"error": "Not found"}, 404, {"X-Error-Code": error})
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/\w+\?.*", self.path):
+            files = self.hub.files[found[1]].items()
+            oids = {path: hashlib.sha1(content).hexdigest() for path, content in files}
+            return self._answer([{"type": "file", "path": k, "size": len(v), "oid": oids[k]} for k, v in files])
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/\w+/(.+)", self.path):
             content = self.hub.files.get(found[1], {}).get(found[2])
             if content is not None:
@@ -105,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer(content, 200, {"X-Repo-Commit": sha, "ETag": f'"{tag}"'})
         return self._answer({"error": "Not found"}, 404, {"X-Error-Code": "EntryNotFound"})
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name that the base class looks for
 
     def _note(self) -> None:
         self.hub.requests.append(f"{self.command} {self.path}")

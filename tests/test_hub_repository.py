@@ -54,8 +54,8 @@ for name, value in net.state_dict().items():
         assert hub.tokens >= {"Bearer hf_test"}
 
         # A card that somebody has edited there stays, until another is given.
-        files["README.md"] = b"# Edited\n"
         commit = hub.commit_of("someone/liver")
+        files["README.md"] = b"# Edited\n"
         done = run(hub, tmp_path, 'push_to_hub(UCANet(1, 2, (2, 3)), "someone/liver")')
         assert done.returncode == 0, done.stderr[-3000:]
         assert files["README.md"] == b"# Edited\n"
@@ -106,5 +106,5 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> Non
     with HubServer() as hub:
         for call in ("push_to_hub(net, 'a/b')", "from_pretrained('a/b')"):
             done = run(hub, tmp_path, f"sys.modules['huggingface_hub'] = None\n{call}")
-            assert 'needs huggingface_hub' in done.stderr
+            assert "needs huggingface_hub" in done.stderr
             assert 'pip install "crossattn3d[hub]"' in done.stderr
