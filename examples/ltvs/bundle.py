@@ -39,7 +39,7 @@ Two networks of crossattn3d: one finds the liver, the other the vessels and tumo
 second, `models/liver.pt` the first. What they were trained on, and what they score, is not stated here.
 
 ```sh
-pip install "crossattn3d[ltvs,hub]" fire
+pip install "crossattn3d[ltvs]" fire
 python -m monai.bundle run --config_file configs/inference.json --input ct.nii.gz --output labels.nii.gz
 ```
 
