@@ -18,9 +18,10 @@ from ltvs.bundle import SCHEMA, make_bundle
 from ltvs.cli import run
 from ltvs.errors import InputError
 from ltvs.images import read_labels, same_grid, write_volume
-from ltvs.networks import load_network
+from ltvs.networks import load_network, save_weights
 from ltvs.runs import stage_folder
 from make_bundle import BundleSettings, main
+from randomised import randomise
 from tiny_cases import OBLIQUE, tiny_case
 from trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
 
@@ -29,11 +30,14 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learned to find the tiny liver, and has networks that batch normalisation makes."""
+    """A run that has learned to find the tiny liver; what stage 2 finds in it is random, so that there is all of it."""
     data = tiny_set(tmp_path_factory.mktemp("data"))
     output = tmp_path_factory.mktemp("run")
     train_liver_finder(data, output)
-    train_both(data, tiny_settings(data.folder, output, stage="2", epochs=6, loss="dice_ce"))
+    train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
+    folder = stage_folder(output, 2)
+    net = load_network(json.loads((folder / "settings.json").read_text())["network"], folder / "best.safetensors")
+    save_weights(randomise(net, 4), folder / "best.safetensors")
     return output
 
 
@@ -72,7 +76,7 @@ def test_it_labels_as_predict_ltvs_does(trained: Path, bundle: Path, tmp_path: P
     ours, theirs = (read_labels(tmp_path / f"{name}.nii.gz") for name in ("ours", "theirs"))
     assert same_grid(ours, theirs)
     values = sitk.GetArrayFromImage(ours)
-    assert set(np.unique(values)) == {0, 1, 2, 3}, "the run finds all structures, else there is little to compare"
+    assert set(np.unique(values)) == {0, 1, 2, 3}, "else there is little to compare"
     np.testing.assert_array_equal(sitk.GetArrayFromImage(theirs), values)
 
     outside = monai(tmp_path, "run", "--config_file", f"{moved}/configs/inference.json", "--bundle_root", moved,

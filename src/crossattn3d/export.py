@@ -28,7 +28,7 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
         ValueError: the net is in training mode, or not in float32.
         ImportError: onnx or onnxscript is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from crossattn3d import UCANet
         >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP

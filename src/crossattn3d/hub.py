@@ -1,8 +1,8 @@
 """Sharing a trained net: weights, config and model card in a folder, or in a repository of the Hugging Face Hub.
 
-FOLDER/model.safetensors  config.json  README.md
+`model.safetensors`, `config.json` and `README.md`.
 
-Nothing in them is ever unpickled or run. Needs the extra `hub`.
+Nothing in them is unpickled or run. Needs the extra `hub`.
 """
 
 import inspect
@@ -47,7 +47,7 @@ def save_pretrained(model: UNet3d, folder: str | Path, *, card: str | None = Non
         ImportError: safetensors is not installed.
         OSError: the folder cannot be written to.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from crossattn3d import UCANet
         >>> net = UCANet(1, 3, channels=(4, 8)).eval()
