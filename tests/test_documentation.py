@@ -36,9 +36,7 @@ def blocks(language: str) -> list:
         fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
         texts = [textwrap.dedent(text) for _, text in fence.findall(page.read_text(encoding="utf-8"))]
         marks = [pytest.mark.slow] if page in SLOW else []
-        found += [
-            pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}", marks=marks) for i, text in enumerate(texts)
-        ]
+        found += [pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}", marks=marks) for i, text in enumerate(texts)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Every command line of ours that README and docs show is run as it is shown, with what makes it small added at its end.
+"""Every command line of ours that README and docs show runs as it is shown, with what makes it small at its end.
 
 Cohorts, data sets, runs and files of the names that the pages use are there; what a command writes is not.
 """
@@ -26,8 +26,10 @@ from tiny_cases import tiny_case
 from trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
 
 SMALL = {
-    "prepare_ltvs.py": "--pixels 16 --slice-spacing 3 --liver-pixels 24 --liver-slice-spacing 1.5 --margin 4 --workers 1",
-    "train_ltvs.py": "--epochs 1 --batch-size 2 --patch 8 16 16 --overlap 4 0 0 --channels 2 3 4 --workers 0 --device cpu",
+    "prepare_ltvs.py": "--pixels 16 --slice-spacing 3 --liver-pixels 24 "
+    "--liver-slice-spacing 1.5 --margin 4 --workers 1",
+    "train_ltvs.py": "--epochs 1 --batch-size 2 --patch 8 16 16 --overlap 4 0 0 "
+    "--channels 2 3 4 --workers 0 --device cpu",
     "predict_ltvs.py": "--device cpu",
     "evaluate_ltvs.py": "",
     "export_onnx.py": "",
@@ -97,7 +99,7 @@ def test_it_runs(line: str, world: Path, tmp_path: Path) -> None:
     script = script_of(line)
     assert script in SMALL, f"say in SMALL how {script} is run in small"
     place = shutil.copytree(world, tmp_path / "world")
-    os.symlink(ROOT / "examples", place / "examples")
+    (place / "examples").symlink_to(ROOT / "examples")
     words = shlex.split(line, comments=True)
     output = place / words[words.index("--output") + 1] if "--output" in words else None
     if output is not None and script != "monai.bundle":
