@@ -14,12 +14,15 @@ import SimpleITK as sitk
 import torch
 
 import crossattn3d
+from crossattn3d import UNet3d
 from ltvs.bundle import SCHEMA, make_bundle
 from ltvs.cli import run
 from ltvs.errors import InputError
 from ltvs.images import read_labels, same_grid, write_volume
 from ltvs.networks import load_network, save_weights
+from ltvs.prepared import PreparedSet
 from ltvs.runs import stage_folder
+from ltvs.stages import liver_region, network_input, zero_level
 from make_bundle import BundleSettings, main
 from randomised import randomise
 from tiny_cases import OBLIQUE, tiny_case
@@ -37,8 +40,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
     folder = stage_folder(output, 2)
     net = load_network(json.loads((folder / "settings.json").read_text())["network"], folder / "best.safetensors")
-    save_weights(randomise(net, 4), folder / "best.safetensors")
+    save_weights(balanced(randomise(net, 4), data), folder / "best.safetensors")
     return output
+
+
+def balanced(net: UNet3d, data: PreparedSet) -> UNet3d:
+    """Its classes are about as likely as each other in the liver of the first case."""
+    case, window = data.case(2, "a"), data.preparation.window
+    hu, region = np.asarray(case.image), liver_region(np.asarray(case.labels), 2)
+    image = network_input(hu, region, window, zero_level(hu, region, window))
+    with torch.no_grad():
+        net.head.bias -= net(torch.from_numpy(image)[None, None])[0, :, region].mean(dim=1)
+    return net
 
 
 @pytest.fixture(scope="module")
