@@ -87,7 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(data.folder, root / name)
     for name in named("--run") | named("--liver-from"):
         shutil.copytree(run, root / name)
-    make_bundle(run, root / "bundle", "", "")
+    make_bundle(run, root / "bundle", "not stated", "not stated")
     shutil.copy(root / "ct.nii.gz", root / "bundle")
     (root / "bundle" / "schema.json").write_text(json.dumps(mandatory()))
     return root

@@ -34,22 +34,23 @@ def error(found: Tensor, exact: Tensor) -> float:
     return float((found - exact).square().mean().sqrt())
 
 
+def errors(net: UNet3d, exact: UNet3d) -> Tensor:
+    """Root mean squares in bfloat16: of the logits, and of all gradients that are not nothing, in units of their own."""
+    (logits, gradients), (expected, expected_gradients) = passes(net, torch.bfloat16), passes(exact, torch.float64)
+    size = torch.tensor([error(g, torch.zeros_like(g)) for g in expected_gradients])
+    each = torch.tensor([error(a, b) for a, b in zip(gradients, expected_gradients, strict=True)])
+    relative = (each / size)[size > 1e-3 * size.max()]
+    return torch.tensor([error(logits, expected), float(relative.square().mean().sqrt())])
+
+
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_no_more_error_than_the_literal_equations(norm: str) -> None:
-    nets = {
-        backend: randomise(UCANet(1, 3, (4, 6, 8), norm=norm, backend=backend), 2) for backend in ("auto", "reference")
-    }
-    exact, exact_gradients = passes(nets["reference"], torch.float64)
-    found = {backend: passes(net, torch.bfloat16) for backend, net in nets.items()}
-    assert error(found["auto"][0], exact) <= 2 * error(found["reference"][0], exact)
-    ours, theirs = (
-        torch.tensor([error(a, b) for a, b in zip(found[backend][1], exact_gradients, strict=True)])
-        for backend in ("auto", "reference")
-    )
-    # Parameter by parameter chance decides, so all together, each by how large its gradient is.
-    size = torch.tensor([float(g.square().mean().sqrt()) for g in exact_gradients])
-    counts = size > 1e-3 * size.max()
-    assert (ours / size)[counts].square().mean().sqrt() <= 2 * (theirs / size)[counts].square().mean().sqrt()
+    squares = {"auto": torch.zeros(2), "reference": torch.zeros(2)}
+    for seed in range(4):  # of one net alone, chance decides
+        nets = {name: randomise(UCANet(1, 3, (4, 6, 8), norm=norm, backend=name), seed) for name in squares}
+        for name, net in nets.items():
+            squares[name] += errors(net, nets["reference"]).square()
+    assert (squares["auto"] <= 4 * squares["reference"]).all(), squares
 
 
 @pytest.mark.parametrize("make", [UNet3d, UCANet])

@@ -45,4 +45,4 @@ def fold_batch_norm(net: N) -> N:
             transposed = isinstance(module.conv, nn.ConvTranspose3d)
             module.conv = fuse_conv_bn_eval(module.conv, module.norm[0], transpose=transposed)
             module.norm[0] = nn.Identity()
-    return net
+    return net.eval()
