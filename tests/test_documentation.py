@@ -46,6 +46,7 @@ def commands() -> list:
     return sorted({line.strip() for line in lines if line.startswith("python examples/")})
 
 
+@pytest.mark.usefixtures("unchecked")  # as for users; and symbolic sizes, while a net is exported, are no ints
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_blocks_run(text: str) -> None:
     exec(compile(text, "documentation", "exec"), {})

@@ -35,7 +35,7 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 
 def errors(net: UNet3d, exact: UNet3d) -> Tensor:
-    """Root mean squares in bfloat16: of the logits, and of all gradients that are not nothing, in units of their own."""
+    """Root mean squares in bfloat16: of the logits, and of all gradients that are not nothing, relative."""
     (logits, gradients), (expected, expected_gradients) = passes(net, torch.bfloat16), passes(exact, torch.float64)
     size = torch.tensor([error(g, torch.zeros_like(g)) for g in expected_gradients])
     each = torch.tensor([error(a, b) for a, b in zip(gradients, expected_gradients, strict=True)])
