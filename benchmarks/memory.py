@@ -1,58 +1,65 @@
-"""Memory of a training step by what saves it; `python -m benchmarks.memory` writes the table of docs/small-gpus.md."""
+"""What a training step keeps in memory, by what saves it.
+
+`python -m benchmarks.memory` writes the table of docs/small-gpus.md.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.speed.measure import peak_extra_memory
 from crossattn3d import UCANet, UNet3d
 
 PAGE = Path(__file__).parents[1] / "docs" / "small-gpus.md"
 BEGIN, END = "<!-- made by benchmarks.memory -->\n", "<!-- end -->\n"
-CPU = torch.device("cpu")
 SIZE, PAPER = (16, 80, 80), (32, 320, 320)
 CLASSES = 3
 
-#: Name: (network, whether in bfloat16, whether it is trained).
-ROWS: dict[str, tuple[Callable[[], nn.Module], bool, bool]] = {
-    "`UNet3d(1, 3)`": (lambda: UNet3d(1, CLASSES), False, True),
-    "`UCANet(1, 3)`": (lambda: UCANet(1, CLASSES), False, True),
-    "in bfloat16": (lambda: UCANet(1, CLASSES), True, True),
-    "with `use_checkpoint=True`": (lambda: UCANet(1, CLASSES, use_checkpoint=True), False, True),
-    "both": (lambda: UCANet(1, CLASSES, use_checkpoint=True), True, True),
+#: Name: (network, whether in bfloat16).
+ROWS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
+    "`UNet3d(1, 3)`": (lambda: UNet3d(1, CLASSES), False),
+    "`UCANet(1, 3)`": (lambda: UCANet(1, CLASSES), False),
+    "in bfloat16": (lambda: UCANet(1, CLASSES), True),
+    "with `use_checkpoint=True`": (lambda: UCANet(1, CLASSES, use_checkpoint=True), False),
+    "both": (lambda: UCANet(1, CLASSES, use_checkpoint=True), True),
     "both, half as wide (16 / 32 / 64 / 128)": (
         lambda: UCANet(1, CLASSES, (16, 32, 64, 128), use_checkpoint=True),
         True,
-        True,
     ),
-    "prediction": (lambda: UCANet(1, CLASSES), False, False),
-    "prediction in bfloat16": (lambda: UCANet(1, CLASSES), True, False),
 }
 
 
-def bytes_per_voxel(make: Callable[[], nn.Module], half: bool, train: bool, size: tuple[int, int, int] = SIZE) -> float:
-    """Tensors that exist at a time in a step with a batch of one, beyond weights, gradients and input.
+def bytes_per_voxel(make: Callable[[], nn.Module], half: bool, size: tuple[int, int, int] = SIZE) -> float:
+    """By how much what is kept for the backward pass grows with the patch.
+
+    From a patch to one of twice its depth, so that what does not grow, as weights in bfloat16, does not count.
 
     Args:
         make: the network.
         half: compute in bfloat16.
-        train: forward and backward pass; forward in evaluation otherwise.
-        size: of the patch, (d, h, w).
+        size: of the smaller patch, (d, h, w).
     """
-    net = make().to(memory_format=torch.channels_last_3d).train(train)  # type: ignore[call-overload]
+    d, h, w = size
+    net = make().to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    return (kept(net, half, (2 * d, h, w)) - kept(net, half, size)) / (d * h * w)
+
+
+def kept(net: nn.Module, half: bool, size: tuple[int, int, int]) -> int:
+    """Bytes that the forward pass of a batch of one allocates and leaves, beyond the logits."""
     x = torch.randn(1, 1, *size).contiguous(memory_format=torch.channels_last_3d)
-    target = torch.randint(CLASSES, (1, *size))
 
-    def step() -> None:
-        with torch.set_grad_enabled(train), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            logits = net(x)
-        if train:
-            nn.functional.cross_entropy(logits.float(), target).backward()
+    def forward() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return net(x)  # type: ignore[no-any-return]
 
-    step()  # gradients are there from now on
-    return peak_extra_memory(step, CPU) / x.numel()
+    forward()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        logits = forward()
+    kineto = recorded.profiler.kineto_results  # type: ignore[union-attr]
+    events = sum(event.nbytes() for event in kineto.events() if event.name() == "[memory]")
+    return int(events - logits.nbytes)
 
 
 def table() -> str:

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "export": {"extras", "unet"},
     "version": set(),
     "hub": {"card", "extras", "ucanet", "unet", "version"},
+    "dropin": {"functional", "options", "ucanet"},
     "__init__": {"attention", "functional", "ucanet", "unet", "version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}

@@ -67,6 +67,7 @@ def test_another_runtime_computes_the_same(name: str, tmp_path: Path, unchecked:
     [
         (UNet3d(1, 2, NARROW), r"export_onnx: expected a net in eval mode; got one in training mode; call net\.eval"),
         (UNet3d(1, 2, NARROW).eval().half(), r"expected a net in float32; got torch\.float16; call net\.float\(\)"),
+        (UNet3d(1, 2, NARROW, deep_supervision=True).eval(), r"expected deep supervision to be off; got a net with it"),
     ],
 )
 def test_nets_that_cannot_be_exported(net: nn.Module, message: str, tmp_path: Path) -> None:

@@ -57,6 +57,19 @@ def test_how_it_computes_is_left_to_whoever_loads_it(tmp_path: Path) -> None:
     assert (from_pretrained(tmp_path).backend, from_pretrained(tmp_path).use_checkpoint) == ("auto", False)
 
 
+@pytest.mark.parametrize("switched_off", [False, True])
+def test_deep_supervision_is_off_in_what_comes_back(switched_off: bool, tmp_path: Path) -> None:
+    net = UCANet(1, 3, NARROW, deep_supervision=True).eval()
+    x = torch.randn(1, 1, 4, 8, 12)
+    expected = net(x)
+    net.deep_supervision = not switched_off
+    save_pretrained(net, tmp_path)
+    again = from_pretrained(tmp_path)
+    torch.testing.assert_close(again(x), expected[0])
+    again.deep_supervision = True
+    torch.testing.assert_close(again(x), expected)
+
+
 def test_what_is_written(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
     config = json.loads((saved / CONFIG).read_text())

@@ -15,6 +15,7 @@ CASES = {
     "ucanet_options": lambda: UCANet(
         2, 4, (8, 16), attention="csca", score_norm="cosine", norm="instance", up_norm=True, upsample="interpolate"
     ),
+    "ucanet_supervised": lambda: UCANet(1, 3, (8, 16, 24), deep_supervision=True),
     "ucanet_cca": lambda: UCANet(1, 3, (8, 16), attention="cca"),
     "ucanet_sca": lambda: UCANet(1, 3, (8, 16), attention="sca", norm="group"),
     "csca": lambda: CSCA(32, 16),

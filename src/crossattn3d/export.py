@@ -25,7 +25,7 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
         path: file to write, `.onnx`.
 
     Raises:
-        ValueError: the net is in training mode, or not in float32.
+        ValueError: the net is in training mode, not in float32, or returns the logits of several levels.
         ImportError: onnx or onnxscript is not installed.
 
     Examples:
@@ -40,6 +40,8 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
     weight = next(net.parameters())
     if weight.dtype != torch.float32:
         raise ValueError(f"{who}: expected a net in float32; got {weight.dtype}; call net.float()")
+    if net.deep_supervision:
+        raise ValueError(f"{who}: expected deep supervision to be off; got a net with it; net.deep_supervision = False")
     extra_module(who, "onnxscript", "onnx")
     onnx = extra_module(who, "onnx", "onnx")
     halved = [math.prod(stride[axis] for stride in net.strides) for axis in range(3)]

@@ -69,7 +69,8 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> UNet3
         revision: branch, tag or commit of the repository.
 
     Returns:
-        A `UNet3d` or `UCANet`, its weights in the precision in which they were saved.
+        A `UNet3d` or `UCANet`, its weights in the precision in which they were saved. Deep supervision is switched
+        off: `net.deep_supervision = True` to train further with it.
 
     Raises:
         ValueError: there is nothing, or it is damaged, does not fit together, or is not a net of this package.
@@ -94,6 +95,7 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> UNet3
     # Until here no memory was taken for what the config asks for.
     net = net.to(dtypes.pop()).to_empty(device="cpu")
     net.load_state_dict(tensors)
+    net.deep_supervision = False
     return net.eval()
 
 
@@ -177,6 +179,8 @@ def config_of(model: UNet3d) -> dict[str, Any]:
             f"(.module of DistributedDataParallel, ._orig_mod of torch.compile), or save the state_dict of other nets"
         )
     arguments = {name: getattr(model, name) for name in _parameters(kind)}
+    # The attribute may have been switched off after training.
+    arguments["deep_supervision"] = len(model.auxiliary_heads) > 0
     with torch.device("meta"):
         again = kind(**arguments)
     if [type(m) for m in again.modules()] != [type(m) for m in model.modules()] or _differences(
