@@ -10,8 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 #: What a browser fetches by itself: scripts, styles, fonts, pictures; links that a reader follows are none of it.
-FETCHED = re.compile(r"""<(?:script|img|iframe)[^>]*\ssrc=["']?(?:https?:)?//|<link[^>]*rel=["']?(?:stylesheet|preconnect|
-    preload|icon)[^>]*href=["']?(?:https?:)?//|url\(["']?(?:https?:)?//|@import""", re.VERBOSE)  # fmt: skip
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe)[^>]*\ssrc=["']?(?:https?:)?//
+    |<link[^>]*rel=["']?(?:stylesheet|preconnect|preload|icon)[^>]*href=["']?(?:https?:)?//
+    |url\(["']?(?:https?:)?//
+    |@import""",
+    re.VERBOSE,
+)
 
 
 def hook() -> object:
