@@ -22,8 +22,13 @@ MAY_IMPORT = {
     "unet": {"checkpoint", "norms", "options"},
     "folding": {"unet"},
     "ucanet": {"attention", "functional", "norms", "unet", "options"},
+    "extras": set(),
+    "card": set(),
+    "export": {"extras", "unet"},
+    "version": set(),
+    "hub": {"card", "extras", "ucanet", "unet", "version"},
     "dropin": {"functional", "options", "ucanet"},
-    "__init__": {"attention", "functional", "ucanet", "unet"},
+    "__init__": {"attention", "functional", "ucanet", "unet", "version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
 
@@ -95,6 +100,10 @@ def test_the_reference_stands_alone():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_one_version():
+    assert f'version = "{crossattn3d.__version__}"' in (ROOT.parents[1] / "pyproject.toml").read_text()
 
 
 def test_public_names():

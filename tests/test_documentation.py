@@ -2,12 +2,15 @@
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
 import tyro
 
 from evaluate_ltvs import EvaluateSettings
+from export_onnx import ExportSettings
+from make_bundle import BundleSettings
 from predict_ltvs import PredictSettings
 from prepare_ltvs import PrepareSettings
 from train_ltvs import TrainSettings
@@ -19,15 +22,21 @@ SETTINGS = {
     "train_ltvs.py": TrainSettings,
     "predict_ltvs.py": PredictSettings,
     "evaluate_ltvs.py": EvaluateSettings,
+    "export_onnx.py": ExportSettings,
+    "make_bundle.py": BundleSettings,
 }
+#: Whose Python takes longer than ten seconds.
+SLOW = {ROOT / "docs" / "export.md"}
 
 
 def blocks(language: str) -> list:
     """Every fenced block of a language, named by its page and number."""
     found = []
     for page in PAGES:
-        texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        found += [pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}") for i, text in enumerate(texts)]
+        fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+        texts = [textwrap.dedent(text) for _, text in fence.findall(page.read_text(encoding="utf-8"))]
+        marks = [pytest.mark.slow] if page in SLOW else []
+        found += [pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}", marks=marks) for i, text in enumerate(texts)]
     return found
 
 
@@ -37,6 +46,7 @@ def commands() -> list:
     return sorted({line.strip() for line in lines if line.startswith("python examples/")})
 
 
+@pytest.mark.usefixtures("unchecked")  # as for users; and symbolic sizes, while a net is exported, are no ints
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_blocks_run(text: str) -> None:
     if "dynamic_network_architectures" in text:

@@ -21,6 +21,7 @@ def test_logits_are_the_same_without_batch_norm(make, upsample, up_norm):
     folded = fold_batch_norm(net)
     torch.testing.assert_close(folded(x), net(x), rtol=1e-11, atol=1e-11)
     assert type(folded) is make
+    assert not any(module.training for module in folded.modules())
     assert not any(isinstance(m, nn.BatchNorm3d) for m in folded.modules())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 

@@ -29,7 +29,15 @@ def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
     Raises:
         InputError: the run lacks a stage, or no liver is found.
     """
-    stage1, stage2 = load_stage(run, 1), load_stage(run, 2)
+    return label_ct(ct, load_stage(run, 1), load_stage(run, 2), device)
+
+
+def label_ct(ct: sitk.Image, stage1: TrainedStage, stage2: TrainedStage, device: str) -> sitk.Image:
+    """As `predict`, with stages that are loaded.
+
+    Raises:
+        InputError: no liver is found.
+    """
     organ = whole_liver(ct, stage1, device)
     liver = sitk.GetArrayViewFromImage(organ) > 0
     inside = sitk.GetArrayFromImage(find_lesions(ct, organ, stage2, device))

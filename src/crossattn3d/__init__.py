@@ -4,8 +4,7 @@ from crossattn3d import functional
 from crossattn3d.attention import CSCA, AttentionMaps, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.ucanet import UCANet
 from crossattn3d.unet import ConcatSkip, UNet3d
-
-__version__ = "0.1.0"
+from crossattn3d.version import __version__
 
 __all__ = [
     "CSCA",
@@ -15,5 +14,6 @@ __all__ = [
     "SliceCrossAttention3d",
     "UCANet",
     "UNet3d",
+    "__version__",
     "functional",
 ]

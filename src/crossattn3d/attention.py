@@ -94,7 +94,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
 
     Source: Eq. 1 and 2 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> attention = ChannelCrossAttention3d(8)
         >>> u, e = torch.randn(1, 8, 4, 6, 10), torch.randn(1, 8, 4, 6, 10)
@@ -165,7 +165,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
 
     Source: Eq. 3 and 4 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> attention = SliceCrossAttention3d(8)
         >>> u, e = torch.randn(1, 8, 4, 6, 10), torch.randn(1, 8, 4, 6, 10)
@@ -241,7 +241,7 @@ class CSCA(_CrossAttention3d):
 
     Source: section 2.2.3 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> skip = CSCA(16, 8)
         >>> skip(torch.randn(2, 16, 4, 6, 10), torch.randn(2, 8, 4, 6, 10)).shape

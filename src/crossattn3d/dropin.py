@@ -35,7 +35,7 @@ class AttendedBlock(nn.Module):
         concatenate: whether U stays beside A; else the block takes A alone.
         zero_init: whether the attention is added to E with a gate that is zero at first.
 
-    Example:
+    Examples:
         >>> from crossattn3d import CSCA
         >>> block = AttendedBlock(nn.Conv3d(10, 4, 1), CSCA(4, 6), (4, 6))
         >>> block(torch.zeros(1, 10, 2, 3, 5)).shape
@@ -122,7 +122,7 @@ def wrap_skips(
 
     Source: section 2.2 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> from monai.networks.nets import UNet
         >>> net = wrap_skips(UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,)), zero_init=True)
         >>> net(torch.zeros(1, 1, 8, 10, 6)).shape
@@ -181,7 +181,7 @@ def unwrap_skips(net: N) -> N:
     Raises:
         ValueError: no skip is wrapped, or the concatenation was replaced.
 
-    Example:
+    Examples:
         >>> from monai.networks.nets import UNet
         >>> net = UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
         >>> unwrap_skips(wrap_skips(net)) is net

@@ -28,7 +28,7 @@ def fold_batch_norm(net: N) -> N:
     Raises:
         ValueError: the net, or a part of it, is in training mode, where it normalises by the batch.
 
-    Example:
+    Examples:
         >>> net = UNet3d(1, 3, channels=(4, 8)).eval()
         >>> sum(isinstance(m, nn.BatchNorm3d) for m in fold_batch_norm(net).modules())
         0
@@ -45,4 +45,4 @@ def fold_batch_norm(net: N) -> N:
             transposed = isinstance(module.conv, nn.ConvTranspose3d)
             module.conv = fuse_conv_bn_eval(module.conv, module.norm[0], transpose=transposed)
             module.norm[0] = nn.Identity()
-    return net
+    return net.eval()

@@ -78,7 +78,7 @@ def channel_cross_attention(
 
     Source: Eq. 1 and 2 of the UCA-Net paper (Kuang et al., ICASSP 2023).
 
-    Example:
+    Examples:
         >>> import torch
         >>> p = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
         >>> channel_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
@@ -118,7 +118,7 @@ def slice_cross_attention(
 
     Source: Eq. 3 and 4 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> p = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
         >>> slice_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
@@ -158,7 +158,7 @@ def channel_slice_cross_attention(
 
     Source: section 2.2.3 of the UCA-Net paper, O = CCA (+) SCA.
 
-    Example:
+    Examples:
         >>> import torch
         >>> c = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
         >>> s = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
@@ -185,7 +185,7 @@ def channel_attention_map(
     Returns:
         (b, c, c), float32 or float64; every row sums to 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> p = ChannelParameters(*(torch.randn(s) for s in [(4, 3), (4,), (4, 5), (4,), (4, 5), (4,)]))
         >>> channel_attention_map(torch.randn(2, 3, 2, 4, 6), torch.randn(2, 5, 2, 4, 6), p).shape
@@ -211,7 +211,7 @@ def slice_attention_map(
     Returns:
         (b, d, d), float32 or float64; every row sums to 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> p = SliceParameters(*(torch.randn(s) for s in [(1, 3), 1, (1, 5), 1, (1, 5), 1, (4, 1), 4]))
         >>> slice_attention_map(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape

@@ -29,7 +29,7 @@ class InstanceNorm(nn.GroupNorm):
     Args:
         channels: width of the maps.
 
-    Example:
+    Examples:
         >>> InstanceNorm(4)(torch.rand(1, 4, 2, 3, 5)).mean((0, 2, 3, 4)).abs().max() < 1e-6
         tensor(True)
     """

@@ -38,7 +38,7 @@ class UCANet(UNet3d):
 
     Source: Fig. 1 and section 2.2.3 of the UCA-Net paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> net = UCANet(in_channels=1, out_channels=3, channels=(4, 8, 16, 32))
         >>> net(torch.randn(1, 1, 8, 16, 24)).shape

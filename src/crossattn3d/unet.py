@@ -43,7 +43,7 @@ class ConcatSkip(nn.Module):
         decoder_channels: channels of the decoder map.
         encoder_channels: channels of the encoder map.
 
-    Example:
+    Examples:
         >>> skip = ConcatSkip(4, 6)
         >>> skip(torch.zeros(1, 4, 2, 2, 2), torch.zeros(1, 6, 2, 2, 2)).shape[1] == skip.out_channels == 10
         True
@@ -68,7 +68,7 @@ class ConvBlock(nn.Sequential):
         kernel_size: voxels along (d, h, w), odd.
         norm: `batch`, `instance` or `group`, each with a learnable scale and shift.
 
-    Example:
+    Examples:
         >>> ConvBlock(1, 4)(torch.zeros(1, 1, 2, 3, 5)).shape
         torch.Size([1, 4, 2, 3, 5])
     """
@@ -109,7 +109,7 @@ class UpConv(nn.Module):
         upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear and then a convolution.
         norm: normalisation and ReLU after it, or none.
 
-    Example:
+    Examples:
         >>> UpConv(8, 4)(torch.zeros(1, 8, 2, 3, 4), (4, 5, 8)).shape
         torch.Size([1, 4, 4, 5, 8])
     """
@@ -171,7 +171,7 @@ class UNet3d(nn.Module):
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
-    Example:
+    Examples:
         >>> net = UNet3d(1, 3, channels=(4, 8, 16, 32))
         >>> net(torch.randn(1, 1, 9, 10, 12)).shape
         torch.Size([1, 3, 9, 10, 12])

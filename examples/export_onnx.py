@@ -1,0 +1,37 @@
+"""Write the network of one stage of a trained run as ONNX."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from crossattn3d.export import export_onnx
+from ltvs.cli import run
+from ltvs.errors import InputError
+from ltvs.runs import load_stage
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Settings of the export."""
+
+    run: Path
+    """Folder of a run, as train_ltvs.py writes it."""
+    output: Path
+    """File to write, .onnx."""
+    stage: Literal[1, 2] = 2
+    """1 finds the liver, 2 the vessels and tumors in it."""
+
+    def __post_init__(self) -> None:
+        if self.output.suffix != ".onnx":
+            raise InputError(f"{self.output}: expected a name that ends in .onnx")
+
+
+def main(settings: ExportSettings) -> None:
+    """Write the network of one stage of a trained run as ONNX, batch normalisation folded into its convolutions."""
+    stage = load_stage(settings.run, settings.stage)
+    export_onnx(stage.net, settings.output)
+    print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")
+
+
+if __name__ == "__main__":
+    run(main, ExportSettings)

@@ -1,0 +1,31 @@
+"""Make a MONAI bundle of a trained run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltvs.bundle import make_bundle
+from ltvs.cli import run
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """Settings of the bundle."""
+
+    run: Path
+    """Folder of a run with both stages trained, as train_ltvs.py writes it."""
+    output: Path
+    """Folder to make; the bundle has its name."""
+    authors: str = "not stated"
+    """Who made the networks, for the metadata."""
+    copyright: str = "not stated"
+    """Whose they are, for the metadata."""
+
+
+def main(settings: BundleSettings) -> None:
+    """Make a MONAI bundle of a trained run: `python -m monai.bundle run` then labels a CT as predict_ltvs.py does."""
+    make_bundle(settings.run, settings.output, settings.authors, settings.copyright)
+    print(f"bundle: {settings.output}")
+
+
+if __name__ == "__main__":
+    run(main, BundleSettings)

@@ -1,0 +1,71 @@
+"""A net as an ONNX file of standard operators, for volumes of any size. Needs the extra `onnx`."""
+
+import math
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from crossattn3d.extras import extra_module
+from crossattn3d.unet import UNet3d
+
+#: Version of ONNX's operators that is written.
+OPSET = 18
+
+
+def export_onnx(net: UNet3d, path: str | Path) -> None:
+    """Write a net as ONNX: input `image` (b, c, d, h, w), output `logits`, float32, nothing but standard operators.
+
+    Batch and sizes stay free; d, h and w have to be multiples of what the net halves them by, 8 with the default
+    strides. Pad smaller volumes, as sliding windows do.
+
+    Args:
+        net: in eval mode. `crossattn3d.folding.fold_batch_norm` makes it a little faster first.
+        path: file to write, `.onnx`.
+
+    Raises:
+        ValueError: the net is in training mode, not in float32, or returns the logits of several levels.
+        ImportError: onnx or onnxscript is not installed.
+
+    Examples:
+        >>> import tempfile
+        >>> from crossattn3d import UCANet
+        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+        ...     export_onnx(UCANet(1, 3).eval(), f"{folder}/net.onnx")
+    """
+    who, path = "export_onnx", Path(path)
+    if any(module.training for module in net.modules()):
+        raise ValueError(f"{who}: expected a net in eval mode; got one in training mode; call net.eval()")
+    weight = next(net.parameters())
+    if weight.dtype != torch.float32:
+        raise ValueError(f"{who}: expected a net in float32; got {weight.dtype}; call net.float()")
+    if net.deep_supervision:
+        raise ValueError(f"{who}: expected deep supervision to be off; got a net with it; net.deep_supervision = False")
+    extra_module(who, "onnxscript", "onnx")
+    onnx = extra_module(who, "onnx", "onnx")
+    halved = [math.prod(stride[axis] for stride in net.strides) for axis in range(3)]
+    # Sizes that differ, and a batch of more than one, so that none is taken for a constant or for another.
+    example = torch.zeros(2, net.in_channels, *(n * k for n, k in zip(halved, (2, 3, 4), strict=True)))
+    free = {0: torch.export.Dim("batch")}
+    for axis, (name, n) in enumerate(zip(("d", "h", "w"), halved, strict=True), 2):
+        free[axis] = n * torch.export.Dim(name) if n > 1 else torch.export.Dim(name)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net,
+            (example.to(weight.device),),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    assert program is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        program.save(str(temporary))
+        onnx.checker.check_model(str(temporary), full_check=True)
+        temporary.replace(path)
