@@ -238,7 +238,8 @@ def dice_of_labels(predicted: Path, reference: Path) -> dict[int, float]:
 @pytest.mark.parametrize("name", ["nnUNetTrainerUCANet", "nnUNetTrainerCSCA"])
 def test_nnunet_finds_the_trainers(planned: dict[str, str], name: str) -> None:
     find = "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find"
-    environment = planned | {"PYTHONPATH": str(EXAMPLES.parent / "src")}
-    assert f"found {name}" in started(
-        [sys.executable, "-c", f"{find}; print('found', find({name!r}).__name__)"], environment
+    script = (
+        f"import nnunet_command as c; c.declare_missing_operators(); {find}; print('found', find({name!r}).__name__)"
     )
+    paths = os.pathsep.join([str(EXAMPLES.parent / "src"), str(Path(__file__).parent)])
+    assert f"found {name}" in started([sys.executable, "-c", script], planned | {"PYTHONPATH": paths})
