@@ -225,13 +225,15 @@ def test_a_subclass_is_not_taken_for_what_it_inherits() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x + self.model(x)
 
-    with pytest.raises(ValueError, match=r"wrap_skips: expected one of monai's BasicUNet, .*; got .*Sum"):
+    with pytest.raises(
+        ValueError, match=r"wrap_skips: expected a net of MONAI or nnU-Net, one of BasicUNet, .*; got .*Sum"
+    ):
         wrap_skips(Sum(3, 1, 2, channels=(3, 4), strides=(2,)))
 
 
 def test_anything_else_is_left_as_it_was() -> None:
     net = nn.Sequential(nn.Conv3d(1, 2, 1))
-    with pytest.raises(ValueError, match=r"expected one of .*PlainConvUNet.*; got torch's Sequential; .*cat\(\[csca"):
+    with pytest.raises(ValueError, match=r"one of .*PlainConvUNet.*; got torch's Sequential; .*cat\(\[csca"):
         wrap_skips(net)
     broken = basic_unet(3)
     del broken.upcat_2.convs

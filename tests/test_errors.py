@@ -218,7 +218,12 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     # Other libraries' nets.
     "a net that nobody knows": (
         lambda: wrap_skips(nn.Sequential(nn.Conv3d(1, 2, 1))),
-        ["wrap_skips", "expected one of monai's BasicUNet,", "got torch's Sequential", "cat([csca(u, e), u])"],
+        [
+            "wrap_skips",
+            "expected a net of MONAI or nnU-Net, one of BasicUNet,",
+            "got torch's Sequential",
+            "cat([csca(u, e), u])",
+        ],
     ),
     "a net that was changed": (
         lambda: wrap_skips(without_an_upcat()),

@@ -270,10 +270,10 @@ def _joins(who: str, net: nn.Module) -> tuple[list[_Join], int]:
     # By name, so that none of these packages has to be installed.
     package, name = type(net).__module__.split(".")[0], type(net).__name__
     if (package, name) not in _KNOWN:
-        known = ", ".join(f"{package}'s {name}" for package, name in _KNOWN)
+        known = ", ".join(name for _, name in _KNOWN)
         raise ValueError(
-            f"{who}: expected one of {known}; got {package}'s {name}; hand over the net before DDP or torch.compile "
-            "wrap it, or change its forward to cat([csca(u, e), u]) yourself"
+            f"{who}: expected a net of MONAI or nnU-Net, one of {known}; got {package}'s {name}; hand "
+            "over the net before DDP or torch.compile wrap it, or change its forward to cat([csca(u, e), u]) yourself"
         )
     find, slice_dim = _KNOWN[package, name]
     try:
