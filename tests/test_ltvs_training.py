@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from ltvs.errors import InputError
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
-from ltvs.runs import Curves, load_stage, start_stage
-from ltvs.training import make_loss, make_schedule, train_stage
+from ltvs.runs import load_stage, start_stage
+from ltvs.losses import make_loss, make_schedule
+from ltvs.training import train_stage
 from ltvs.validation import FACTORS, calibrate, mean_dice, validate
 from trained_runs import tiny_set, tiny_settings, train_both
 
@@ -74,15 +75,15 @@ def test_worker_processes_change_nothing(data: PreparedSet, tmp_path: Path) -> N
 
 
 def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bfloat16", patch=(12, 16, 16))
+    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bf16-mixed", patch=(12, 16, 16))
     train_both(data, settings)
     trained = load_stage(tmp_path, 2)
-    assert trained.precision == "bfloat16"
+    assert trained.precision == "bf16-mixed"
     assert all(p.dtype == torch.float32 for p in trained.net.parameters())
     seen = []
     trained.net.encoder[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     scores = []
-    for name in ("bfloat16", "float32"):
+    for name in ("bf16-mixed", "float32"):
         changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
         scores += validate(trained.net, data, 2, changed)
     assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
@@ -235,7 +236,7 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
         ({"jitter": -0.5}, "--jitter: expected 0 or more"),
         ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
         (
-            {"precision": "bfloat16", "patch": (7, 16, 16)},
+            {"precision": "bf16-mixed", "patch": (7, 16, 16)},
             r"--precision bfloat16: on CPU no level .* got \[7, 4, 2\] slices",
         ),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),

@@ -151,6 +151,6 @@ def test_interrupted(
 
 def test_a_second_run_into_one_folder_is_refused(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with locked(output), pytest.raises(InputError, match=r"out: another prepare_ltvs\.py is at work here"):
+    with locked(output), pytest.raises(InputError, match=r"out: another process is at work here"):
         main(PrepareSettings("ltvs", output, source))
     assert not output.exists()

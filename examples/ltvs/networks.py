@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from crossattn3d import UCANet, UNet3d
@@ -55,11 +55,17 @@ def make_network(settings: NetworkSettings) -> UNet3d:
     return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
 
 
-def save_weights(net: UNet3d, path: Path) -> None:
-    """Write the state_dict as safetensors, atomically."""
+def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write the state_dict as safetensors, atomically, with notes of what it is."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, notes)
+
+
+def weight_notes(path: Path) -> dict[str, str]:
+    """The notes that `save_weights` was given."""
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
