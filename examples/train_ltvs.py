@@ -1,11 +1,9 @@
 """Train the two stages on a prepared data set: stage 1 finds the liver, stage 2 the vessels and tumors in it."""
 
-import sys
 from contextlib import ExitStack
 
 from ltvs.cli import run
-from ltvs.distributed import is_first_process, make_deterministic, make_fabric
-from ltvs.errors import InputError
+from ltvs.distributed import is_first_process, make_deterministic, start_processes
 from ltvs.locking import locked
 from ltvs.networks import make_network
 from ltvs.prepared import PreparedSet
@@ -16,31 +14,20 @@ from ltvs.training import seed_everything, train_stage
 
 def main(settings: TrainSettings) -> None:
     """Train UCA-Net's two stages; the defaults are the paper's. The same command again goes on where one was ended."""
-    first = is_first_process()
-    try:
-        _train(settings, first)
-    except InputError:
-        if not first:
-            # The first one says it.
-            sys.exit(2)
-        raise
-
-
-def _train(settings: TrainSettings, first: bool) -> None:
     data = PreparedSet(settings.data, settings.split)
-    for stage in settings.stages():
-        data.check_stage(stage)
-        check_folder(settings, stage, data)
-    if settings.deterministic:
-        make_deterministic()
-    fabric = make_fabric(settings.device, settings.devices, settings.nodes, settings.precision)
+    first = is_first_process()
     with ExitStack() as locks:
+        for stage in settings.stages():
+            data.check_stage(stage)
+            check_folder(settings, stage, data)
         folders = {stage: stage_folder(settings.output, stage) for stage in settings.stages()}
         if first:
             for stage, folder in folders.items():
                 locks.enter_context(locked(folder))
                 start_stage(settings, stage, data)
-        fabric.launch()
+        if settings.deterministic:
+            make_deterministic()
+        fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
         fabric.barrier()
         for stage, folder in folders.items():
             seed_everything(settings.seed)

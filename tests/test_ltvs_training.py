@@ -10,14 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ltvs.distributed import start_processes
 from ltvs.errors import InputError
+from ltvs.journal import Epoch, write_curves
+from ltvs.losses import make_loss, make_schedule
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
 from ltvs.runs import load_stage, start_stage
-from ltvs.losses import make_loss, make_schedule
 from ltvs.training import train_stage
 from ltvs.validation import FACTORS, calibrate, mean_dice, validate
 from trained_runs import tiny_set, tiny_settings, train_both
+
+FABRIC = start_processes("cpu", 1, 1, "32")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,10 @@ def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, t
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
     net = make_network(settings.network(1))
-    untrained = validate(net, data, 1, settings)[0]
-    best = train_stage(net, data, 1, settings, folder)
+    untrained = validate(net, data, 1, settings, FABRIC)[0]
+    best = train_stage(FABRIC, net, data, 1, settings, folder)
     kept = validate(load_network(json.loads((folder / "settings.json").read_text())["network"],
-                                 folder / "best.safetensors"), data, 1, settings)  # fmt: skip
+                                 folder / "best.safetensors"), data, 1, settings, FABRIC)  # fmt: skip
     assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
     assert best.dice > max(0.8, untrained)
 
@@ -85,7 +89,7 @@ def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: Prep
     scores = []
     for name in ("bf16-mixed", "float32"):
         changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
-        scores += validate(trained.net, data, 2, changed)
+        scores += validate(trained.net, data, 2, changed, FABRIC)
     assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
     assert set(seen[len(seen) // 2 :]) == {torch.float32}
     assert all(math.isfinite(value) for value in scores)
@@ -150,11 +154,10 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
         return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
 
     monkeypatch.setattr(PreparedSet, "case", without_tumor)
-    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings)
+    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings, FABRIC)
     assert 0 <= vessel <= 1
     assert math.isnan(tumor)
-    with Curves(tmp_path, ("vessel", "tumor")) as curves:
-        curves.add(1, 0.5, [vessel, tumor])
+    write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
     assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
 
 
@@ -162,17 +165,17 @@ def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
     net = make_network(settings.network(1))
-    train_stage(net, data, 1, settings, folder)
+    train_stage(FABRIC, net, data, 1, settings, folder)
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, data, 1, settings)), net.head.bias[0].item()
-    factor, dice = calibrate(net, data, 1, settings)
+    before, bias = mean_dice(validate(net, data, 1, settings, FABRIC)), net.head.bias[0].item()
+    factor, dice = calibrate(net, data, 1, settings, FABRIC)
     assert factor in FACTORS
     assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
     assert factor > 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
-    assert mean_dice(validate(net, data, 1, settings)) == pytest.approx(dice, abs=0.01)
+    assert mean_dice(validate(net, data, 1, settings, FABRIC)) == pytest.approx(dice, abs=0.01)
 
 
 def test_training_calibrates_the_best_weights_where_asked(
@@ -205,7 +208,7 @@ def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -
     start_stage(settings, 1, data)
     folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
     (folder / "last.safetensors").touch()
-    with pytest.raises(InputError, match="holds a trained stage already"):
+    with pytest.raises(InputError, match="holds weights, and no checkpoint to go on from"):
         start_stage(settings, 1, data)
 
 
@@ -239,6 +242,7 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
             {"precision": "bf16-mixed", "patch": (7, 16, 16)},
             r"--precision bfloat16: on CPU no level .* got \[7, 4, 2\] slices",
         ),
+        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),
         ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
         ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),

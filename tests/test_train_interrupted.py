@@ -13,8 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ltvs.checkpoints import load_checkpoint
-from ltvs.files import read_json, write_json
-from ltvs.locking import locked
+from ltvs.files import write_json
 from ltvs.prepared import PreparedSet
 from trained_runs import tiny_set
 from training_process import start
@@ -22,8 +21,8 @@ from training_process import start
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and kills processes")
 
 WORDS = (
-    "--stage 2 --epochs 3 --batch-size 2 --patch 8 12 12 --overlap 4 4 4 --channels 2 3 4 --workers 1 --validate-every 2 "
-    "--learning-rate 0.01 --schedule cosine --save-every 0 --device cpu"
+    "--stage 2 --epochs 3 --batch-size 2 --patch 8 24 24 --overlap 0 0 0 --channels 2 3 4 --workers 1 "
+    "--validate-every 2 --learning-rate 0.01 --schedule cosine --save-every 0 --device cpu"
 )
 
 
@@ -111,7 +110,9 @@ def test_killed_twice_and_then_left_alone(
     assert results(output) == undisturbed.results
 
 
-@pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 def test_ctrl_c_and_sigterm_save_and_say_so(
     data: PreparedSet, undisturbed: Undisturbed, tmp_path: Path, number: int, status: int, word: str
 ) -> None:

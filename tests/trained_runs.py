@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from ltvs.distributed import make_fabric
+from ltvs.distributed import start_processes
 from ltvs.networks import make_network
 from ltvs.prepare import prepare_set
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
@@ -41,8 +41,7 @@ def train_liver_finder(data: PreparedSet, output: Path) -> None:
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     """What train_ltvs.py does."""
-    fabric = make_fabric(settings.device, settings.devices, settings.nodes, settings.precision)
-    fabric.launch()
+    fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
     for stage in settings.stages():
         folder = start_stage(settings, stage, data)
         seed_everything(settings.seed)

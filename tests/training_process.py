@@ -1,4 +1,4 @@
-"""train_ltvs.py in a process of its own, without the seconds that imports take, which can kill itself in a system call."""
+"""train_ltvs.py in a process of its own that starts at once, and that can kill itself in a system call."""
 
 import os
 import signal

@@ -13,8 +13,8 @@ from ltvs.errors import InputError
 from ltvs.precision import Precision
 
 
-def make_fabric(device: str, devices: int, nodes: int, precision: Precision) -> Fabric:
-    """Fabric for these devices, not launched yet; it says nothing on its own.
+def start_processes(device: str, devices: int, nodes: int, precision: Precision) -> Fabric:
+    """Start a process for each device, if torchrun or SLURM has not, and join them; says nothing on its own.
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`, ...
@@ -26,20 +26,21 @@ def make_fabric(device: str, devices: int, nodes: int, precision: Precision) -> 
         InputError: torchrun or SLURM has started another number of processes.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning_fabric\\.")
+    warnings.filterwarnings("ignore", module=r"lightning_fabric\.")
     where = torch.device(device)
-    half = precision != "32"
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator=where.type,
             devices=devices if where.index is None else [where.index],
             num_nodes=nodes,
             strategy="ddp" if devices * nodes > 1 else "auto",
-            plugins=[MixedPrecision(precision, where.type) if half else FullPrecision()],
+            plugins=[FullPrecision() if precision == "32" else MixedPrecision(precision, where.type)],
         )
+        fabric.launch()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--devices {devices} --nodes {nodes}: do not fit how this was started; {reason}") from error
+    return fabric
 
 
 def is_first_process() -> bool:

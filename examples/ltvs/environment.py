@@ -2,9 +2,9 @@
 
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
-import lightning_fabric
 import monai
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "monai": monai.__version__,
         "numpy": np.__version__,
-        "lightning-fabric": lightning_fabric.__version__,
+        "lightning-fabric": version("lightning-fabric"),
         "python": platform.python_version(),
         "system": platform.platform(),
     }

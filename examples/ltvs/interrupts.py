@@ -45,7 +45,7 @@ class Interrupts:
         if self.asked:
             raise interrupt(self.asked)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _ask(self, number: int, _: FrameType | None) -> None:
         again, self.asked = self.asked, int(number)
         if again:
             raise interrupt(number)

@@ -1,4 +1,4 @@
-"""What a training shows of itself: a progress bar, a line per epoch in a file, curves as table, picture, TensorBoard."""
+"""What a training shows of itself: a progress bar, a line per epoch in a file, and curves."""
 
 import csv
 import math

@@ -1,9 +1,9 @@
 """A network and all that changes with it in a step: optimiser, learning rate, the scale of half precision."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -25,9 +25,10 @@ class Learner:
     def __init__(self, fabric: Fabric, net: UNet3d, settings: TrainSettings, steps: int) -> None:
         net.use_checkpoint = settings.use_checkpoint
         if settings.sync_batch_norm:
-            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
+            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         self.fabric = fabric
         self.net = net
+        self.parts = settings.accumulate
         self.loss = make_loss(settings.loss, net.out_channels, settings.background_weight, settings.dice_over)
         self.loss.to(fabric.device)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
@@ -35,20 +36,22 @@ class Learner:
         ready: Any = torch.compile(net) if settings.compile else net
         self.module, self._optimizer = fabric.setup(ready, self.optimizer)
 
-    def backward(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Gradients of the mean loss of the parts of a batch; the loss, on the device.
+    def backward(self, image: Float[Tensor, "b 1 d h w"], target: UInt8[Tensor, "b 1 d h w"]) -> Tensor:
+        """Gradients of the loss of a batch, as the mean over its parts; the loss, on the device.
 
         Args:
-            parts: images (b, 1, d, h, w) and classes (b, 1, d, h, w), all of one size.
+            image: of this process.
+            target: class of each voxel.
         """
         self.net.train()
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        for i, (image, target) in enumerate(parts):
+        parts = list(zip(image.chunk(self.parts), target.chunk(self.parts), strict=True))
+        for i, (x, y) in enumerate(parts):
             # Gradients of several devices are averaged once, with those of the last part.
             with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(parts)):
-                logits = self.module(self._to_device(image))
-                loss = self.loss(logits.float(), self.fabric.to_device(target)) / len(parts)
+                logits = self.module(x.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True))
+                loss = self.loss(logits.float(), y.to(self.fabric.device, torch.long)) / len(parts)
                 self.fabric.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
@@ -80,6 +83,3 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
-
-    def _to_device(self, image: Tensor) -> Tensor:
-        return image.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True)

@@ -23,7 +23,8 @@ def memory_errors(settings: TrainSettings) -> Iterator[None]:
         plain = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
         if plain and "allocate memory" not in text and "not enough memory" not in text:
             raise
-        raise InputError(f"--device {settings.device}: out of memory ({text[:120]}); {memory_advice(settings)}") from error
+        reason = f"--device {settings.device}: out of memory ({text[:120]})"
+        raise InputError(f"{reason}; {memory_advice(settings)}") from error
 
 
 def memory_advice(settings: TrainSettings) -> str:

@@ -1,7 +1,7 @@
 """The folder of a run: settings, weights and curves of each stage, as training writes and prediction reads them.
 
-RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  log.txt  curves.csv  curves.png  tensorboard/
-and while it is trained, checkpoints/, once it is trained, result.json.
+RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  curves.png  log.txt
+tensorboard/  and checkpoints/ while it is trained, result.json once it is.
 """
 
 import json

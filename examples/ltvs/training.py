@@ -1,7 +1,7 @@
 """Training one stage: patches, Dice loss, Adam; validation every few epochs, the best weights kept.
 
-Between two steps everything that the rest of the training depends on is in a `Learner` and a `Position`, and both are in
-a checkpoint: a training that goes on from one ends with the weights of one that was never ended.
+Between two steps everything that the rest of the training depends on is in a `Learner` and a `Position`, and both are
+in a checkpoint: a training that goes on from one ends with the weights of one that was never ended.
 """
 
 import math
@@ -9,18 +9,17 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from crossattn3d import UNet3d
-from ltvs.batches import EpochBatches, Feed, Part
 from ltvs.checkpoints import load_checkpoint, save_checkpoint
 from ltvs.environment import versions
 from ltvs.errors import InputError
@@ -28,9 +27,10 @@ from ltvs.files import read_json, write_json
 from ltvs.interrupts import Interrupts, interrupt
 from ltvs.journal import Epoch, Journal
 from ltvs.learner import Learner
+from ltvs.loader import PatchLoader
 from ltvs.memory import memory_errors
 from ltvs.networks import load_weights, save_weights, weight_notes
-from ltvs.patches import EpochSampler, PatchDataset
+from ltvs.patches import PatchDataset, Sample
 from ltvs.prepared import PreparedSet
 from ltvs.runs import checkpoint_folder, is_trained
 from ltvs.settings import TrainSettings
@@ -92,15 +92,15 @@ def train_stage(
     if is_trained(folder):
         return Best(**read_json(folder / "result.json"))
     data.check_stage(stage)
-    feed = make_feed(fabric, data, stage, settings)
-    learner = Learner(fabric, net, settings, settings.epochs * feed.steps)
-    with closing(feed), Interrupts() as interrupts, memory_errors(settings):
-        training = _Training(fabric, learner, feed, data, stage, settings, folder, interrupts)
+    loader = make_loader(fabric, data, stage, settings)
+    with closing(loader), Interrupts() as interrupts, memory_errors(settings):
+        learner = Learner(fabric, net, settings, settings.epochs * len(loader))
+        training = _Training(fabric, learner, loader, data, stage, settings, folder, interrupts)
         training.run()
     return training.position.best
 
 
-def make_feed(fabric: Fabric, data: PreparedSet, stage: Stage, settings: TrainSettings) -> Feed:
+def make_loader(fabric: Fabric, data: PreparedSet, stage: Stage, settings: TrainSettings) -> PatchLoader:
     """The batches of a stage, as this process gets them.
 
     Raises:
@@ -117,10 +117,17 @@ def make_feed(fabric: Fabric, data: PreparedSet, stage: Stage, settings: TrainSe
         settings.rotation,
         settings.jitter,
         settings.seed,
+        settings.foreground,
     )
-    order = EpochSampler(len(dataset), settings.seed)
-    batches = EpochBatches(order, settings.batch_size, settings.accumulate, fabric.global_rank, fabric.world_size)
-    return Feed(dataset, batches, settings.workers, pin_memory=fabric.device.type == "cuda")
+    return PatchLoader(
+        dataset,
+        settings.batch_size,
+        settings.seed,
+        settings.workers,
+        fabric.global_rank,
+        fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
 
 
 class _Training:
@@ -128,14 +135,14 @@ class _Training:
         self,
         fabric: Fabric,
         learner: Learner,
-        feed: Feed,
+        loader: PatchLoader,
         data: PreparedSet,
         stage: Stage,
         settings: TrainSettings,
         folder: Path,
         interrupts: Interrupts,
     ) -> None:
-        self.fabric, self.learner, self.feed = fabric, learner, feed
+        self.fabric, self.learner, self.loader = fabric, learner, loader
         self.data, self.stage, self.settings, self.folder = data, stage, settings, folder
         self.interrupts = interrupts
         self.position = Position()
@@ -145,7 +152,7 @@ class _Training:
     def run(self) -> None:
         settings, fabric = self.settings, self.fabric
         resumed = self._resume()
-        patches = self.feed.steps * settings.batch_size
+        patches = len(self.loader) * settings.batch_size
         done = (self.position.epoch - 1) * patches + self.position.step * settings.batch_size
         with Journal(
             self.folder if fabric.is_global_zero else None,
@@ -184,8 +191,8 @@ class _Training:
 
     def _train_epoch(self) -> None:
         position, began = self.position, time.monotonic()
-        for parts in self.feed.epoch(position.epoch, position.step):
-            loss = self._step(parts)
+        for batch in self.loader.epoch(position.epoch, position.step):
+            loss = self._step(batch)
             position.step += 1
             position.loss += loss
             now = time.monotonic()
@@ -197,25 +204,30 @@ class _Training:
             if now - self.saved >= 60 * self.settings.save_every:
                 self._save()
 
-    def _step(self, parts: list[Part]) -> float:
+    def _step(self, batch: Sample) -> float:
         """One step of all processes together; the mean of their losses."""
-        loss = self.learner.backward([(image, target) for image, target, _ in parts])
-        names = sorted({name for part in parts for name in part[2]})
+        loss = self.learner.backward(batch.image, batch.target)
+        names = sorted(set(batch.case))
         asked = torch.tensor(float(self.interrupts.asked), device=loss.device)
-        losses, wishes = self.fabric.all_gather(torch.stack([loss.float(), asked])).reshape(-1, 2).cpu().T
+        everyone = cast("Tensor", self.fabric.all_gather(torch.stack([loss.float(), asked])))
+        losses, wishes = everyone.reshape(-1, 2).cpu().T
         self.asked = int(wishes.max())
         where = f"at epoch {self.position.epoch}, step {self.position.step + 1}"
         for rank, value in enumerate(losses.tolist()):
             if not math.isfinite(value):
                 names = self.fabric.broadcast(names, src=rank)
-                raise InputError(f"the loss is {value} {where} on {', '.join(names)}; {self._remedy()}")
+                raise self._failed(f"the loss is {value} {where} on {', '.join(names)}")
         if not self.learner.update():
-            raise InputError(f"weights are no longer finite {where} on {', '.join(names)}; {self._remedy()}")
+            raise self._failed(f"weights are no longer finite {where} on {', '.join(names)}")
         return float(losses.double().mean())
 
-    def _remedy(self) -> str:
+    def _failed(self, what: str) -> BaseException:
+        """What every process raises; the first one has a word to say."""
         half = "" if self.settings.precision == "32" else ", or take --precision 32"
-        return f"lower --learning-rate{half}; the checkpoint before is kept in {checkpoint_folder(self.folder)}"
+        kept = f"the last good checkpoint is kept in {checkpoint_folder(self.folder)}"
+        error = InputError(f"{what}; lower --learning-rate{half}; {kept}")
+        self.journal.say(str(error))
+        return error if self.fabric.is_global_zero else SystemExit(0)
 
     def _end_epoch(self) -> None:
         position, settings = self.position, self.settings
@@ -270,12 +282,15 @@ class _Training:
             save_checkpoint(state, checkpoint_folder(self.folder))
         self.saved = time.monotonic()
 
-    def _stopped(self) -> KeyboardInterrupt:
+    def _stopped(self) -> BaseException:
+        """What every process raises; the others when the first one has saved, as their end may end it, too."""
+        self.fabric.barrier()
+        if not self.fabric.is_global_zero:
+            return SystemExit(0)
         position = self.position
-        where = f"at epoch {position.epoch}, step {position.step} of {self.feed.steps}"
+        where = f"at epoch {position.epoch}, step {position.step} of {len(self.loader)}"
         self.journal.say(f"stopped {where}")
-        if self.fabric.is_global_zero:
-            print(f"\nsaved {where}; the same command goes on from there", file=sys.stderr)
+        print(f"\nsaved {where}; the same command goes on from there", file=sys.stderr)
         return interrupt(self.asked)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from crossattn3d import UNet3d
 from ltvs.inference import predict_probabilities
 from ltvs.prepared import PreparedSet
 from ltvs.settings import TrainSettings
-from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target, zero_level
+from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target
 
 #: What `calibrate` tries to multiply the odds of background by.
 FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -90,7 +91,7 @@ def _scores(
         case = data.case(stage, names[i])
         hu, labels = np.asarray(case.image), np.asarray(case.labels)
         region = liver_region(labels, stage)
-        image = network_input(hu, region, window, zero_level(hu, region, window))
+        image = network_input(hu, region, window, case.zero)
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, fabric.device, settings.precision
         )
@@ -98,7 +99,8 @@ def _scores(
         for k, factor in enumerate(factors):
             scores[i, k] = _dice(np.concatenate([factor * probabilities[:1], probabilities[1:]]), target)
         check()
-    return np.asarray(fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum").cpu())
+    together = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
+    return np.asarray(together.cpu())
 
 
 def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
