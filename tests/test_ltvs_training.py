@@ -17,7 +17,7 @@ from ltvs.losses import make_loss, make_schedule
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
 from ltvs.runs import load_stage, start_stage
-from ltvs.training import train_stage
+from ltvs.training import seed_everything, train_stage
 from ltvs.validation import FACTORS, calibrate, mean_dice, validate
 from trained_runs import tiny_set, tiny_settings, train_both
 
@@ -54,6 +54,7 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
 def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
+    seed_everything(0)
     net = make_network(settings.network(1))
     untrained = validate(net, data, 1, settings, FABRIC)[0]
     best = train_stage(FABRIC, net, data, 1, settings, folder)
@@ -164,6 +165,7 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
 def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
+    seed_everything(0)
     net = make_network(settings.network(1))
     train_stage(FABRIC, net, data, 1, settings, folder)
     with torch.no_grad():
