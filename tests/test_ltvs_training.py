@@ -238,6 +238,7 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
             {"precision": "bfloat16", "patch": (7, 16, 16)},
             r"--precision bfloat16: on CPU no level .* got \[7, 4, 2\] slices",
         ),
+        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),
         ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
         ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),

@@ -60,6 +60,8 @@ class TrainSettings:
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
     """What neighbouring patches share, along slices, rows, columns; voxels."""
+    foreground: float = 0.0
+    """Share of patches that lie about a random voxel of a random class but background, as tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
     """Width of each level of both networks, finest first."""
     skip: Skip = "csca"
@@ -96,6 +98,8 @@ class TrainSettings:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
         if not self.background_weight >= 0:
             raise InputError(f"--background-weight: expected 0 or more; got {self.background_weight}")
+        if not 0 <= self.foreground <= 1:
+            raise InputError(f"--foreground: expected a share from 0 to 1; got {self.foreground}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
             raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from crossattn3d import UNet3d
 from ltvs.errors import InputError
+from ltvs.loader import PatchLoader
 from ltvs.networks import load_weights, save_weights
-from ltvs.patches import EpochSampler, PatchDataset
+from ltvs.patches import PatchDataset
 from ltvs.precision import computing_in
 from ltvs.prepared import PreparedSet
 from ltvs.runs import Curves
@@ -54,14 +54,10 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
         settings.rotation,
         settings.jitter,
         settings.seed,
+        settings.foreground,
     )
-    sampler = EpochSampler(len(dataset), settings.seed)
-    loader = DataLoader(
-        dataset,
-        settings.batch_size,
-        sampler=sampler,
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
+    loader = PatchLoader(
+        dataset, settings.batch_size, settings.seed, settings.workers, pin_memory=device.type == "cuda"
     )
     loss_of = make_loss(settings.loss, len(CLASSES[stage]), settings.background_weight).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
@@ -69,13 +65,12 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
     best = Best()
     with Curves(folder, CLASSES[stage][1:]) as curves, _progress(settings, stage, len(loader)) as bar:
         for epoch in range(1, settings.epochs + 1):
-            sampler.epoch = epoch
             net.train()
             losses = []
-            for image, target, names in loader:
+            for image, target, names in loader.epoch(epoch):
                 with computing_in(settings.precision, device):
                     logits = net(_to_device(image, device))
-                loss = loss_of(logits.float(), target.to(device))
+                loss = loss_of(logits.float(), target.to(device, torch.long))
                 if not torch.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss.item()} at epoch {epoch} on {', '.join(names)}; lower --learning-rate"

@@ -13,7 +13,7 @@ from crossattn3d import UNet3d
 from ltvs.inference import predict_probabilities
 from ltvs.prepared import PreparedSet
 from ltvs.settings import TrainSettings
-from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target, zero_level
+from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target
 
 #: What `calibrate` tries to multiply the odds of background by.
 FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -63,7 +63,7 @@ def _predictions(
         case = data.case(stage, name)
         hu, labels, window = np.asarray(case.image), np.asarray(case.labels), data.preparation.window
         region = liver_region(labels, stage)
-        image = network_input(hu, region, window, zero_level(hu, region, window))
+        image = network_input(hu, region, window, case.zero)
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, torch.device(settings.device), settings.precision
         )
