@@ -51,7 +51,7 @@ class Learner:
             # Gradients of several devices are averaged once, with those of the last part.
             with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(parts)):
                 logits = self.module(x.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True))
-                loss = self.loss(logits.float(), y.to(self.fabric.device, torch.long)) / len(parts)
+                loss = self.loss(logits, y.to(self.fabric.device, torch.long)) / len(parts)
                 self.fabric.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
