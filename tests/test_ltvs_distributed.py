@@ -1,8 +1,6 @@
 """Several processes train as one does with the same batch, however they are started."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 import training_steps
-from ltvs.distributed import is_first_process, start_processes
-from ltvs.errors import InputError
 from ltvs.files import write_json
 from trained_runs import tiny_set
 

@@ -25,7 +25,11 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
 
     torch.set_num_threads(1)
     settings = tiny_settings(
-        data, output, devices=devices, nodes=nodes, **{"batch_size": 4, "norm": "instance", "dice_over": "patch", **changes}
+        data,
+        output,
+        devices=devices,
+        nodes=nodes,
+        **{"batch_size": 4, "norm": "instance", "dice_over": "patch", **changes},
     )
     fabric = start_processes(settings.device, devices, nodes, settings.precision)
     seed_everything(settings.seed + fabric.global_rank)

@@ -1,5 +1,6 @@
 """A network and all that changes with it in a step: optimiser, learning rate, the scale of half precision."""
 
+import math
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class Learner:
         """One step of the optimiser along the gradients; whether all weights are finite after it."""
         self._optimizer.step()
         self.scheduler.step()
-        return bool(torch.nn.utils.get_total_norm(self.net.parameters()).isfinite())
+        return bool(torch.nn.utils.get_total_norm(self.net.parameters(), math.inf).isfinite())
 
     def share_statistics(self) -> None:
         """Give every process the batch statistics of the first one, which are those that are saved."""

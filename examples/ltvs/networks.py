@@ -1,5 +1,6 @@
 """The network of each stage, made from its settings, saved and loaded without unpickling anything."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -59,13 +60,14 @@ def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -
     """Write the state_dict as safetensors, atomically, with notes of what it is."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, notes)
+        # In one entry, as the order of several is at random.
+        save_file(tensors, temporary, {"notes": json.dumps(notes or {})})
 
 
 def weight_notes(path: Path) -> dict[str, str]:
     """The notes that `save_weights` was given."""
     with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
+        return dict(json.loads(file.metadata()["notes"]))
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
