@@ -24,13 +24,8 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     from trained_runs import tiny_settings
 
     torch.set_num_threads(1)
-    settings = tiny_settings(
-        data,
-        output,
-        devices=devices,
-        nodes=nodes,
-        **{"batch_size": 4, "norm": "instance", "dice_over": "patch", **changes},
-    )
+    fixed = {"batch_size": 4, "norm": "instance", "dice_over": "patch", "devices": devices, "nodes": nodes}
+    settings = tiny_settings(data, output, **fixed, **changes)
     fabric = start_processes(settings.device, devices, nodes, settings.precision)
     seed_everything(settings.seed + fabric.global_rank)
     loader = make_loader(fabric, PreparedSet(data), 2, settings)

@@ -83,9 +83,8 @@ def estimate_stage(fabric: Fabric, data: PreparedSet, stage: Stage, settings: Tr
         validate(learner.net, one, stage, settings, fabric)
         case = _now(fabric) - began
     cases = math.ceil(len(data.split["validation"]) / fabric.world_size)
-    return Estimate(
-        step, len(loader), settings.epochs, case, cases, math.ceil(settings.epochs / settings.validate_every)
-    )
+    validations = math.ceil(settings.epochs / settings.validate_every)
+    return Estimate(step, len(loader), settings.epochs, case, cases, validations)
 
 
 def duration(seconds: float) -> str:

@@ -56,22 +56,21 @@ def results_of(run: Path, settings: TrainSettings) -> Results:
     return results
 
 
-def write_summary(runs: Mapping[int, Results], path: Path) -> None:
-    """Results by seed, their mean and their standard deviation over the seeds (of a sample, n - 1)."""
-    columns = {
-        name: [run[name] for run in runs.values() if run[name] is not None] for name in next(iter(runs.values()))
-    }
+def write_summary(runs: Mapping[int, Results], output: Path) -> None:
+    """Write `summary.json`: results by seed, their mean, and their standard deviation (of a sample, n - 1)."""
+    names = next(iter(runs.values()))
+    columns = {name: [value for run in runs.values() if (value := run[name]) is not None] for name in names}
     content = {
         "seeds": {str(seed): run for seed, run in runs.items()},
         "mean": {name: fmean(values) if values else None for name, values in columns.items()},
         "std": {name: stdev(values) if len(values) > 1 else None for name, values in columns.items()},
     }
-    write_json(path, content)
+    write_json(output / "summary.json", content)
 
 
-def summary_table(path: Path) -> None:
-    """Print a summary: a row for each measure, with its mean, standard deviation, and value by seed."""
-    content = read_json(path)
+def summary_table(output: Path) -> None:
+    """Print `summary.json`: a row for each measure, with its mean, standard deviation, and value by seed."""
+    content = read_json(output / "summary.json")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for heading in ("mean", "std", *(f"seed {seed}" for seed in content["seeds"])):
