@@ -27,6 +27,8 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning_fabric\.")
+    # A kernel of one voxel has strides that say nothing; its gradient is copied, which costs nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     where = torch.device(device)
     try:
         fabric = Fabric(

@@ -52,7 +52,7 @@ def results_of(run: Path, settings: TrainSettings) -> Results:
     if (run / "test" / "summary.json").is_file():
         summary = read_json(run / "test" / "summary.json")
         for name, measures in MEASURES.items():
-            results |= {f"test {name} {HEADINGS[key]}": summary[name][key] for key in measures}
+            results |= {f"test {name} {HEADINGS[key]}{' mm' * (key == 'hd95_mm')}": summary[name][key] for key in measures}
     return results
 
 
