@@ -1,6 +1,8 @@
 """Several processes train as one does with the same batch, however they are started."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import training_steps
+from ltvs.distributed import is_first_process, start_processes
+from ltvs.errors import InputError
 from ltvs.files import write_json
 from trained_runs import tiny_set
 
@@ -64,3 +68,59 @@ def test_two_processes_are_one_with_the_same_batch(data: Path, alone: dict[str, 
 
 def test_a_batch_in_parts_is_the_batch(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
     assert_same_training(steps(data, tmp_path / "steps.safetensors", PYTHON, devices=1, accumulate=4), alone)
+
+
+@pytest.mark.slow
+def test_torchrun(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    command = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    assert_same_training(steps(data, tmp_path / "steps.safetensors", command, devices=2), alone)
+
+
+@pytest.mark.slow
+def test_slurm(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """Two nodes with a task each, as far as their variables say; there is no SLURM here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    output = tmp_path / "steps.safetensors"
+    words = [*PYTHON, SCRIPT, str(data), str(output), json.dumps({"devices": 1, "nodes": 2})]
+    tasks = []
+    for rank in ("0", "1"):
+        slurm = {"NTASKS": "2", "NTASKS_PER_NODE": "1", "NNODES": "2", "PROCID": rank, "LOCALID": "0", "NODEID": rank}
+        slurm |= {"NODELIST": "127.0.0.1", "JOB_ID": "77", "JOB_NAME": "train"}
+        named = {f"SLURM_{name}": value for name, value in slurm.items()}
+        tasks.append(subprocess.Popen(words, env={**os.environ, **named, "MASTER_PORT": port}))
+    assert [task.wait() for task in tasks] == [0, 0]
+    assert_same_training(load_file(output), alone)
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1"}, False),
+    ],
+)
+def test_the_first_process_knows_it_before_the_others_are_there(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool
+) -> None:
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
+
+
+def test_another_number_of_processes_than_slurm_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NTASKS": "4", "NTASKS_PER_NODE": "4", "NNODES": "1", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    with pytest.raises(
+        InputError, match=r"--devices 2 --nodes 1: do not fit how this was started; .*ntasks-per-node=4"
+    ):
+        start_processes("cpu", 2, 1, "32")

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ltvs.checkpoints import load_checkpoint
 from ltvs.files import write_json
+from ltvs.locking import locked
 from ltvs.prepared import PreparedSet
 from trained_runs import tiny_set
 from training_process import start
@@ -133,3 +134,33 @@ def test_ctrl_c_and_sigterm_save_and_say_so(
     assert (state["position"]["epoch"], state["position"]["step"]) > (1, 0), "what was done is kept"
     finish(data, output)
     assert results(output) == undisturbed.results
+
+
+def test_a_torn_checkpoint_costs_what_came_after_the_one_before(
+    data: PreparedSet, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    process = begin(data, output, kill_at=undisturbed.calls // 2)
+    process.join()
+    last = output / "stage2" / "checkpoints" / "last.ckpt"
+    os.truncate(last, 1000)
+    finish(data, output)
+    assert "warning: " in said(output)
+    assert "last.ckpt: is torn or damaged (1000 bytes" in said(output)
+    assert results(output) == undisturbed.results
+
+
+def test_a_stage_that_is_being_trained_or_was_trained_otherwise(data: PreparedSet, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    process = begin(data, output, kill_at=30)
+    process.join()
+    with locked(output / "stage2"):
+        process = begin(data, output)
+        process.join()
+    assert process.exitcode == 2
+    assert "stage2: another process is at work here; wait until it is done" in said(output)
+    process = begin(data, output, words=WORDS.replace("0.01", "0.02").replace("--workers 1", "--workers 0"))
+    process.join()
+    assert process.exitcode == 2
+    reason = "stage2: holds a training with other settings (--learning-rate was 0.01, is 0.02); give the same to go on"
+    assert reason in said(output).splitlines()[-1]

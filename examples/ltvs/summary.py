@@ -17,6 +17,8 @@ from ltvs.runs import stage_folder
 from ltvs.scores import HEADINGS, MEASURES, score_case, write_scores
 from ltvs.settings import TrainSettings
 
+_HEADINGS = HEADINGS | {"hd95_mm": "HD95 mm"}
+
 #: Of one run: what is measured -> value; None where no case has it.
 Results = dict[str, float | None]
 
@@ -52,7 +54,7 @@ def results_of(run: Path, settings: TrainSettings) -> Results:
     if (run / "test" / "summary.json").is_file():
         summary = read_json(run / "test" / "summary.json")
         for name, measures in MEASURES.items():
-            results |= {f"test {name} {HEADINGS[key]}{' mm' * (key == 'hd95_mm')}": summary[name][key] for key in measures}
+            results |= {f"test {name} {_HEADINGS[key]}": summary[name][key] for key in measures}
     return results
 
 

@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import time
+import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -175,7 +176,11 @@ class _Training:
 
     def _resume(self) -> bool:
         """Whether there was something to go on with."""
-        state = load_checkpoint(checkpoint_folder(self.folder))
+        with warnings.catch_warnings(record=True) as caught:
+            state = load_checkpoint(checkpoint_folder(self.folder))
+        if self.fabric.is_global_zero:
+            for warning in caught:
+                print(f"warning: {warning.message}", file=sys.stderr)
         if state is None:
             return False
         try:
