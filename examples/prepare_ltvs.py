@@ -11,9 +11,10 @@ from ltvs.check import check_set, print_reports
 from ltvs.cli import run
 from ltvs.errors import InputError, few
 from ltvs.labels import STRUCTURES
+from ltvs.nnunet import check_target, export_nnunet
 from ltvs.patients import check_apart, overlap_warning
 from ltvs.prepare import Outcome, prepare_set
-from ltvs.prepared import Preparation, Split, StageGrid
+from ltvs.prepared import Preparation, PreparedSet, Split, StageGrid
 from ltvs.records import Recipe
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
@@ -76,6 +77,9 @@ class PrepareSettings:
     """Of phantom: distance of the CT's slices, mm; drawn from 0.8 to 2 for each phantom if not given."""
     anatomy: Path | None = None
     """Of phantom: folder of label maps (1 liver, 2 vessel) to build phantoms around, instead of made ones."""
+    export_nnunet: Path | None = None
+    """Also write the CTs and labels, as they were before resampling, in nnU-Net's raw format: folder to make, named
+    like Dataset501_Liver, with the split as splits_final.json."""
     workers: int = os.cpu_count() or 1
     """Cases prepared at a time."""
 
@@ -89,6 +93,10 @@ class PrepareSettings:
             raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
         if not self.folds >= 0:
             raise InputError(f"--folds: expected 0 for none, or 2 or more; got {self.folds}")
+        if self.export_nnunet is not None:
+            if self.check:
+                raise InputError("--export-nnunet: expected without --check, which writes nothing; give one of the two")
+            check_target(self.export_nnunet)
         if self.source != "msd08" and (self.liver or self.liver_from):
             raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
 
@@ -162,6 +170,10 @@ def main(settings: PrepareSettings) -> None:
     _tell(outcome, settings.output)
     if outcome.failed:
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
+    if settings.export_nnunet is not None:
+        labels = export_nnunet(PreparedSet(settings.output), settings.export_nnunet)
+        named = ", ".join(f"{value} {name}" for name, value in labels.items())
+        print(f"for nnU-Net: {settings.export_nnunet} (labels {named}); copy its splits_final.json beside the plans")
 
 
 def _tell(outcome: Outcome, output: Path) -> None:

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "unet": {"checkpoint", "norms", "options"},
     "folding": {"unet"},
     "ucanet": {"attention", "functional", "norms", "unet", "options"},
+    "dropin": {"functional", "options", "ucanet"},
     "__init__": {"attention", "functional", "ucanet", "unet"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}

@@ -39,6 +39,10 @@ def commands() -> list:
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_blocks_run(text: str) -> None:
+    if "dynamic_network_architectures" in text:
+        pytest.importorskip(
+            "dynamic_network_architectures", reason="nnU-Net's nets are not installed: pip install '.[nnunet]'"
+        )
     exec(compile(text, "documentation", "exec"), {})
 
 

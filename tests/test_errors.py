@@ -13,7 +13,9 @@ from torch import nn
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
 from crossattn3d import functional as F
+from crossattn3d.dropin import unwrap_skips, wrap_skips
 from crossattn3d.folding import fold_batch_norm
+from other_nets import basic_unet
 from randomised import channel_parameters, maps, slice_parameters
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -29,6 +31,18 @@ def without_bias() -> CSCA:
     module = CSCA(3, 4)
     module.channel.to_value = nn.Conv3d(4, 4, 1, bias=False)
     return module
+
+
+def supervised_without_heads() -> UCANet:
+    net = UCANet(1, 2, NARROW)
+    net.deep_supervision = True
+    return net
+
+
+def without_an_upcat() -> nn.Module:
+    net = basic_unet(3)
+    del net.upcat_2.convs
+    return net
 
 
 def volume(*shape: int) -> torch.Tensor:
@@ -194,6 +208,43 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "folding a net in training": (
         lambda: fold_batch_norm(UNet3d(1, 2, NARROW)),
         ["fold_batch_norm", "expected a net in eval mode", "got one in training mode", "net.eval()"],
+    ),
+    "deep supervision switched on without heads": (
+        lambda: supervised_without_heads()(volume(2, 1, 8, 8, 8)),
+        ["UCANet", "expected a net made with deep_supervision=True", "got one made without", "switch it off"],
+    ),
+    # Other libraries' nets.
+    "a net that nobody knows": (
+        lambda: wrap_skips(nn.Sequential(nn.Conv3d(1, 2, 1))),
+        ["wrap_skips", "expected one of monai's BasicUNet,", "got torch's Sequential", "cat([csca(u, e), u])"],
+    ),
+    "a net that was changed": (
+        lambda: wrap_skips(without_an_upcat()),
+        ["wrap_skips", "expected monai's BasicUNet as", "got another structure", "constraints.txt"],
+    ),
+    "a wrapped net": (
+        lambda: wrap_skips(wrap_skips(basic_unet(3))),
+        ["wrap_skips", "expected a net with its own skips", "got one that is wrapped", "unwrap_skips"],
+    ),
+    "slices of a 2D net": (
+        lambda: wrap_skips(basic_unet(2)),
+        ["wrap_skips", "expected a 3D net, or a 2D net with attention='cca'", "got a net of 2", "attention='csca'"],
+    ),
+    "attention of other nets": (
+        lambda: wrap_skips(basic_unet(3), attention="both"),
+        ["wrap_skips", "expected attention", "'csca', 'cca', 'sca'", "got 'both'"],
+    ),
+    "zero without the decoder maps": (
+        lambda: wrap_skips(basic_unet(3), zero_init=True, concatenate=False),
+        ["wrap_skips", "expected concatenate=True for zero_init=True", "got False", "use one of the two"],
+    ),
+    "nothing to unwrap": (
+        lambda: unwrap_skips(basic_unet(3)),
+        ["unwrap_skips", "expected a net that wrap_skips has wrapped", "got BasicUNet without"],
+    ),
+    "weights that are gone": (
+        lambda: unwrap_skips(wrap_skips(basic_unet(3), concatenate=False)),
+        ["unwrap_skips", "expected a net wrapped with concatenate=True", "got one whose", "make the net anew"],
     ),
     "one voxel in groups of one channel": (
         lambda: UNet3d(1, 2, (4, 8), norm="group").eval()(volume(2, 1, 2, 2, 2)),

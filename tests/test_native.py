@@ -120,8 +120,11 @@ def test_a_damaged_build_is_no_crash(tmp_path):
 
 
 @needs_native
-def test_threads_decide_the_rounding_and_nothing_else(monkeypatch):
+@pytest.mark.parametrize("own", [False, True], ids=["threads of PyTorch", "own threads"])
+def test_threads_decide_the_rounding_and_nothing_else(monkeypatch, own):
     monkeypatch.setattr(tiles, "VALUES_PER_THREAD", 1)
+    if own:
+        monkeypatch.setattr(tiles, "_team", lambda: None)
     u, e = (normal((2, c, 7, 40, 50), generator(c), torch.float32) for c in (3, 5))
     w = normal((6,), generator(1), torch.float32)
     before, found = torch.get_num_threads(), {}

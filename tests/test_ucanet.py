@@ -76,7 +76,7 @@ def test_slices_last():
 
 
 def test_the_residual_lets_the_decoder_through():
-    with_it, without = UCANet(1, 2, NARROW, residual=True), UCANet(1, 2, NARROW)
+    with_it, without = randomise(UCANet(1, 2, NARROW, residual=True), 3), UCANet(1, 2, NARROW)
     without.load_state_dict(with_it.state_dict())
     x = volume(1, 1, 9, 10, 11)
     assert not torch.allclose(with_it.eval()(x), without.eval()(x), atol=1e-4)

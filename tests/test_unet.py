@@ -58,6 +58,33 @@ def test_any_number_of_levels(channels):
     assert net(volume(1, 1, *size)).shape == (1, 2, *size)
 
 
+def test_deep_supervision_gives_a_list_and_can_be_switched():
+    net = UNet3d(1, 3, NARROW, strides=[(1, 2, 2), 2, 2], deep_supervision=True).eval()
+    seen = {}
+    for i, block in enumerate(net.decoder):
+        block.register_forward_hook(lambda _m, _i, out, i=i: seen.update({i: out}))
+    supervised = net(volume(1, 1, 8, 18, 33))
+    assert [tuple(x.shape) for x in supervised] == [(1, 3, 8, 18, 33), (1, 3, 8, 9, 17), (1, 3, 4, 5, 9)]
+    heads = [net.head, *net.auxiliary_heads]
+    assert all(torch.equal(x, head(seen[i])) for i, (x, head) in enumerate(zip(supervised, heads, strict=True)))
+    keys = list(net.state_dict())
+    net.deep_supervision = False
+    assert torch.equal(net(volume(1, 1, 8, 18, 33)), supervised[0])
+    assert list(net.state_dict()) == keys
+    plain = UNet3d(1, 3, NARROW, strides=[(1, 2, 2), 2, 2])
+    assert set(keys) - set(plain.state_dict()) == {
+        f"auxiliary_heads.{i}.{p}" for i in (0, 1) for p in ("weight", "bias")
+    }
+
+
+def test_deep_supervision_trains_every_head_and_level():
+    net = UNet3d(1, 3, NARROW, deep_supervision=True, use_checkpoint=True)
+    sum(x.square().mean() for x in net(volume(2, 1, 9, 10, 11))).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    two = UNet3d(1, 3, (2, 3), deep_supervision=True).eval()
+    assert [tuple(x.shape) for x in two(volume(1, 1, 4, 6, 8))] == [(1, 3, 4, 6, 8)]
+
+
 @pytest.mark.parametrize("up_norm", [False, True])
 @pytest.mark.parametrize("upsample", ["transposed", "interpolate"])
 @pytest.mark.parametrize("norm", ["batch", "instance", "group"])

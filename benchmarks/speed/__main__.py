@@ -20,7 +20,8 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="where to measure")
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each kind, at most (default: 9)")
-    parser.add_argument("--limit", type=float, default=60, help="seconds per case and kind, about (default: 60)")
+    parser.add_argument("--limit", type=float, default=15, help="seconds of each call, about (default: 15)")
+    parser.add_argument("--first", type=int, help="only so many sizes, dtypes and formats of each part")
     parser.add_argument("--only", choices=("skips", "precision", "nets"), help="one part of it")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -33,7 +34,7 @@ def main() -> int:
     print(f"{report['machine']['name']}, {rate / 1e9:.1f} GB/s", flush=True)
     limits = arguments.rounds, arguments.limit
     if arguments.only in (None, "skips"):
-        for skip in skips.cases(device):
+        for skip in skips.cases(device)[: arguments.first]:
             torch.compiler.reset()
             checked = skips.check(skip, device)
             rows = skips.measure(skip, device, rate, *limits)
@@ -41,12 +42,12 @@ def main() -> int:
             print(text_table(report["skips"][-1]), flush=True)
             _save(report, start, arguments.json)
     if arguments.only in (None, "precision"):
-        for case in precision.cases():
+        for case in precision.cases()[: arguments.first]:
             report["precision"].append(asdict(case) | {"rows": precision.measure(case, device)})
             print(precision_table(report["precision"][-1]), flush=True)
             _save(report, start, arguments.json)
     if arguments.only in (None, "nets"):
-        for net in nets.cases(device):
+        for net in nets.cases(device)[: arguments.first]:
             torch.compiler.reset()
             report["nets"].append(asdict(net) | {"rows": nets.measure(net, device, *limits)})
             print(text_table(report["nets"][-1]), flush=True)

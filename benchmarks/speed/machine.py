@@ -12,6 +12,8 @@ import torch
 from benchmarks.speed.measure import interleaved
 
 ROOT = Path(__file__).parents[2]
+#: What decides whether freed memory is kept or goes back to the system.
+ALLOCATOR = ("LD_PRELOAD", "GLIBC_TUNABLES")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "name": name,
         "threads": torch.get_num_threads(),
         "processors": os.cpu_count(),
+        "allocator": {name: os.environ[name] for name in ALLOCATOR if name in os.environ},
         "commit": _commit(),
         "versions": {package: _version(package) for package in ("torch", "triton", "monai", "crossattn3d")}
         | {"python": platform.python_version()},

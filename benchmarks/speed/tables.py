@@ -21,11 +21,13 @@ python -m benchmarks.speed.tables                                            # w
 
 which first compares the fast backends (`factorised`, `native` on CPU, `triton` on CUDA), the result and the gradients
 of both maps, with the literal equations in float64 at every size and dtype below (networks and compiled code are not
-compared here), then makes all calls of a table in turns. Backward takes the gradients of both maps and of all
-parameters. Times are medians, with the fastest and the slowest call in brackets. *Floor* is the time that the maps
-which have to be read and written would take at the bandwidth of a copy, measured in the same run: 4 maps of C x voxels
-forward, 11 forward and backward. *Memory* counts tensors, in maps of C x voxels for a skip; what a library takes past
-PyTorch's allocator is not seen.
+compared here), then makes all calls of a table in turns, each twice, of which the second counts. Backward takes the
+gradients of both maps and of all parameters. Times are medians, with the fastest and the slowest call in brackets.
+*Floor* is the time that the maps which have to be read and written would take at the bandwidth of a copy, measured in
+the same run: 4 maps of C x voxels forward, 11 forward and backward. *Memory* counts tensors, in maps of C x voxels for
+a skip; what a library takes past PyTorch's allocator is not seen. PyTorch on CPU gives the memory of large maps back to
+the system and asks for it again with every call, and calls that make many maps wait for that; where the heading names
+GLIBC_TUNABLES or LD_PRELOAD, the process kept freed memory instead.
 """
 
 
@@ -44,8 +46,9 @@ def page(reports: list[dict[str, Any]]) -> str:
     for report in reports:
         about = report["machine"]
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+        kept = "".join(f", {name}={value}" for name, value in about["allocator"].items())
         parts.append(
-            f"## {about['device'].upper()}: {about['name']}\n\n{about['threads']} threads, copy at "
+            f"## {about['device'].upper()}: {about['name']}{kept}\n\n{about['threads']} threads, copy at "
             f"{report['bandwidth'] / 1e9:.1f} GB/s, {versions}, commit {about['commit']}; {report['seconds']:.0f} s\n"
         )
         parts += [text_table(case, heading="###") for case in report["skips"]]

@@ -12,7 +12,8 @@ from crossattn3d.unet import UNet3d, Upsample
 
 Attention = Literal["csca", "cca", "sca"]
 
-_SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
+#: The skip connection that each attention names.
+SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
 
 
 class UCANet(UNet3d):
@@ -30,7 +31,7 @@ class UCANet(UNet3d):
         residual: whether the decoder map is added to the attention's result.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.
-        strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint: as in `UNet3d`.
+        strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint, deep_supervision: as in `UNet3d`.
 
     Raises:
         ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.
@@ -61,11 +62,10 @@ class UCANet(UNet3d):
         upsample: Upsample = "transposed",
         up_norm: bool = False,
         use_checkpoint: bool = False,
+        deep_supervision: bool = False,
     ) -> None:
-        check_option(type(self).__name__, "attention", attention, tuple(_SKIPS))
-        skip = partial(
-            _SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend
-        )
+        check_option(type(self).__name__, "attention", attention, tuple(SKIPS))
+        skip = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
         super().__init__(
             in_channels,
             out_channels,
@@ -77,6 +77,7 @@ class UCANet(UNet3d):
             upsample=upsample,
             up_norm=up_norm,
             use_checkpoint=use_checkpoint,
+            deep_supervision=deep_supervision,
         )
         self.attention: Attention = attention
         self.score_norm: ScoreNorm = score_norm

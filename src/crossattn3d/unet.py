@@ -147,10 +147,13 @@ class UNet3d(nn.Module):
         up_norm: whether normalisation and ReLU follow the up-sampling convolution too.
         use_checkpoint: keep only each block's input for the backward pass and compute the rest again there: less
             memory, more time, the same gradients.
+        deep_supervision: return a list of logits, one for each level but the deepest, finest first. The attribute of
+            the same name of a net made with it switches the list off and on; the state_dict stays the same.
 
     Raises:
         ValueError: an option is unknown or the lengths of channels, strides and kernel_sizes do not fit; in forward,
-            the input has another rank or width, or is too small for the levels or the normalisation.
+            the input has another rank or width, or is too small for the levels or the normalisation, or
+            deep_supervision was switched on in a net made without.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
@@ -173,6 +176,7 @@ class UNet3d(nn.Module):
         upsample: Upsample = "transposed",
         up_norm: bool = False,
         use_checkpoint: bool = False,
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         who = type(self).__name__
@@ -190,6 +194,7 @@ class UNet3d(nn.Module):
         self.upsample: Upsample = upsample
         self.up_norm = up_norm
         self.use_checkpoint = use_checkpoint
+        self.deep_supervision = deep_supervision
         _check_kernels(who, self.kernel_sizes, self.strides)
         # Taken here, since torch.compile does not follow math.prod over a generator.
         self._least = tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(3))
@@ -211,18 +216,24 @@ class UNet3d(nn.Module):
             self.skips.append(joined)
             self.decoder.append(ConvBlock(_out_channels(who, joined), width, kernel, norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
+        supervised = channels[1:-1] if deep_supervision else ()
+        self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in supervised)
 
-    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
-        """Logits of `out_channels` classes, of the input's own size."""
+    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
+        """Logits of `out_channels` classes, of the input's own size; with deep supervision of each level's size."""
         self._check_input(x)
-        maps = []
+        maps: list[Tensor] = []
+        auxiliary: list[Tensor] = []
         for i, block in enumerate(self.encoder):
             x = self._run(block, [block], self.pools[i - 1](x) if i else x)
             maps.append(x)
         for i in reversed(range(len(self.decoder))):
             x = self.ups[i](x, maps[i].shape[2:])
             x = self._run(partial(self._decode, i), [self.skips[i], self.decoder[i]], x, maps[i])
-        return cast("Tensor", self.head(x))
+            if self.deep_supervision and i:
+                auxiliary.insert(0, self.auxiliary_heads[i - 1](x))
+        logits = cast("Tensor", self.head(x))
+        return [logits, *auxiliary] if self.deep_supervision else logits
 
     def _decode(self, level: int, query: Tensor, context: Tensor) -> Tensor:
         return cast("Tensor", self.decoder[level](self.skips[level](query, context)))
@@ -243,6 +254,11 @@ class UNet3d(nn.Module):
             raise ValueError(
                 f"{who}: expected at least {self._least} voxels, to be halved {len(self.strides)} times; "
                 f"got {tuple(x.shape[2:])}; pad the input, or give strides of 1 along the short axis"
+            )
+        if self.deep_supervision and len(self.auxiliary_heads) != len(self.decoder) - 1:
+            raise ValueError(
+                f"{who}: expected a net made with deep_supervision=True to switch it on; got one made without, which "
+                "has no heads for it; make the net with it and switch it off until then"
             )
         # Values that a variance is taken of.
         width = self.channels[-1]

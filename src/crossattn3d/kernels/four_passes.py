@@ -65,8 +65,9 @@ def forward(passes: Passes, u: Tensor, e: Tensor, call: Call) -> tuple[Tensor, C
         del single
         q, k, v = qkv.unbind(1)
         slice_sums = SliceSums(q @ k.mT, *((q.square().sum(-1), k.square().sum(-1)) if cosine else ()))
-        o = from_slices((_slice_map(call, slice_sums, q.shape[-1]) @ v)[:, None], e.shape[2:], call.slice_dim)[:, 0]
-        del qkv, q, k, v
+        torch.bmm(_slice_map(call, slice_sums, q.shape[-1]), v, out=q)
+        o = from_slices(qkv[:, :1], e.shape[2:], call.slice_dim)[:, 0]
+        del q, k, v
     p, bias = _mixture(call, _channel_map(call, channel_sums, e), e)
     return passes.apply(e, p, bias, o, wo, u if call.residual else None), channel_sums, slice_sums
 

@@ -8,6 +8,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -103,7 +104,9 @@ void write(T* to, const A* from, int64_t tile, int rows, int64_t row_stride, int
 
 class Ahead {
  public:
-  void add(const char* from, int64_t runs, int64_t stride, int64_t bytes) { parts.push_back({from, runs, stride, bytes}); }
+  void add(const char* from, int64_t runs, int64_t stride, int64_t bytes) {
+    parts.push_back({from, runs, stride, bytes});
+  }
 
   void spread(int64_t blocks) {
     int64_t lines = 0;
@@ -138,26 +141,31 @@ class Fresh {
 #if defined(MADV_POPULATE_WRITE)
     const int64_t last = (batch - 1) * map.batch_stride + (map.rows - 1) * map.row_stride +
                          (length - 1) * map.voxel_stride;
-    const int64_t begin = reinterpret_cast<int64_t>(map.data);
-    first = (begin + PAGE - 1) / PAGE, end = (begin + (last + 1) * size_of(map.type)) / PAGE;
+    const int64_t begin = reinterpret_cast<int64_t>(map.data), page = sysconf(_SC_PAGESIZE);
+    first = ceil(begin, page) * page, end = (begin + (last + 1) * size_of(map.type)) / page * page;
     unsigned char is_there = 1;
-    if (first < end && mincore(at((first + end) / 2), 1, &is_there) == 0 && !is_there)
-      madvise(at(first), (end - first) * PAGE, MADV_HUGEPAGE);
-    else
+    if (end - first < LARGE || mincore(at(first + (end - first) / 2 / page * page), 1, &is_there) != 0 || is_there)
       end = first;
+    else
+      madvise(at(first), end - first, MADV_HUGEPAGE);
 #endif
   }
 
   // Each thread asks for its own share: of two that touch one page at a time, both would clear it.
   void get(int64_t share, int64_t shares) const {
 #if defined(MADV_POPULATE_WRITE)
-    const int64_t from = first + (end - first) * share / shares, until = first + (end - first) * (share + 1) / shares;
-    if (from < until) madvise(at(from), (until - from) * PAGE, MADV_POPULATE_WRITE);
+    const int64_t from = start_of(share, shares), until = start_of(share + 1, shares);
+    if (from < until) madvise(at(from), until - from, MADV_POPULATE_WRITE);
 #endif
   }
 
  private:
-  static constexpr int64_t PAGE = 1 << 21;
-  static void* at(int64_t page) { return reinterpret_cast<void*>(page * PAGE); }
-  int64_t first = 0, end = 0;
+  static constexpr int64_t LARGE = 1 << 21;
+  static void* at(int64_t address) { return reinterpret_cast<void*>(address); }
+  // Where a large page starts, but for what is before the first and after the last of them.
+  int64_t start_of(int64_t share, int64_t shares) const {
+    const int64_t address = first + (end - first) * share / shares;
+    return share == shares ? end : std::max(first, address / LARGE * LARGE);
+  }
+  int64_t first = 0, end = 0;  // addresses at the start of a page
 };

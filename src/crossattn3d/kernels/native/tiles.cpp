@@ -9,17 +9,33 @@
 // of rows of this stack. A tile is read before anything of it is written, so an output may be an input's memory.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <new>
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
 #include "memory.h"
 #include "products.h"
 #include "vectors.h"
 
-constexpr int64_t TILE = 192 * 1024;  // bytes of a tile, about: a good part of a second-level cache
+// Bytes of a tile, about: a good part of a second-level cache.
+inline int64_t bytes_of_tile() {
+  int64_t cache = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+  return std::clamp<int64_t>(cache, 512 * 1024, 2048 * 1024) / 8 * 3;
+}
+
+// Runs a function on so many threads. PyTorch's own threads if it has GOMP_parallel: they wait for work a while after
+// each of its operations, awake, and others would have to share the cores with them.
+using Team = void (*)(void (*work)(void*), void* argument, unsigned threads, unsigned flags);
 
 // The layout of these two, of Place and of Type is known to tiles.py, too.
 
@@ -33,6 +49,17 @@ struct Mixture {
   int32_t first, columns, add;  // `add` is below 0 if nothing is added
   Place out;
 };
+
+template <class Work>
+void on_new_threads(int threads, const Work& work) {
+  std::vector<std::thread> others;
+  try {
+    while (int(others.size()) + 1 < threads) others.emplace_back(work);
+  } catch (...) {  // no more threads to be had: these do
+  }
+  work();
+  for (auto& other : others) other.join();
+}
 
 template <class A>
 struct Pass {
@@ -65,7 +92,7 @@ struct Pass {
         }
       matrices.push_back(std::move(to));
     }
-    tile = std::max<int64_t>(1, TILE / int64_t(sizeof(A)) / rows / STEP) * STEP;
+    tile = std::max<int64_t>(1, bytes_of_tile() / int64_t(sizeof(A)) / rows / STEP) * STEP;
     tile = std::min(tile, ceil(length, STEP) * STEP);
     tiles = ceil(length, tile);
     for (int k = 0; k < n_grams; ++k)
@@ -102,7 +129,8 @@ struct Pass {
     for (int k = 0; k < n_inputs; ++k) {
       const Place& in = inputs[k];
       const int64_t size = size_of(in.type);
-      const char* from = static_cast<const char*>(in.data) + (sample * in.batch_stride + start * in.voxel_stride) * size;
+      const int64_t offset = sample * in.batch_stride + start * in.voxel_stride;
+      const char* from = static_cast<const char*>(in.data) + offset * size;
       if (in.type == ONES) continue;
       if (in.row_stride < in.voxel_stride) ahead.add(from, 1, 0, voxels * in.voxel_stride * size);
       else ahead.add(from, in.rows, in.row_stride * size, voxels * size);
@@ -154,7 +182,7 @@ struct Pass {
 #endif
   }
 
-  void run_all(int threads) {
+  void run_all(int threads, Team team) {
     prepare();
     std::vector<Fresh> fresh;
     for (int k = 0; k < n_mixtures; ++k) fresh.emplace_back(mixtures[k].out, batch, length);
@@ -175,15 +203,14 @@ struct Pass {
         errors[k] = std::current_exception();
       }
     };
-    std::vector<std::thread> others;
-    int started = 1;
-    try {
-      for (; started < threads; ++started) others.emplace_back(work, started);
-    } catch (...) {  // no more threads to be had: this one does the rest
-    }
-    work(0);
-    for (int k = started; k < threads; ++k) work(k);
-    for (auto& other : others) other.join();
+    std::atomic<int> next{0};
+    auto share = [&] {  // of any number of threads: who is done with one takes another
+      for (int k = next++; k < threads; k = next++) work(k);
+    };
+    if (team && threads > 1)
+      team([](void* it) { (*static_cast<decltype(share)*>(it))(); }, &share, threads, 0);
+    else
+      on_new_threads(threads, share);
     for (const auto& error : errors)
       if (error) std::rethrow_exception(error);
     // In the order of the voxels, so that the same number of threads gives the same sums.
@@ -197,9 +224,9 @@ struct Pass {
 
 template <class A>
 int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-             int n_mixtures, int64_t batch, int64_t length, int threads) {
+             int n_mixtures, int64_t batch, int64_t length, int threads, Team team) {
   try {
-    Pass<A>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads);
+    Pass<A>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
   } catch (const std::bad_alloc&) {
     return 1;
   } catch (...) {
@@ -209,11 +236,12 @@ int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, 
 }
 
 extern "C" int pass_in_float(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-                             int n_mixtures, int64_t batch, int64_t length, int threads) {
-  return run_pass<float>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads);
+                             int n_mixtures, int64_t batch, int64_t length, int threads, Team team) {
+  return run_pass<float>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads, team);
 }
 
 extern "C" int pass_in_double(const Place* inputs, int n_inputs, const Gram* grams, int n_grams,
-                              const Mixture* mixtures, int n_mixtures, int64_t batch, int64_t length, int threads) {
-  return run_pass<double>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads);
+                              const Mixture* mixtures, int n_mixtures, int64_t batch, int64_t length, int threads,
+                              Team team) {
+  return run_pass<double>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads, team);
 }

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -112,12 +113,18 @@ def run_pass(
     )
     function = loaded.pass_in_double if dtype == torch.float64 else loaded.pass_in_float
     threads = min(torch.get_num_threads(), 1 + batch * length * sum(_rows(x) for x in inputs) // VALUES_PER_THREAD)
-    failed = function(
-        places, len(places), of_grams, len(of_grams), of_mixtures, len(of_mixtures), batch, length, threads
-    )
+    arrays = places, len(places), of_grams, len(of_grams), of_mixtures, len(of_mixtures)
+    failed = function(*arrays, batch, length, threads, _team())
     if failed:
         raise MemoryError("native: expected memory for the tiles of each thread; got none; use fewer threads")
     return sums
+
+
+@cache
+def _team() -> int | None:
+    """The address of `GOMP_parallel` in the OpenMP that PyTorch brought along, which starts its threads; or None."""
+    start = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    return None if start is None else ctypes.cast(start, ctypes.c_void_p).value
 
 
 def _rows(x: Tensor | Ones) -> int:

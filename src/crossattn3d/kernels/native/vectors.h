@@ -7,8 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-// Bytes of a vector register, and the blocks of sums that are kept in registers: rows and columns of a Gram matrix; rows
-// and vectors of voxels of a mixture.
+// Bytes of a vector register, and the blocks of sums that are kept in registers: rows and columns of a Gram matrix;
+// rows and vectors of voxels of a mixture.
 #if defined(__AVX512F__)
 constexpr int BYTES = 64, GRAM_ROWS = 8, GRAM_COLUMNS = 3, ROWS = 4, COLUMNS = 6;
 #elif defined(__AVX__)

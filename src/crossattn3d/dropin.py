@@ -1,0 +1,306 @@
+"""Cross-attention in the skip connections of other libraries' U-Nets.
+
+Each of these nets concatenates the up-sampled decoder map U and the encoder map E and hands both to a decoder block.
+`wrap_skips` puts an `AttendedBlock` in the place of that block: the net's own code stays as it is, the block sees
+cat([CSCA(U, E), U]) in the order that the net has, and no width changes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# The base of convolutions of any rank, transposed or not, has no public name.
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from crossattn3d.functional import Backend, ScoreNorm
+from crossattn3d.options import check_option
+from crossattn3d.ucanet import SKIPS, Attention
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class AttendedBlock(nn.Module):
+    """A decoder block that takes a concatenation, with cross-attention in front of it.
+
+        block(cat([A, U])),   A = attention(U, E),   or A = E + g attention(U, E) with the gate g = 0 at first
+
+    Args:
+        block: what took the concatenation.
+        attention: called with (query, context); as wide as the context.
+        channels: of the query and of the context.
+        encoder_first: whether E comes first in the concatenation.
+        concatenate: whether U stays beside A; else the block takes A alone.
+        zero_init: whether the attention is added to E with a gate that is zero at first.
+
+    Example:
+        >>> from crossattn3d import CSCA
+        >>> block = AttendedBlock(nn.Conv3d(10, 4, 1), CSCA(4, 6), (4, 6))
+        >>> block(torch.zeros(1, 10, 2, 3, 5)).shape
+        torch.Size([1, 4, 2, 3, 5])
+    """
+
+    def __init__(
+        self,
+        block: nn.Module,
+        attention: nn.Module,
+        channels: tuple[int, int],
+        *,
+        encoder_first: bool = True,
+        concatenate: bool = True,
+        zero_init: bool = False,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+        self.gate = nn.Parameter(next(attention.parameters()).new_zeros(())) if zero_init else None
+        self.channels = channels
+        self.encoder_first = encoder_first
+        self.concatenate = concatenate
+
+    def forward(self, joined: Float[Tensor, "b c *size"]) -> Float[Tensor, "b k *size_out"]:
+        """The block's result for the concatenation `joined`."""
+        query_channels, context_channels = self.channels
+        if self.encoder_first:
+            context, query = torch.split(joined, [context_channels, query_channels], dim=1)
+        else:
+            query, context = torch.split(joined, [query_channels, context_channels], dim=1)
+        if joined.ndim == 4:  # a 2D map is a volume of one slice
+            attended = self.attention(query.unsqueeze(2), context.unsqueeze(2)).squeeze(2)
+        else:
+            attended = self.attention(query, context)
+        if self.gate is not None:
+            attended = context + self.gate * attended
+        if self.concatenate:
+            attended = torch.cat([attended, query] if self.encoder_first else [query, attended], dim=1)
+        result: Tensor = self.block(attended)
+        return result
+
+    def extra_repr(self) -> str:
+        """What the parts below do not show, for `print(net)`."""
+        return f"channels={self.channels}, encoder_first={self.encoder_first}, concatenate={self.concatenate}"
+
+
+def wrap_skips(
+    net: N,
+    *,
+    attention: Attention = "csca",
+    score_norm: ScoreNorm = "instance",
+    slice_dim: int | None = None,
+    backend: Backend = "auto",
+    zero_init: bool = False,
+    concatenate: bool = True,
+) -> N:
+    """Put cross-attention into the skips of a U-Net of another library, in place; wrap it before making the optimiser.
+
+        cat([E, U])  ->  cat([CSCA(U, E), U])        (CSCA(U, E) alone without `concatenate`)
+
+    Known are MONAI's BasicUNet, UNet, DynUNet and AttentionUnet (whose gated encoder maps are the context), and
+    PlainConvUNet and ResidualEncoderUNet of dynamic-network-architectures, which are nnU-Net's.
+
+    Args:
+        net: one of these, its subclasses not included, since they may join their maps otherwise.
+        attention: `csca`, `cca` or `sca`; a 2D net has no slices and takes `cca` alone.
+        score_norm: as in `CSCA`.
+        slice_dim: the dimension that counts slices; if None -1 for MONAI's nets and -3 for nnU-Net's, the order in
+            which these libraries load volumes.
+        backend: as in `CSCA`.
+        zero_init: E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output is the same as
+            before until g is trained.
+        concatenate: False to hand the attention's result to the decoder blocks in place of the concatenation, as in
+            UCA-Net: their first convolutions lose the weights of U, so the net has fewer parameters, has to be
+            trained anew, and cannot be unwrapped.
+
+    Returns:
+        The net itself; `unwrap_skips` undoes it.
+
+    Raises:
+        ValueError: the net is of another class, wrapped already, or not built as expected; an option is unknown or
+            does not fit.
+
+    Source: section 2.2 of the UCA-Net paper.
+
+    Example:
+        >>> from monai.networks.nets import UNet
+        >>> net = wrap_skips(UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,)), zero_init=True)
+        >>> net(torch.zeros(1, 1, 8, 10, 6)).shape
+        torch.Size([1, 2, 8, 10, 6])
+    """
+    who = "wrap_skips"
+    check_option(who, "attention", attention, get_args(Attention))
+    if any(isinstance(module, AttendedBlock) for module in net.modules()):
+        raise ValueError(f"{who}: expected a net with its own skips; got one that is wrapped; call unwrap_skips first")
+    if zero_init and not concatenate:
+        raise ValueError(
+            f"{who}: expected concatenate=True for zero_init=True; got False, and without the decoder maps the output "
+            "cannot start as it was; use one of the two"
+        )
+    joins, default_slice_dim = _joins(who, net)
+    dimensions = {_first(join.block).weight.ndim - 2 for join in joins}
+    if not dimensions <= {2, 3} or (dimensions != {3} and attention != "cca"):
+        raise ValueError(
+            f"{who}: expected a 3D net, or a 2D net with attention='cca', as there are no slices; got a net of "
+            f"{max(dimensions)} dimensions with attention={attention!r}"
+        )
+    for join in joins:
+        first = _first(join.block)
+        module = SKIPS[attention](
+            join.query,
+            join.context,
+            score_norm=score_norm,
+            slice_dim=default_slice_dim if slice_dim is None else slice_dim,
+            backend=backend,
+        ).to(first.weight)
+        wrapped = AttendedBlock(
+            join.block,
+            module,
+            (join.query, join.context),
+            encoder_first=join.encoder_first,
+            concatenate=concatenate,
+            zero_init=zero_init,
+        )
+        module.train(join.block.training)
+        wrapped.training = join.block.training
+        if not concatenate:
+            _narrow(first, slice(0, join.context) if join.encoder_first else slice(join.query, None))
+        setattr(join.parent, join.name, wrapped)
+    return net
+
+
+def unwrap_skips(net: N) -> N:
+    """Undo `wrap_skips`, in place: the attention goes, all else stays as it is, trained or not.
+
+    Args:
+        net: wrapped, or with wrapped nets in it.
+
+    Returns:
+        The net itself.
+
+    Raises:
+        ValueError: no skip is wrapped, or the concatenation was replaced.
+
+    Example:
+        >>> from monai.networks.nets import UNet
+        >>> net = UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
+        >>> unwrap_skips(wrap_skips(net)) is net
+        True
+    """
+    found = [
+        (parent, name, child)
+        for parent in net.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, AttendedBlock)
+    ]
+    if not found:
+        raise ValueError(f"unwrap_skips: expected a net that wrap_skips has wrapped; got {type(net).__name__} without")
+    if not all(child.concatenate for _, _, child in found):
+        raise ValueError(
+            "unwrap_skips: expected a net wrapped with concatenate=True; got one whose decoder blocks have lost the "
+            "weights of the concatenation; make the net anew"
+        )
+    for parent, name, child in found:
+        setattr(parent, name, child.block)
+    return net
+
+
+class _Join(NamedTuple):
+    """Where a net hands a concatenation to a block: child `name` of `parent`, and what is in the concatenation."""
+
+    parent: nn.Module
+    name: str
+    query: int
+    context: int
+    encoder_first: bool
+
+    @property
+    def block(self) -> nn.Module:
+        return self.parent.get_submodule(self.name)
+
+
+def _basic_unet(net: nn.Module) -> Iterator[_Join]:
+    for level in (4, 3, 2, 1):
+        upcat = net.get_submodule(f"upcat_{level}")
+        encoder = net.get_submodule("conv_0" if level == 1 else f"down_{level - 1}")
+        context = _convolutions(encoder)[-1].out_channels
+        yield _Join(upcat, "convs", _first(upcat.get_submodule("convs")).in_channels - context, context, True)
+
+
+def _unet(net: nn.Module) -> Iterator[_Join]:
+    # Each level is (down, skip around the level below, up); the lowest has a convolution of another width there.
+    level, widths = net.get_submodule("model"), list(net.channels)  # type: ignore[arg-type]
+    for i, width in enumerate(widths[:-1]):
+        yield _Join(level, "2", widths[-1] if i == len(widths) - 2 else width, width, True)
+        level = level.get_submodule("1.submodule")
+
+
+def _attention_unet(net: nn.Module) -> Iterator[_Join]:
+    for layer in net.modules():
+        if type(layer).__name__ == "AttentionLayer":
+            width = _first(layer.get_submodule("merge")).in_channels // 2
+            yield _Join(layer, "merge", width, width, True)
+
+
+def _dynunet(net: nn.Module) -> Iterator[_Join]:
+    for block in net.get_submodule("upsamples").children():
+        width = _first(block.get_submodule("transp_conv")).out_channels
+        yield _Join(block, "conv_block", width, width, False)
+
+
+def _nnunet(net: nn.Module) -> Iterator[_Join]:
+    stages = net.get_submodule("decoder.stages")
+    for (name, _), up in zip(stages.named_children(), net.get_submodule("decoder.transpconvs").children(), strict=True):
+        width = _first(up).out_channels
+        yield _Join(stages, name, width, width, False)
+
+
+#: Package and class of each known net, its joins, and the dimension that counts slices.
+_KNOWN: dict[tuple[str, str], tuple[Callable[[nn.Module], Iterable[_Join]], int]] = {
+    ("monai", "BasicUNet"): (_basic_unet, -1),
+    ("monai", "UNet"): (_unet, -1),
+    ("monai", "DynUNet"): (_dynunet, -1),
+    ("monai", "AttentionUnet"): (_attention_unet, -1),
+    ("dynamic_network_architectures", "PlainConvUNet"): (_nnunet, -3),
+    ("dynamic_network_architectures", "ResidualEncoderUNet"): (_nnunet, -3),
+}
+
+
+def _joins(who: str, net: nn.Module) -> tuple[list[_Join], int]:
+    # By name, so that none of these packages has to be installed.
+    package, name = type(net).__module__.split(".")[0], type(net).__name__
+    if (package, name) not in _KNOWN:
+        known = ", ".join(f"{package}'s {name}" for package, name in _KNOWN)
+        raise ValueError(
+            f"{who}: expected one of {known}; got {package}'s {name}; hand over the net before DDP or torch.compile "
+            "wrap it, or change its forward to cat([csca(u, e), u]) yourself"
+        )
+    find, slice_dim = _KNOWN[package, name]
+    try:
+        joins = list(find(net))
+        fits = bool(joins) and all(_first(j.block).in_channels == j.query + j.context for j in joins)
+    except (AttributeError, IndexError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{who}: expected {package}'s {name} as its tested versions build it; got another structure; install the "
+            f"version in constraints.txt, or undo what was changed in the net"
+        )
+    return joins, slice_dim
+
+
+def _convolutions(module: nn.Module) -> list[_ConvNd]:
+    return [part for part in module.modules() if isinstance(part, _ConvNd)]
+
+
+def _first(block: nn.Module) -> _ConvNd:
+    """The convolution that takes the block's input; in all known blocks the one registered first."""
+    return _convolutions(block)[0]
+
+
+def _narrow(convolution: _ConvNd, kept: slice) -> None:
+    """Take the input channels `kept` alone."""
+    weight = convolution.weight.detach()
+    weight = weight[kept] if isinstance(convolution, _ConvTransposeNd) else weight[:, kept]
+    convolution.in_channels = len(range(convolution.in_channels)[kept])
+    convolution.weight = nn.Parameter(weight.clone(), convolution.weight.requires_grad)
