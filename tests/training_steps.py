@@ -32,10 +32,8 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     learner = Learner(fabric, make_network(settings.network(2)).double(), settings, STEPS)
     saved = {}
     for step in range(STEPS):
-        batch = next(loader.epoch(step))
-        saved[f"loss {step}"] = torch.as_tensor(
-            fabric.all_reduce(learner.backward(batch.image.double(), batch.target), reduce_op="mean")
-        )
+        parts = [part._replace(image=part.image.double()) for part in next(loader.epoch(step))]
+        saved[f"loss {step}"] = torch.as_tensor(fabric.all_reduce(learner.backward(parts), reduce_op="mean"))
         if step == 0:
             saved |= {f"gradient {name}": p.grad.contiguous().clone() for name, p in learner.net.named_parameters()}
         learner.update()

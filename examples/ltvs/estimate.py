@@ -70,10 +70,10 @@ def estimate_stage(fabric: Fabric, data: PreparedSet, stage: Stage, settings: Tr
         InputError: no training cases, or memory ran out.
     """
     with closing(make_loader(fabric, data, stage, settings)) as loader, memory_errors(settings):
-        learner = Learner(fabric, make_network(settings.network(stage)), settings, settings.epochs * len(loader))
+        learner = Learner(fabric, make_network(settings.network(stage)), settings, settings.epochs * loader.steps)
         times = []
-        for batch in islice(_batches(loader), 1 + STEPS):
-            learner.backward(batch.image, batch.target)
+        for parts in islice(_steps(loader), 1 + STEPS):
+            learner.backward(parts)
             learner.update()
             times.append(_now(fabric))
         step = (times[-1] - times[0]) / STEPS
@@ -84,7 +84,7 @@ def estimate_stage(fabric: Fabric, data: PreparedSet, stage: Stage, settings: Tr
         case = _now(fabric) - began
     cases = math.ceil(len(data.split["validation"]) / fabric.world_size)
     validations = math.ceil(settings.epochs / settings.validate_every)
-    return Estimate(step, len(loader), settings.epochs, case, cases, validations)
+    return Estimate(step, loader.steps, settings.epochs, case, cases, validations)
 
 
 def duration(seconds: float) -> str:
@@ -103,7 +103,7 @@ def duration(seconds: float) -> str:
     return " ".join(parts[first : first + 2])
 
 
-def _batches(loader: PatchLoader) -> Iterator[Sample]:
+def _steps(loader: PatchLoader) -> Iterator[list[Sample]]:
     """Of one epoch after another."""
     return chain.from_iterable(loader.epoch(epoch) for epoch in count(1))
 

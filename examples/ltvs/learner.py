@@ -1,15 +1,16 @@
 """A network and all that changes with it in a step: optimiser, learning rate, the scale of half precision."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from crossattn3d import UNet3d
 from ltvs.losses import make_loss, make_schedule
+from ltvs.patches import Sample
 from ltvs.settings import TrainSettings
 
 
@@ -29,7 +30,6 @@ class Learner:
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         self.fabric = fabric
         self.net = net
-        self.parts = settings.accumulate
         self.loss = make_loss(settings.loss, net.out_channels, settings.background_weight, settings.dice_over)
         self.loss.to(fabric.device)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
@@ -37,22 +37,17 @@ class Learner:
         ready: Any = torch.compile(net) if settings.compile else net
         self.module, self._optimizer = fabric.setup(ready, self.optimizer)
 
-    def backward(self, image: Float[Tensor, "b 1 d h w"], target: UInt8[Tensor, "b 1 d h w"]) -> Tensor:
-        """Gradients of the loss of a batch, as the mean over its parts; the loss, on the device.
-
-        Args:
-            image: of this process.
-            target: class of each voxel.
-        """
+    def backward(self, parts: Sequence[Sample]) -> Tensor:
+        """Gradients of the mean loss of the parts of a batch, all of one size; the loss, on the device."""
         self.net.train()
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        parts = list(zip(image.chunk(self.parts), target.chunk(self.parts), strict=True))
-        for i, (x, y) in enumerate(parts):
+        for i, (image, target, _) in enumerate(parts):
+            x = image.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True)
+            y = target.to(self.fabric.device, torch.long)
             # Gradients of several devices are averaged once, with those of the last part.
             with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(parts)):
-                logits = self.module(x.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True))
-                loss = self.loss(logits, y.to(self.fabric.device, torch.long)) / len(parts)
+                loss = self.loss(self.module(x), y) / len(parts)
                 self.fabric.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()

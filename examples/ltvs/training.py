@@ -95,7 +95,7 @@ def train_stage(
     data.check_stage(stage)
     loader = make_loader(fabric, data, stage, settings)
     with closing(loader), Interrupts() as interrupts, memory_errors(settings):
-        learner = Learner(fabric, net, settings, settings.epochs * len(loader))
+        learner = Learner(fabric, net, settings, settings.epochs * loader.steps)
         training = _Training(fabric, learner, loader, data, stage, settings, folder, interrupts)
         training.run()
     return training.position.best
@@ -125,8 +125,9 @@ def make_loader(fabric: Fabric, data: PreparedSet, stage: Stage, settings: Train
         settings.batch_size,
         settings.seed,
         settings.workers,
-        fabric.global_rank,
-        fabric.world_size,
+        parts=settings.accumulate,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
     )
 
@@ -153,7 +154,7 @@ class _Training:
     def run(self) -> None:
         settings, fabric = self.settings, self.fabric
         resumed = self._resume()
-        patches = len(self.loader) * settings.batch_size
+        patches = self.loader.steps * settings.batch_size
         done = (self.position.epoch - 1) * patches + self.position.step * settings.batch_size
         with Journal(
             self.folder if fabric.is_global_zero else None,
@@ -196,8 +197,8 @@ class _Training:
 
     def _train_epoch(self) -> None:
         position, began = self.position, time.monotonic()
-        for batch in self.loader.epoch(position.epoch, position.step):
-            loss = self._step(batch)
+        for parts in self.loader.epoch(position.epoch, position.step):
+            loss = self._step(parts)
             position.step += 1
             position.loss += loss
             now = time.monotonic()
@@ -209,10 +210,10 @@ class _Training:
             if now - self.saved >= 60 * self.settings.save_every:
                 self._save()
 
-    def _step(self, batch: Sample) -> float:
+    def _step(self, parts: list[Sample]) -> float:
         """One step of all processes together; the mean of their losses."""
-        loss = self.learner.backward(batch.image, batch.target)
-        names = sorted(set(batch.case))
+        loss = self.learner.backward(parts)
+        names = sorted({name for part in parts for name in part.case})
         asked = torch.tensor(float(self.interrupts.asked), device=loss.device)
         everyone = cast("Tensor", self.fabric.all_gather(torch.stack([loss.float(), asked])))
         losses, wishes = everyone.reshape(-1, 2).cpu().T
@@ -293,7 +294,7 @@ class _Training:
         if not self.fabric.is_global_zero:
             return SystemExit(0)
         position = self.position
-        where = f"at epoch {position.epoch}, step {position.step} of {len(self.loader)}"
+        where = f"at epoch {position.epoch}, step {position.step} of {self.loader.steps}"
         self.journal.say(f"stopped {where}")
         print(f"\nsaved {where}; the same command goes on from there", file=sys.stderr)
         return interrupt(self.asked)
