@@ -115,6 +115,8 @@ class PatchLoader:
             collate_fn=_together,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            # Forked, they see the end of this process; started by a server, PyTorch's workers would outlive it.
+            multiprocessing_context="fork" if workers > 0 else None,
             # For the workers' seeds, which nothing uses; PyTorch's own generator stays as training left it.
             generator=torch.Generator(),
         )
