@@ -16,6 +16,7 @@ from ltvs.checkpoints import load_checkpoint
 from ltvs.files import write_json
 from ltvs.locking import locked
 from ltvs.prepared import PreparedSet
+from processes import processes_of
 from trained_runs import tiny_set
 from training_process import start
 
@@ -68,6 +69,14 @@ def undisturbed(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> 
     seconds = time.monotonic() - began
     assert results(output) == results(other), "without which all that follows would tell nothing"
     return Undisturbed(results(output), seconds, int(other.with_suffix(".calls").read_text()))
+
+
+def wait_until_all_are_gone(session: int) -> None:
+    """The workers of a process that was killed see that within seconds."""
+    end = time.monotonic() + 300
+    while processes_of(session):
+        assert time.monotonic() < end, "a worker outlives the process that trains"
+        time.sleep(0.1)
 
 
 def results(output: Path) -> dict[str, object]:
@@ -142,6 +151,7 @@ def test_a_torn_checkpoint_costs_what_came_after_the_one_before(
     output = tmp_path / "run"
     process = begin(data, output, kill_at=undisturbed.calls // 2)
     process.join()
+    wait_until_all_are_gone(process.pid)
     last = output / "stage2" / "checkpoints" / "last.ckpt"
     os.truncate(last, 1000)
     finish(data, output)
