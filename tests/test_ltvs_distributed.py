@@ -2,20 +2,24 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import train_ltvs
 import training_steps
 from ltvs.distributed import is_first_process, start_processes
 from ltvs.errors import InputError
 from ltvs.files import write_json
-from trained_runs import tiny_set
+from processes import processes_of
+from trained_runs import QUICK, tiny_set
 
 PYTHON = [sys.executable]
 SCRIPT = training_steps.__file__
@@ -92,6 +96,29 @@ def test_slurm(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> No
         tasks.append(subprocess.Popen(words, env={**os.environ, **named, "MASTER_PORT": port}))
     assert [task.wait() for task in tasks] == [0, 0]
     assert_same_training(load_file(output), alone)
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, tmp_path: Path) -> None:
+    flags = [f"--{name.replace('_', '-')}" for name in QUICK]
+    values = [map(str, value if isinstance(value, tuple) else (value,)) for value in QUICK.values()]
+    words = [word for flag, value in zip(flags, values, strict=True) for word in (flag, *value)]
+    words += ["--data", str(data), "--output", str(tmp_path / "run"), "--stage", "2", "--save-every", "1000"]
+    command = [*PYTHON, train_ltvs.__file__, *words, "--epochs", "3"]
+    both = subprocess.Popen([*command, "--devices", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    folder = tmp_path / "run" / "stage2"
+    while not (folder / "curves.csv").exists() and both.poll() is None:
+        time.sleep(0.05)
+    both.terminate()
+    _, said = both.communicate()
+    assert both.returncode == 143, said
+    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command goes on from there", said)
+    assert said.splitlines()[-1] == "terminated"
+    assert "Traceback" not in said
+    while processes_of(both.pid):
+        time.sleep(0.1)
+    assert subprocess.run(command, check=False).returncode == 0, "goes on with one process"
+    assert len((folder / "curves.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_ways_to_save_memory_change_nothing_or_rounding(
 def test_memory_that_runs_out_says_what_to_change(
     data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """Really: maps of 2 x 8 x 16384 x 16384 x 2 channels are 32 GiB each, and a patch 8 GiB."""
+    """Really: a patch of 8 x 999999 x 999999 voxels is 29 TiB."""
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, data.folder, tmp_path, "--stage", "1", "--patch", "8", "999999", "999999")
     assert re.search(
