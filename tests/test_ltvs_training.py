@@ -223,6 +223,8 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
     path.write_text(json.dumps(content | {"format": 99}))
     with pytest.raises(InputError, match="format 99, expected 1"):
         load_stage(tmp_path, 1)
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float32"}}))
+    assert load_stage(tmp_path, 1).precision == "32", "as older runs say it"
     path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
     with pytest.raises(InputError, match="precision float7"):
         load_stage(tmp_path, 1)

@@ -24,6 +24,9 @@ from ltvs.stages import STAGES, Stage
 
 FORMAT = 1
 
+#: How runs from before Lightning Fabric name precisions.
+_OLDER = {"float32": "32", "bfloat16": "bf16-mixed"}
+
 #: Settings that may change when a training goes on: they say where and how it is computed, not what.
 FREE = {
     "data", "output", "split", "stage", "seeds", "workers", "accumulate", "use_checkpoint", "compile", "deterministic",
@@ -125,7 +128,8 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
             raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
         d, h, w = settings["training"]["patch"]
         shared_d, shared_h, shared_w = settings["training"]["overlap"]
-        precision = settings["training"].get("precision", "float32")
+        precision = settings["training"].get("precision", "32")
+        precision = _OLDER.get(precision, precision)
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision}")
         network, preparation = settings["network"], Preparation.from_json(settings["preparation"])
