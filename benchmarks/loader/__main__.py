@@ -74,7 +74,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         started = streams(several, folder / "cache", patch, arguments.workers)
         found = rates(started, arguments.rounds, 2 * arguments.workers + 2, arguments.batches)
         del started  # and with it what the CacheDataset holds
-        # By then ours has come by every patch of every case, and MONAI's have drawn about as many cases twice.
+        # By then ours has come by every patch of every case, and MONAI's have drawn each about twice.
         whole, number = -(-len(patches(several, patch)) // BATCH), arguments.cases[-1]
         batches = {OURS: whole, PERSISTENT: number // 2 + 1, CACHE: number // 2 + 1}
         sizes = {
