@@ -68,7 +68,7 @@ def ours(data: PreparedSet, patch: Triple, workers: int, jitter: float) -> Itera
     """Images, batch by batch, as training gets them."""
     loader = PatchLoader(patches(data, patch, jitter), BATCH, seed=0, workers=workers)
     for epoch in count():
-        for batch in loader.epoch(epoch):
+        for [batch] in loader.epoch(epoch):
             yield batch.image
 
 

@@ -1,5 +1,6 @@
 """Batches of patches from worker processes: from any step of any epoch on, and this device's share of each."""
 
+import signal
 from collections.abc import Iterator
 from typing import cast
 
@@ -15,16 +16,17 @@ Key = tuple[int, int]
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """The keys of each batch of one epoch, in an order that seed and epoch alone decide.
+    """The keys that one device gets in each step of one epoch, in an order that seed and epoch alone decide.
 
     Every batch is full: the last one is filled up with the first patches of the epoch, at random anew, so that no
-    step and no device gets less than the others. Each of `world` devices gets an equal share of every batch, so that
-    what all of them see in a step does not depend on how many there are.
+    step and no device gets less than the others. Each device gets an equal share of every batch, and its share in
+    equal parts, so that what a step sees does not depend on how many there are.
 
     Args:
         length: patches in an epoch.
-        batch_size: patches in a step, over all devices.
+        batch_size: patches in a step, over all devices and parts.
         seed: of the order.
+        parts: in which a device works through its share, one after the other.
         rank: number of this device, from 0.
         world: number of devices.
 
@@ -32,51 +34,58 @@ class EpochBatches(Sampler[list[Key]]):
         InputError: the batch cannot be shared evenly, or there are no patches.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, world: int = 1) -> None:
         if length < 1:
             raise InputError("no patches to train on; the split has no training cases")
-        if batch_size % world:
+        if batch_size % (world * parts):
             raise InputError(
-                f"--batch-size: expected a multiple of {world}, the number of devices that share it; got {batch_size}"
+                f"--batch-size: expected a multiple of {world * parts}, to be shared by {world} devices in {parts} "
+                f"parts each; got {batch_size}"
             )
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
+        self.parts = parts
         self.rank = rank
         self.world = world
+        self.steps = -(-length // batch_size)
         self.epoch = 0
         self.first = 0
 
     def __len__(self) -> int:
-        """Steps of a whole epoch."""
-        return -(-self.length // self.batch_size)
+        """Parts in a whole epoch."""
+        return self.steps * self.parts
 
     def begin(self, epoch: int, step: int = 0) -> None:
-        """Let the next iteration be over `epoch`, without its first `step` batches.
+        """Let the next iteration be over `epoch`, without its first `step` steps.
 
         Raises:
             ValueError: the epoch has fewer.
         """
-        if not 0 <= step <= len(self):
-            raise ValueError(f"EpochBatches.begin: expected a step of 0 to {len(self)}; got {step}")
+        if not 0 <= step <= self.steps:
+            raise ValueError(f"EpochBatches.begin: expected a step of 0 to {self.steps}; got {step}")
         self.epoch, self.first = epoch, step
 
     def __iter__(self) -> Iterator[list[Key]]:
+        """The keys of each part."""
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        filled = np.arange(len(self) * self.batch_size)
+        filled = np.arange(self.steps * self.batch_size)
         indices = order[filled % self.length] + filled // self.length * self.length
-        for batch in indices.reshape(len(self), self.batch_size)[self.first :, self.rank :: self.world]:
-            yield [(self.epoch, int(index)) for index in batch]
+        shares = indices.reshape(self.steps, -1, self.parts, self.world)[self.first :, :, :, self.rank]
+        for share in shares:
+            for part in share.T:
+                yield [(self.epoch, int(index)) for index in part]
 
 
 class PatchLoader:
-    """Batches of a `PatchDataset`, read, cut and turned by worker processes ahead of their use.
+    """Steps of a `PatchDataset`, read, cut and turned by worker processes ahead of their use.
 
     Args:
         dataset: of the patches.
-        batch_size: patches in a step, over all devices.
+        batch_size: patches in a step, over all devices and parts.
         seed: of the order.
-        workers: processes; 0 does it in this one.
+        workers: processes, which live until `close`; 0 does it in this one.
+        parts: in which a device works through its share of a step, one after the other.
         rank: number of this device, from 0.
         world: number of devices.
         pin_memory: whether batches are put where a GPU copies from without waiting.
@@ -91,13 +100,15 @@ class PatchLoader:
         batch_size: int,
         seed: int,
         workers: int,
+        *,
+        parts: int = 1,
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
     ) -> None:
-        self.batches = EpochBatches(len(dataset), batch_size, seed, rank, world)
+        self.batches = EpochBatches(len(dataset), batch_size, seed, parts, rank, world)
         self.workers = workers
-        self._loader: DataLoader[Sample | InputError] = DataLoader(
+        self._loader: DataLoader[Sample | InputError] | None = DataLoader(
             _Caught(dataset),
             batch_sampler=self.batches,
             num_workers=workers,
@@ -108,24 +119,29 @@ class PatchLoader:
             generator=torch.Generator(),
         )
 
-    def __len__(self) -> int:
-        """Steps of a whole epoch."""
-        return len(self.batches)
+    @property
+    def steps(self) -> int:
+        """Of a whole epoch."""
+        return self.batches.steps
 
-    def epoch(self, number: int, step: int = 0) -> Iterator[Sample]:
-        """The batches of an epoch, from `step` on: `image` (b, 1, d, h, w), `target` likewise, `case` a list of names.
+    def epoch(self, number: int, step: int = 0) -> Iterator[list[Sample]]:
+        """The parts of each step of an epoch, from `step` on; a part has images (b, 1, d, h, w), targets and names.
 
-        Which they are, and all that is random about them, follows from the seed, `number` and the step alone.
+        What they hold follows from the seed, `number` and the step alone.
 
         Raises:
             InputError: a prepared case is missing or damaged, or a worker process has ended.
         """
+        assert self._loader is not None
         self.batches.begin(number, step)
         try:
-            for batch in self._loader:
-                if isinstance(batch, InputError):
-                    raise batch
-                yield batch
+            found = _without_signals(self._loader)
+            for _ in range(step, self.steps):
+                parts = [next(found) for _ in range(self.batches.parts)]
+                for part in parts:
+                    if isinstance(part, InputError):
+                        raise part
+                yield cast("list[Sample]", parts)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             if not reason.startswith("DataLoader worker"):
@@ -134,6 +150,10 @@ class PatchLoader:
                 f"a process that reads patches was ended, perhaps for want of memory ({reason.rstrip('. ')}); "
                 f"give fewer --workers than {self.workers}, or 0"
             ) from error
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._loader = None
 
 
 class _Caught(Dataset["Sample | InputError"]):
@@ -153,3 +173,12 @@ def _together(samples: list[Sample | InputError]) -> Sample | InputError:
     """A batch of the samples, or what is wrong with the first that has something."""
     wrong = [sample for sample in samples if isinstance(sample, InputError)]
     return wrong[0] if wrong else cast("Sample", default_collate(samples))
+
+
+def _without_signals(loader: "DataLoader[Sample | InputError]") -> "Iterator[Sample | InputError]":
+    """Iterate; Ctrl-C and SIGTERM, which may reach every process of a group, are for the one that trains."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -61,13 +61,13 @@ def train_stage(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSet
     )
     loss_of = make_loss(settings.loss, len(CLASSES[stage]), settings.background_weight).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
-    scheduler = make_schedule(optimizer, settings.schedule, settings.epochs * len(loader))
+    scheduler = make_schedule(optimizer, settings.schedule, settings.epochs * loader.steps)
     best = Best()
-    with Curves(folder, CLASSES[stage][1:]) as curves, _progress(settings, stage, len(loader)) as bar:
+    with Curves(folder, CLASSES[stage][1:]) as curves, _progress(settings, stage, loader.steps) as bar:
         for epoch in range(1, settings.epochs + 1):
             net.train()
             losses = []
-            for image, target, names in loader.epoch(epoch):
+            for [(image, target, names)] in loader.epoch(epoch):
                 with computing_in(settings.precision, device):
                     logits = net(_to_device(image, device))
                 loss = loss_of(logits.float(), target.to(device, torch.long))
