@@ -16,7 +16,7 @@ import torch
 from benchmarks.loader import ROOT
 from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
 from benchmarks.loader.streams import BATCH, copied, patches, streams
-from benchmarks.loader.tables import missed, text
+from benchmarks.loader.tables import CACHE, OURS, PERSISTENT, missed, text
 from benchmarks.speed.machine import machine
 from ltvs.prepared import PreparedSet
 from prepare_ltvs import PrepareSettings
@@ -73,13 +73,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         (folder / "cache").mkdir()
         started = streams(several, folder / "cache", patch, arguments.workers)
         found = rates(started, arguments.rounds, 2 * arguments.workers + 2, arguments.batches)
-        names = list(started)
         del started  # and with it what the CacheDataset holds
-        # By then ours has come by every patch of every case; MONAI's have drawn each about four times, or about once.
+        # By then ours has come by every patch of every case, and MONAI's have drawn each about twice.
         whole, number = -(-len(patches(several, patch)) // BATCH), arguments.cases[-1]
-        batches = {name: whole if name.startswith("ours") else number for name in names}
+        batches = {OURS: whole, PERSISTENT: number // 2 + 1, CACHE: number // 2 + 1}
         sizes = {
-            name: memory(name, data, tuple(arguments.cases), patch, arguments.workers, batches[name]) for name in names
+            name: memory(name, data, tuple(arguments.cases), patch, arguments.workers, count)
+            for name, count in batches.items()
         }
         return {
             "case": data.cases[0],

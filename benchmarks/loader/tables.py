@@ -10,6 +10,7 @@ RESULT, PAGE = ROOT / "benchmarks" / "results" / "loader" / "cpu.json", ROOT / "
 BEGIN, END = "<!-- made by benchmarks.loader.tables -->\n", "<!-- end -->\n"
 
 OURS, OURS_MOVED, PERSISTENT = "ours", "ours, liver's surface moved", "MONAI PersistentDataset"
+CACHE = "MONAI CacheDataset"
 #: Times the patches per second of MONAI's PersistentDataset, and what more cases may add to the memory.
 RATIO, GROWTH = 3.0, 1.1
 
@@ -45,7 +46,8 @@ def text(report: dict[str, Any]) -> str:
     ]
     base = report["rates"][PERSISTENT]["median"]
     for name, rate in report["rates"].items():
-        sizes = [f"{report['memory'][name][number] / 2**30:.2f} GiB" for number in numbers]
+        held = report["memory"].get(name, {})
+        sizes = [f"{held[number] / 2**30:.2f} GiB" if held else "" for number in numbers]
         cells = [
             name,
             f"{rate['median']:.1f} ({rate['low']:.1f} to {rate['high']:.1f})",
