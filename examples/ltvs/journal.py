@@ -74,7 +74,7 @@ class Journal:
         )
         if folder is not None:
             # What a session that was killed wrote later than its last checkpoint is left out.
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=next_epoch if next_epoch > 1 else None)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=next_epoch)
 
     def __enter__(self) -> Self:
         return self
