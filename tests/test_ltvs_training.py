@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ltvs.checkpoints import load_checkpoint, save_checkpoint
 from ltvs.distributed import start_processes
 from ltvs.errors import InputError
 from ltvs.journal import Epoch, write_curves
@@ -194,6 +195,25 @@ def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp
 def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e30)
     with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate"):
+        train_both(data, settings)
+
+
+def test_weights_that_are_not_finite_are_not_saved(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e39, save_every=0)
+    with pytest.raises(
+        InputError, match=r"weights are no longer finite at epoch 1, step 1 on a; lower --learning-rate"
+    ):
+        train_both(data, settings)
+    kept = load_checkpoint(tmp_path / "stage1" / "checkpoints")
+    assert kept is not None
+    assert all(value.isfinite().all() for value in kept["learner"]["net"].values())
+
+
+def test_a_checkpoint_of_something_else(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1")
+    folder = start_stage(settings, 1, data)
+    save_checkpoint({"learner": {}}, folder / "checkpoints")
+    with pytest.raises(InputError, match=r"checkpoints: the checkpoint does not fit this training .* to begin again"):
         train_both(data, settings)
 
 
