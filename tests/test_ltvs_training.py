@@ -198,11 +198,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_p
         train_both(data, settings)
 
 
-def test_weights_that_are_not_finite_are_not_saved(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e39, save_every=0)
-    with pytest.raises(
-        InputError, match=r"weights are no longer finite at epoch 1, step 1 on a; lower --learning-rate"
-    ):
+def test_weights_that_are_not_finite_are_not_saved(
+    data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.Adam.step
+
+    def overflowing(optimizer: torch.optim.Adam, closure: object = None) -> object:
+        optimizer.param_groups[0]["params"][0].data.fill_(math.inf)
+        return step(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", overflowing)
+    settings = tiny_settings(data.folder, tmp_path, stage="1", save_every=0)
+    reason = r"weights are no longer finite at epoch 1, step 1 on a; lower --learning-rate"
+    with pytest.raises(InputError, match=reason):
         train_both(data, settings)
     kept = load_checkpoint(tmp_path / "stage1" / "checkpoints")
     assert kept is not None
