@@ -28,7 +28,7 @@ MADE = ("run", "references", "predictions", "baseline", "report", "stage1.log")
 
 PHANTOMS = "--source phantom --count 18 --validation 2 --test 4 --matrix 256 --ct-slice-spacing 2.5"
 GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 112 --liver-slice-spacing 2.5"
-NETWORKS = "--channels 8 16 32 64 --norm instance --precision bfloat16 --schedule cosine --loss dice_ce"
+NETWORKS = "--channels 8 16 32 64 --norm instance --precision bf16-mixed --schedule cosine --loss dice_ce"
 STAGE_1 = "--stage 1 --epochs 18 --workers 1 --patch 32 112 112 --batch-size 1 --learning-rate 3e-3 --validate-every 6"
 STAGE_2 = (
     "--stage 2 --epochs 7 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "

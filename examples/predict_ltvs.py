@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltvs.cli import run
+from ltvs.devices import best_device, check_device
 from ltvs.figures import draw_report
 from ltvs.images import check_suffix, read_ct, stem, write_volume
 from ltvs.prediction import predict
-from ltvs.settings import best_device, check_device
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,73 @@
 """Train the two stages on a prepared data set: stage 1 finds the liver, stage 2 the vessels and tumors in it."""
 
+from contextlib import ExitStack
+from dataclasses import replace
+
+from lightning_fabric import Fabric
+
 from ltvs.cli import run
+from ltvs.distributed import is_first_process, make_deterministic, start_processes
+from ltvs.estimate import duration, estimate_stage
+from ltvs.locking import locked
 from ltvs.networks import make_network
 from ltvs.prepared import PreparedSet
-from ltvs.runs import start_stage
+from ltvs.runs import check_folder, stage_folder, start_stage
 from ltvs.settings import TrainSettings
+from ltvs.summary import results_of, score_test_cases, seed_folder, summary_table, write_summary
 from ltvs.training import seed_everything, train_stage
 
 
 def main(settings: TrainSettings) -> None:
-    """Train UCA-Net's two stages; the defaults are the paper's."""
+    """Train UCA-Net's two stages; the defaults are the paper's. The same command again goes on where one was ended."""
     data = PreparedSet(settings.data, settings.split)
     for stage in settings.stages():
         data.check_stage(stage)
-    folders = {stage: start_stage(settings, stage, data) for stage in settings.stages()}
-    for stage, folder in folders.items():
+    if settings.deterministic:
+        make_deterministic()
+    if settings.estimate:
+        _estimate(settings, data)
+        return
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    runs = {seed: replace(settings, seed=seed, output=seed_folder(settings, seed)) for seed in seeds}
+    stages = [(one, stage) for one in runs.values() for stage in settings.stages()]
+    for one, stage in stages:
+        check_folder(one, stage, data)
+    with ExitStack() as locks:
+        if is_first_process():
+            for one, stage in stages:
+                locks.enter_context(locked(stage_folder(one.output, stage)))
+                start_stage(one, stage, data)
+        fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
+        fabric.barrier()
+        for one in runs.values():
+            _train(one, data, fabric)
+        if settings.seeds > 1 and fabric.is_global_zero:
+            write_summary({seed: results_of(one.output, one) for seed, one in runs.items()}, settings.output)
+            summary_table(settings.output)
+
+
+def _train(settings: TrainSettings, data: PreparedSet, fabric: Fabric) -> None:
+    """The stages of one seed."""
+    for stage in settings.stages():
+        folder = stage_folder(settings.output, stage)
         seed_everything(settings.seed)
-        net = make_network(settings.network(stage))
-        best = train_stage(net, data, stage, settings, folder)
-        print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {folder}")
+        best = train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+        if fabric.is_global_zero:
+            print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {folder}")
+    if settings.seeds > 1 and settings.stage == "both" and fabric.is_global_zero:
+        score_test_cases(settings.output, data, settings.device)
+    fabric.barrier()
+
+
+def _estimate(settings: TrainSettings, data: PreparedSet) -> None:
+    """Say how long each stage and all of it would take."""
+    fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
+    estimates = {stage: estimate_stage(fabric, data, stage, settings) for stage in settings.stages()}
+    if fabric.is_global_zero:
+        for stage, estimate in estimates.items():
+            print(f"stage {stage}: {estimate}")
+        total = settings.seeds * sum(estimate.seconds for estimate in estimates.values())
+        print(f"in all, for {settings.seeds} {'seeds' if settings.seeds > 1 else 'seed'}: {duration(total)}")
 
 
 if __name__ == "__main__":

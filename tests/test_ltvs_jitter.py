@@ -1,9 +1,11 @@
 """The surface moves by up to the reach and not further, to both sides, and smoothly."""
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.stats import norm
 
 from ltvs.jitter import jitter_region
 
@@ -56,3 +58,22 @@ def test_no_liver_in_the_patch_stays_none_and_all_liver_stays_all() -> None:
     for value in (False, True):
         region = np.full((4, 5, 6), value)
         np.testing.assert_array_equal(jitter_region(region, SPACING, 4.0, np.random.default_rng(2)), region)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 6.0))
+def test_the_surface_is_where_it_is_worked_out_to_be_at_every_voxel(seed: int, reach: float) -> None:
+    """Points that are further apart, and lines between them, change a tenth of the voxels at the surface at most."""
+    centre, radii = np.random.default_rng(seed).uniform((10, 10, 10), (30, 35, 40), (2, 3))
+    points = np.moveaxis(np.indices((21, 47, 34)), 0, -1) * SPACING
+    region = (((points - centre) / radii) ** 2).sum(-1) < 1  # mm
+    moved = jitter_region(region, SPACING, reach, np.random.default_rng(seed))
+    blurred = ndimage.gaussian_filter(
+        region.astype(float), [reach / mm for mm in SPACING], mode="nearest", truncate=2.5
+    )
+    knots = [max(2, round(n * mm / 40) + 1) for n, mm in zip(region.shape, SPACING, strict=True)]
+    shift = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (1, 1, *knots)))
+    shift = torch.nn.functional.interpolate(shift, size=region.shape, mode="trilinear", align_corners=True)
+    expected = blurred > norm.cdf(shift[0, 0])
+    beside = [ndimage.binary_dilation(mask, np.ones((3, 3, 3))) for mask in (expected, ~expected)]
+    surface = beside[0] & beside[1]
+    assert (moved != expected).sum() <= 0.1 * surface.sum()

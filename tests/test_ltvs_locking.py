@@ -21,7 +21,7 @@ with locked(pathlib.Path(sys.argv[1])):
 
 def test_a_second_one_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "ä"
-    with locked(folder), pytest.raises(InputError, match=r"ä: another prepare_ltvs\.py is at work here; wait"):
+    with locked(folder), pytest.raises(InputError, match=r"ä: another process is at work here; wait"):
         locked(folder).__enter__()
     assert not folder.exists(), "nothing was put into it"
     folder.mkdir(parents=True)

@@ -1,17 +1,32 @@
 """Patches cover the volume, keep image and target together, and depend on seed, epoch and index alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltvs.patches import EpochSampler, PatchDataset, patch_slices
+from ltvs.case import Case
+from ltvs.errors import InputError
+from ltvs.patches import PatchDataset, patch_around, patch_slices
+from ltvs.prepare import prepare_set
 from ltvs.prepared import PreparedSet
 from ltvs.stages import liver_region, network_input, network_target, zero_level
-from trained_runs import tiny_set
+from tiny_cases import listed, tiny_case
+from trained_runs import RECIPE, tiny_set
 
 WINDOW = (-160.0, 240.0)
+
+
+def no_lesions(folder: Path) -> PreparedSet:
+    """A case whose liver has neither vessels nor tumors."""
+    whole = tiny_case()
+    case = Case("a", whole.ct, whole.liver, whole.vessel * 0, whole.tumor * 0)
+    split = {"train": ["a"], "validation": [], "test": []}
+    prepare_set(listed(a=lambda: case), RECIPE, folder, 1, lambda patients: {"split.json": split})
+    return PreparedSet(folder)
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +58,19 @@ def test_the_papers_patches() -> None:
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_without_rotation_a_patch_is_what_was_prepared(data: PreparedSet, stage: int) -> None:
-    patches = dataset(data, stage, patch=(8, 16, 16))
-    for index, patch in enumerate(patches.patches):
-        image, target, name = patches[(0, index)]
+    patches = dataset(data, stage, patch=(8, 11, 16))
+    sizes = [data.case(stage, name).image.shape for name in ("a", "b")]
+    places = [(name, where) for name, size in zip("ab", sizes, strict=True)
+              for where in patch_slices(size, (8, 11, 16), (4, 0, 0))]  # fmt: skip
+    assert len(patches) == len(places) > 8
+    for index, (name, where) in enumerate(places):
+        image, target, of = patches[(0, index)]
         case = data.case(stage, name)
-        labels = case.labels[patch.where]
+        labels = case.labels[where]
         zero = zero_level(case.image, liver_region(case.labels, stage), WINDOW)
-        expected = network_input(case.image[patch.where], liver_region(labels, stage), WINDOW, zero)
-        assert name == patch.case
-        np.testing.assert_allclose(image[0], expected, rtol=0, atol=1e-5)
+        expected = network_input(case.image[where], liver_region(labels, stage), WINDOW, zero)
+        assert (of, patches.place(index)) == (name, (name, where))
+        np.testing.assert_array_equal(image[0], expected)
         np.testing.assert_array_equal(target[0], network_target(labels, stage))
 
 
@@ -94,24 +113,10 @@ def test_seed_epoch_and_index_decide_the_rotation(data: PreparedSet) -> None:
     assert not torch.equal(dataset(data, rotation=30.0, seed=1)[(1, 0)][0], first)
 
 
-def test_every_epoch_has_every_patch_in_its_own_order() -> None:
-    sampler = EpochSampler(50, seed=7)
-    orders = []
-    for epoch in (1, 2, 1):
-        sampler.epoch = epoch
-        keys = list(sampler)
-        assert {e for e, _ in keys} == {epoch}
-        assert sorted(i for _, i in keys) == list(range(50))
-        orders.append([i for _, i in keys])
-    assert orders[0] == orders[2] != orders[1]
-    assert len(sampler) == 50
-
-
 def test_stage_2_is_shown_a_liver_whose_surface_is_moved(data: PreparedSet) -> None:
     true, moved = dataset(data), dataset(data, jitter=3.0)
     (image, target, _), (other, other_target, _) = true[(2, 0)], moved[(2, 0)]
-    # Interpolation, even by an angle of 0, leaves traces of rounding.
-    shown, seen = other.abs() > 1e-3, image.abs() > 1e-3
+    shown, seen = other != 0, image != 0
     # Outside the true liver the tiny case is fat, 180 HU below the liver: it is seen now, and is no target.
     assert (other < -2).any()
     assert not (image < -2).any()
@@ -126,3 +131,67 @@ def test_stage_2_is_shown_a_liver_whose_surface_is_moved(data: PreparedSet) -> N
 
 def test_stage_1_sees_everything_whatever_the_jitter(data: PreparedSet) -> None:
     assert torch.equal(dataset(data, stage=1, jitter=3.0)[(2, 0)][0], dataset(data, stage=1)[(2, 0)][0])
+
+
+def test_a_patch_around_a_voxel_has_it_in_its_middle_and_stays_inside() -> None:
+    assert patch_around((10, 20, 30), (40, 40, 40), (8, 5, 40)) == (slice(6, 14), slice(18, 23), slice(0, 40))
+    assert patch_around((1, 39, 6), (40, 40, 7), (8, 5, 9)) == (slice(0, 8), slice(35, 40), slice(0, 7))
+
+
+def test_patches_of_the_foreground_hold_every_class_alike_often(data: PreparedSet) -> None:
+    patch = (3, 5, 7)
+    patches = dataset(data, patch=patch, overlap=(0, 0, 0), foreground=1.0)
+    middles = []
+    for index in range(240):
+        name, case, where = patches._draw(index % len(patches), np.random.default_rng(index))
+        assert name == patches.place(index % len(patches))[0], "a case keeps its share of the epoch"
+        target = network_target(case.labels[where], 2)
+        assert target.shape == patch
+        assert target.any()
+        middles.append(target[1, 2, 3])
+    # Without the edge, which no drawn voxel of this case is near to: 240 draws of two classes, a spread of 7.7.
+    assert abs(middles.count(1) - 120) < 4 * 7.7
+    assert abs(middles.count(2) - 120) < 4 * 7.7
+
+
+def test_the_share_of_the_foreground(data: PreparedSet) -> None:
+    own, some = (dataset(data, patch=(3, 5, 7), overlap=(0, 0, 0), foreground=share) for share in (0.0, 0.3))
+    n = len(own)
+    moved = sum(not torch.equal(own[(1, i)].image, some[(1, i)].image) for i in range(n))
+    # Binomial, within four standard deviations; a patch that is moved may look the same where there is nothing.
+    assert 0.3 * n - 4 * (0.21 * n) ** 0.5 - 5 < moved < 0.3 * n + 4 * (0.21 * n) ** 0.5
+
+
+def test_a_case_without_foreground_keeps_its_own_patches(tmp_path: Path) -> None:
+    case = no_lesions(tmp_path)
+    patches = dataset(case, names=["a"], foreground=1.0)
+    assert [patches._draw(i, np.random.default_rng(i))[2] for i in range(len(patches))] == [
+        patches.place(i)[1] for i in range(len(patches))
+    ]
+
+
+def test_another_round_of_a_patch_is_at_random_anew(data: PreparedSet) -> None:
+    patches = dataset(data, rotation=20.0)
+    first, again, other = patches[(1, 2)], patches[(1, 2)], patches[(1, 2 + len(patches))]
+    assert torch.equal(first.image, again.image)
+    assert not torch.equal(first.image, other.image)
+    assert patches.place(2) == patches.place(2)
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "message"),
+    [
+        ("labels", 4, "expected labels 0 to 3, got 4; prepare the case again"),
+        ("image", 241, "expected -160 to 240 HU, got .* to 241; prepare the case again"),
+        ("image", -1000, "expected -160 to 240 HU, got -1000 to"),
+    ],
+)
+def test_voxels_that_preparation_does_not_write(tmp_path: Path, file: str, value: int, message: str) -> None:
+    patches = dataset(tiny_set(tmp_path))
+    path = tmp_path / "stage2" / "a" / f"{file}.npy"
+    array = np.load(path)
+    array[0, 1, 2] = value
+    np.save(path, array)
+    with pytest.raises(InputError, match=f"stage2/a: {message}"):
+        patches[(0, 0)]
+    patches[(0, len(patches) - 1)]

@@ -193,6 +193,25 @@ def test_a_second_source_does_not_take_the_place_of_other_cases(tmp_path: Path) 
     np.testing.assert_array_equal(array(read_ct(PreparedSet(out).ct("a"))), array(tiny_case("a").ct))
 
 
+def test_cases_of_another_source_that_an_older_version_made_are_said_and_come_back(tmp_path: Path) -> None:
+    prepare(source("a", "b"), tmp_path)
+    before = contents(tmp_path)
+    for path in tmp_path.glob("stage*/a/*"):
+        if path.name in ("facts.json", "places.npy"):  # what format 1 did not have
+            path.unlink()
+    second = replace(RECIPE, source={"kind": "more"}, origin="more")
+    outcome = prepare(source("c"), tmp_path, second)
+    assert outcome.kept == ["b"]
+    assert (
+        "a: was prepared by an older version or is damaged; prepare it again from tiny, or rem" in outcome.failed["a"]
+    )
+    assert PreparedSet(tmp_path).cases == ("b", "c")
+    outcome = prepare(source("a", "b"), tmp_path)
+    assert (outcome.made, outcome.kept, outcome.failed) == (["a"], ["c"], {})
+    after = contents(tmp_path)
+    assert all(after[name] == before[name] for name in before if name.startswith(("stage", "images", "labels")))
+
+
 def test_one_ct_under_two_names(tmp_path: Path) -> None:
     twins = listed(b=partial(tiny_case, "a"), a=partial(tiny_case, "a"), c=partial(tiny_case, "c"))
     for _ in range(2):

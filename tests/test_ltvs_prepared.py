@@ -1,6 +1,7 @@
 """Reading prepared data sets: memory-mapped, and clear about what is missing or damaged."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def edited(name: str, change: Callable[[dict], object]) -> Callable[[Path], None
     [
         (lambda f: (f / "split.json").unlink(), r"split\.json: no such split, found fold1\.json"),
         (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is not valid JSON"),
-        (edited("dataset.json", lambda c: c.update(format=99)), "format 99, expected 1; prepare it again"),
+        (edited("dataset.json", lambda c: c.update(format=99)), "format 99, expected 2; prepare it again"),
         (edited("dataset.json", lambda c: c.pop("cases")), r"damaged \(KeyError\('cases'\)\); prepare it again"),
         (edited("dataset.json", lambda c: c["preparation"].update(window=[1])), "damaged .*prepare it again"),
         (edited("dataset.json", lambda c: c["preparation"].update(stage1={"px": 3})), "damaged .*prepare it again"),
@@ -115,6 +116,12 @@ def test_a_damaged_description(folder: Path, damage: Callable[[Path], None], mes
         (lambda f: (f / "grid.json").write_text("{}"), "missing or damaged"),
         (lambda f: np.save(f / "labels.npy", np.zeros((2, 3, 4), np.uint8)), "do not belong together"),
         (edited("grid.json", lambda c: c.update(size=[17, 17, 3])), "do not belong together"),
+        (lambda f: (f / "facts.json").unlink(), "missing or damaged"),
+        (edited("facts.json", lambda c: c.pop("zero")), "missing or damaged"),
+        (edited("facts.json", lambda c: c.update(zero="high")), "missing or damaged"),
+        (edited("facts.json", lambda c: c.update(places=[3])), "do not belong together"),
+        (lambda f: shutil.copytree(f.parents[1] / "stage2" / "a", f, dirs_exist_ok=True), "do not belong together"),
+        (lambda f: np.save(f / "places.npy", np.zeros((2, 3), np.int64)), "do not belong together"),
         (lambda f: np.save(f / "image.npy", np.load(f / "image.npy").astype(float)), "do not belong together"),
     ],
 )

@@ -10,13 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ltvs.checkpoints import load_checkpoint, save_checkpoint
+from ltvs.distributed import start_processes
 from ltvs.errors import InputError
+from ltvs.journal import Epoch, write_curves
+from ltvs.losses import make_loss, make_schedule
 from ltvs.networks import load_network, make_network
 from ltvs.prepared import PreparedSet
-from ltvs.runs import Curves, load_stage, start_stage
-from ltvs.training import make_loss, make_schedule, train_stage
+from ltvs.runs import load_stage, start_stage
+from ltvs.training import seed_everything, train_stage
 from ltvs.validation import FACTORS, calibrate, mean_dice, validate
 from trained_runs import tiny_set, tiny_settings, train_both
+
+FABRIC = start_processes("cpu", 1, 1, "32")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +55,12 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
 def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
+    seed_everything(0)
     net = make_network(settings.network(1))
-    untrained = validate(net, data, 1, settings)[0]
-    best = train_stage(net, data, 1, settings, folder)
+    untrained = validate(net, data, 1, settings, FABRIC)[0]
+    best = train_stage(FABRIC, net, data, 1, settings, folder)
     kept = validate(load_network(json.loads((folder / "settings.json").read_text())["network"],
-                                 folder / "best.safetensors"), data, 1, settings)  # fmt: skip
+                                 folder / "best.safetensors"), data, 1, settings, FABRIC)  # fmt: skip
     assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
     assert best.dice > max(0.8, untrained)
 
@@ -74,17 +81,17 @@ def test_worker_processes_change_nothing(data: PreparedSet, tmp_path: Path) -> N
 
 
 def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bfloat16", patch=(12, 16, 16))
+    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bf16-mixed", patch=(12, 16, 16))
     train_both(data, settings)
     trained = load_stage(tmp_path, 2)
-    assert trained.precision == "bfloat16"
+    assert trained.precision == "bf16-mixed"
     assert all(p.dtype == torch.float32 for p in trained.net.parameters())
     seen = []
     trained.net.encoder[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     scores = []
-    for name in ("bfloat16", "float32"):
+    for name in ("bf16-mixed", "float32"):
         changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
-        scores += validate(trained.net, data, 2, changed)
+        scores += validate(trained.net, data, 2, changed, FABRIC)
     assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
     assert set(seen[len(seen) // 2 :]) == {torch.float32}
     assert all(math.isfinite(value) for value in scores)
@@ -149,37 +156,36 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
         return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
 
     monkeypatch.setattr(PreparedSet, "case", without_tumor)
-    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings)
+    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings, FABRIC)
     assert 0 <= vessel <= 1
     assert math.isnan(tumor)
-    with Curves(tmp_path, ("vessel", "tumor")) as curves:
-        curves.add(1, 0.5, [vessel, tumor])
+    write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
     assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
 
 
 def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
     folder = start_stage(settings, 1, data)
+    seed_everything(0)
     net = make_network(settings.network(1))
-    train_stage(net, data, 1, settings, folder)
+    train_stage(FABRIC, net, data, 1, settings, folder)
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, data, 1, settings)), net.head.bias[0].item()
-    factor, dice = calibrate(net, data, 1, settings)
+    before, bias = mean_dice(validate(net, data, 1, settings, FABRIC)), net.head.bias[0].item()
+    factor, dice = calibrate(net, data, 1, settings, FABRIC)
     assert factor in FACTORS
     assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
     assert factor > 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
-    assert mean_dice(validate(net, data, 1, settings)) == pytest.approx(dice, abs=0.01)
+    assert mean_dice(validate(net, data, 1, settings, FABRIC)) == pytest.approx(dice, abs=0.01)
 
 
-def test_training_calibrates_the_best_weights_where_asked(
-    data: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
     for name, asked in (("plain", False), ("calibrated", True)):
         train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", calibrate=asked))
-    assert capsys.readouterr().out.count("odds of background") == 1
+        log = (tmp_path / name / "stage2" / "log.txt").read_text()
+        assert ("odds of background times" in log) == asked
     plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
     shift = float((calibrated.pop("head.bias") - plain.pop("head.bias"))[0])
     assert any(shift == pytest.approx(math.log(factor), abs=1e-5) for factor in FACTORS)
@@ -189,6 +195,33 @@ def test_training_calibrates_the_best_weights_where_asked(
 def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e30)
     with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate"):
+        train_both(data, settings)
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.Adam.step
+
+    def overflowing(optimizer: torch.optim.Adam, closure: object = None) -> object:
+        optimizer.param_groups[0]["params"][0].data.fill_(math.inf)
+        return step(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", overflowing)
+    settings = tiny_settings(data.folder, tmp_path, stage="1", save_every=0)
+    reason = r"weights are no longer finite at epoch 1, step 1 on a; lower --learning-rate"
+    with pytest.raises(InputError, match=reason):
+        train_both(data, settings)
+    kept = load_checkpoint(tmp_path / "stage1" / "checkpoints")
+    assert kept is not None
+    assert all(value.isfinite().all() for value in kept["learner"]["net"].values())
+
+
+def test_a_checkpoint_of_something_else(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1")
+    folder = start_stage(settings, 1, data)
+    save_checkpoint({"learner": {}}, folder / "checkpoints")
+    with pytest.raises(InputError, match=r"checkpoints: the checkpoint does not fit this training .* to begin again"):
         train_both(data, settings)
 
 
@@ -204,7 +237,7 @@ def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -
     start_stage(settings, 1, data)
     folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
     (folder / "last.safetensors").touch()
-    with pytest.raises(InputError, match="holds a trained stage already"):
+    with pytest.raises(InputError, match="holds weights, and no checkpoint to go on from"):
         start_stage(settings, 1, data)
 
 
@@ -218,6 +251,8 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
     path.write_text(json.dumps(content | {"format": 99}))
     with pytest.raises(InputError, match="format 99, expected 1"):
         load_stage(tmp_path, 1)
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float32"}}))
+    assert load_stage(tmp_path, 1).precision == "32", "as older runs say it"
     path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
     with pytest.raises(InputError, match="precision float7"):
         load_stage(tmp_path, 1)
@@ -235,10 +270,19 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
         ({"jitter": -0.5}, "--jitter: expected 0 or more"),
         ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
         (
-            {"precision": "bfloat16", "patch": (7, 16, 16)},
-            r"--precision bfloat16: on CPU no level .* got \[7, 4, 2\] slices",
+            {"precision": "bf16-mixed", "patch": (7, 16, 16)},
+            r"--precision bf16-mixed: on CPU no level .* got \[7, 4, 2\] slices",
         ),
+        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),
+        ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
+        ({"devices": 0}, "--devices: expected 1 or more"),
+        (
+            {"batch_size": 6, "devices": 2, "accumulate": 2},
+            "--batch-size 6: expected a multiple of 4, .* by 2 devices in 2 parts",
+        ),
+        ({"sync_batch_norm": True}, "--sync-batch-norm: expected GPUs"),
+        ({"save_every": -1.0}, "--save-every: expected 0 or more"),
         ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
         ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
     ],

@@ -19,6 +19,7 @@ from ltvs.prepared import PreparedSet
 from ltvs.records import read_records
 from nifti_layouts import write_own
 from prepare_ltvs import PrepareSettings, main
+from processes import processes_of
 from tiny_cases import tiny_case
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
@@ -72,19 +73,6 @@ def wait_until_at_work(run: "subprocess.Popen[str]", output: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def processes_of(session: int) -> list[int]:
-    """What still runs of a session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
 
 
 def wait_until_all_are_gone(session: int) -> None:
@@ -151,6 +139,6 @@ def test_interrupted(
 
 def test_a_second_run_into_one_folder_is_refused(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with locked(output), pytest.raises(InputError, match=r"out: another prepare_ltvs\.py is at work here"):
+    with locked(output), pytest.raises(InputError, match=r"out: another process is at work here"):
         main(PrepareSettings("ltvs", output, source))
     assert not output.exists()

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from ltvs.distributed import start_processes
 from ltvs.networks import make_network
 from ltvs.prepare import prepare_set
 from ltvs.prepared import Preparation, PreparedSet, StageGrid
@@ -40,7 +41,8 @@ def train_liver_finder(data: PreparedSet, output: Path) -> None:
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     """What train_ltvs.py does."""
+    fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
     for stage in settings.stages():
         folder = start_stage(settings, stage, data)
         seed_everything(settings.seed)
-        train_stage(make_network(settings.network(stage)), data, stage, settings, folder)
+        train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)

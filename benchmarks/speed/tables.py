@@ -43,7 +43,7 @@ of *correlated* ones are all nearly one pattern.
 def page(reports: list[dict[str, Any]]) -> str:
     """The page of the docs."""
     parts = [INTRODUCTION]
-    usual = next((report for report in reports if not report["machine"]["allocator"]), None)
+    usual = next((report for report in reports if report["skips"] and not report["machine"]["allocator"]), None)
     for report in reports:
         about = report["machine"]
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)

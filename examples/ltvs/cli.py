@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import tyro
 
 from ltvs.errors import InputError
+from ltvs.interrupts import Terminated
 
 Settings = TypeVar("Settings")
 
@@ -36,10 +37,6 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         sys.exit(128 + signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class Terminated(KeyboardInterrupt):
-    """The process is to end, as SIGTERM says, and cleans up as after Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:

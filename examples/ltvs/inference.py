@@ -18,7 +18,7 @@ def predict_probabilities(
     patch: Triple,
     overlap: Triple,
     device: torch.device,
-    precision: Precision = "float32",
+    precision: Precision = "32",
 ) -> Float[ndarray, "k d h w"]:
     """Softmax of the logits, averaged where patches overlap; the same patches as in training.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ltvs.errors import InputError
 
 _NAME = ".lock"
+_held: set[int] = set()
 
 
 @contextmanager
@@ -27,14 +28,16 @@ def locked(folder: Path) -> Iterator[None]:
         file = _take(path)
     except BlockingIOError:
         raise InputError(
-            f"{folder}: another prepare_ltvs.py is at work here; wait until it is done, or give another --output"
+            f"{folder}: another process is at work here; wait until it is done, or give another --output"
         ) from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    _held.add(file)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+        _held.discard(file)
         os.close(file)
         if made:
             with suppress(OSError):
@@ -53,3 +56,12 @@ def _take(path: Path) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+def _let_go() -> None:
+    """A forked process does not hold the locks of its parent, which it may outlive for a moment."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,11 +1,12 @@
 """The network of each stage, made from its settings, saved and loaded without unpickling anything."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from crossattn3d import UCANet, UNet3d
@@ -55,11 +56,18 @@ def make_network(settings: NetworkSettings) -> UNet3d:
     return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
 
 
-def save_weights(net: UNet3d, path: Path) -> None:
-    """Write the state_dict as safetensors, atomically."""
+def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write the state_dict as safetensors, atomically, with notes of what it is."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        # In one entry, as the order of several is at random.
+        save_file(tensors, temporary, {"notes": json.dumps(notes or {})})
+
+
+def weight_notes(path: Path) -> dict[str, str]:
+    """The notes that `save_weights` was given."""
+    with safe_open(path, "pt") as file:
+        return dict(json.loads(file.metadata()["notes"]))
 
 
 def load_weights(net: UNet3d, path: Path) -> None:

@@ -18,6 +18,10 @@ from ltvs.runs import TrainedStage, load_stage
 from ltvs.stages import network_input, zero_level
 
 
+class NoLiverError(InputError):
+    """Stage 1 finds no liver in a CT."""
+
+
 def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
     """Label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid.
 
@@ -27,7 +31,8 @@ def predict(ct: sitk.Image, run: Path, device: str) -> sitk.Image:
         device: where the networks run, `cpu` or `cuda`.
 
     Raises:
-        InputError: the run lacks a stage, or no liver is found.
+        InputError: the run lacks a stage.
+        NoLiverError: no liver is found.
     """
     return label_ct(ct, load_stage(run, 1), load_stage(run, 2), device)
 
@@ -50,11 +55,11 @@ def whole_liver(ct: sitk.Image, stage: TrainedStage, device: str) -> sitk.Image:
     """Stage 1 and what is made of it: the largest body that it finds, solid, 0/1 on the CT's grid.
 
     Raises:
-        InputError: no liver is found.
+        NoLiverError: no liver is found.
     """
     liver = largest_body(sitk.GetArrayFromImage(find_liver(ct, stage, device)) > 0)
     if not liver.any():
-        raise InputError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
+        raise NoLiverError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
     organ = sitk.GetImageFromArray(liver.astype(np.uint8))
     organ.CopyInformation(ct)
     return organ

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from tqdm import tqdm
 
+from ltvs.arrays import write_case
 from ltvs.case import Case
 from ltvs.content import digests
 from ltvs.errors import InputError
@@ -25,9 +26,10 @@ from ltvs.labels import BACKGROUND, LIVER, STRUCTURES, TUMOR, VESSEL
 from ltvs.locking import locked
 from ltvs.patients import check_apart
 from ltvs.prepared import FORMAT, Preparation, Split
-from ltvs.records import Recipe, Record, read_records, record_path
+from ltvs.records import Recipe, Record, read_records, record_path, unusable_records
 from ltvs.resample import resample_image, resample_labels
 from ltvs.sources import Entry, Source
+from ltvs.stages import Stage
 from ltvs.workers import Failure, work_through
 
 #: The splits of a data set by the names of their files, given the patient of each case.
@@ -175,7 +177,14 @@ def _plan(source: Source, recipe: Recipe, output: Path, workers: int) -> _Plan:
     there = read_records(output)
     contents = _contents(source, workers)
     done = {name: record for name, record in there.items() if name in source and record.made_by(recipe, contents[name])}
-    failed = {}
+    failed = {
+        name: (
+            f"{name}: was prepared by an older version or is damaged; prepare it again from {record.origin}, or remove "
+            f"{record_path(output, name)} to do without it"
+        )
+        for name, record in unusable_records(output).items()
+        if name not in source and record.origin != recipe.origin
+    }
     for name in source.keys() & there.keys() - done.keys():
         record = there[name]
         if record.origin != recipe.origin and record.content != contents[name]:
@@ -255,20 +264,16 @@ def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) 
     """Write all that is made from a case, as a data set has it, into a folder; return the size of each file."""
     labels = compose_labels(case)
     fine, liver_fine = preparation.stage1, preparation.stage2
-    grids = {
-        "stage1": whole_grid(case.ct, fine.pixels, fine.slice_spacing),
-        "stage2": liver_grid(labels, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
+    grids: dict[Stage, Grid] = {
+        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
+        2: liver_grid(labels, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
     }
     write_volume(case.ct, folder / "images" / f"{name}.nii.gz")
     write_volume(labels, folder / "labels" / f"{name}.nii.gz")
     for stage, grid in grids.items():
-        place = folder / stage / name
-        place.mkdir(parents=True)
-        image = resample_image(case.ct, grid, preparation.window)
-        np.save(place / "image.npy", sitk.GetArrayViewFromImage(image))
-        resampled = resample_labels(labels, grid)
-        np.save(place / "labels.npy", sitk.GetArrayViewFromImage(resampled))
-        write_json(place / "grid.json", grid.json())
+        image, resampled = resample_image(case.ct, grid, preparation.window), resample_labels(labels, grid)
+        arrays = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(resampled)
+        write_case(folder / f"stage{stage}" / name, *arrays, grid, stage, preparation.window)
     return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
 
 

@@ -1,25 +1,21 @@
 """A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
 
 DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
-DIR/stage1/CASE/{image.npy, labels.npy, grid.json}   DIR/stage2/CASE/...
+DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
 """
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from jaxtyping import Int16, UInt8
-from numpy import ndarray
-
+from ltvs.arrays import PreparedCase, open_case
 from ltvs.errors import InputError
 from ltvs.files import read_json
-from ltvs.grids import Grid
 from ltvs.patients import check_apart
 from ltvs.stages import CLASSES, Stage
 
-FORMAT = 1
+#: Of the folder; 2 came with facts.json and places.npy.
+FORMAT = 2
 PARTS = ("train", "validation", "test")
 
 #: Names of the cases of each part.
@@ -69,21 +65,6 @@ class Preparation:
             StageGrid(**content["stage2"]),
             float(content["margin"]),
         )
-
-
-@dataclass(frozen=True)
-class PreparedCase:
-    """One case on the grid of one stage, memory-mapped.
-
-    Args:
-        image: HU clipped to the window, (d, h, w).
-        labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
-        grid: where the arrays lie.
-    """
-
-    image: Int16[ndarray, "d h w"]
-    labels: UInt8[ndarray, "d h w"]
-    grid: Grid
 
 
 class PreparedSet:
@@ -147,34 +128,9 @@ class PreparedSet:
         return self.folder / "labels" / f"{name}.nii.gz"
 
     def case(self, stage: Stage, name: str) -> PreparedCase:
-        """The arrays of a case for a stage.
+        """The arrays of a case for a stage, mapped anew.
 
         Raises:
             InputError: they are missing or damaged.
         """
-        return _open_once(self.folder / f"stage{stage}" / name)
-
-
-def open_case(folder: Path) -> PreparedCase:
-    """The arrays in the folder of a case and a stage, mapped.
-
-    Raises:
-        InputError: they are missing or damaged.
-    """
-    try:
-        image = np.load(folder / "image.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
-        grid = Grid.from_json(read_json(folder / "grid.json"))
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
-    if (
-        image.shape != labels.shape
-        or image.shape != grid.size[::-1]
-        or labels.dtype != np.uint8
-        or image.dtype != np.int16
-    ):
-        raise InputError(f"{folder}: image, labels and grid do not belong together; prepare it again")
-    return PreparedCase(image, labels, grid)
-
-
-_open_once = lru_cache(maxsize=256)(open_case)
+        return open_case(self.folder / f"stage{stage}" / name, stage)

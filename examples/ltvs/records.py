@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ltvs.arrays import open_case
 from ltvs.errors import InputError
 from ltvs.files import read_json
 from ltvs.labels import STRUCTURES
-from ltvs.prepared import FORMAT, Preparation, open_case
+from ltvs.prepared import FORMAT, Preparation
 from ltvs.stages import STAGES
 
 
@@ -81,8 +82,17 @@ def read_records(output: Path) -> dict[str, Record]:
 
     A case is whole if every file has its size and the arrays of both stages open; contents are not read.
     """
+    return {name: record for name, record in _all_records(output).items() if _is_whole(output, name, record)}
+
+
+def unusable_records(output: Path) -> dict[str, Record]:
+    """The records of all cases that are not whole, or were made by a version that wrote other files, by name."""
+    return {name: record for name, record in _all_records(output).items() if not _is_whole(output, name, record)}
+
+
+def _all_records(output: Path) -> dict[str, Record]:
     found = {path.parent.name: _read(path) for path in sorted(output.glob("stage2/*/case.json"))}
-    return {name: record for name, record in found.items() if record and _is_whole(output, name, record)}
+    return {name: record for name, record in found.items() if record}
 
 
 def _read(path: Path) -> Record | None:
@@ -96,7 +106,7 @@ def _is_whole(output: Path, name: str, record: Record) -> bool:
     try:
         sizes = {file: (output / file).stat().st_size for file in record.files}
         for stage in STAGES:
-            open_case(output / f"stage{stage}" / name)
+            open_case(output / f"stage{stage}" / name, stage)
     except (OSError, InputError):
         return False
     return sizes == record.files

@@ -1,26 +1,21 @@
 """The folder of a run: settings, weights and curves of each stage, as training writes and prediction reads them.
 
-RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  tensorboard/
+RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  curves.png  log.txt
+tensorboard/  and checkpoints/ while it is trained, result.json once it is.
 """
 
-import csv
-import math
-import platform
-from collections.abc import Sequence
+import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-import monai
-import torch
-from torch.utils.tensorboard import SummaryWriter
-
-import crossattn3d
 from crossattn3d import UNet3d
 from crossattn3d.folding import fold_batch_norm
+from ltvs.checkpoints import has_checkpoint
+from ltvs.environment import versions
 from ltvs.errors import InputError
-from ltvs.files import read_json, write_json
+from ltvs.files import TEMPORARY, read_json, write_json
 from ltvs.networks import load_network, settings_json
 from ltvs.precision import PRECISIONS, Precision
 from ltvs.prepared import Preparation, PreparedSet
@@ -28,6 +23,15 @@ from ltvs.settings import TrainSettings
 from ltvs.stages import STAGES, Stage
 
 FORMAT = 1
+
+#: How runs from before Lightning Fabric name precisions.
+_OLDER = {"float32": "32", "bfloat16": "bf16-mixed"}
+
+#: Settings that may change when a training goes on: they say where and how it is computed, not what.
+FREE = {
+    "data", "output", "split", "stage", "seeds", "workers", "accumulate", "use_checkpoint", "compile", "deterministic",
+    "device", "devices", "nodes", "save_every", "estimate",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,33 +50,64 @@ def stage_folder(run: Path, stage: Stage) -> Path:
     return run / f"stage{stage}"
 
 
+def checkpoint_folder(folder: Path) -> Path:
+    """Where the checkpoints of a stage are while it is trained."""
+    return folder / "checkpoints"
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a stage has come to its end."""
+    return (folder / "result.json").is_file()
+
+
+def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> None:
+    """Raise InputError if the folder of a stage holds another training than these settings describe."""
+    folder = stage_folder(settings.output, stage)
+    if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
+        if any(folder.glob("*.safetensors")):
+            raise InputError(
+                f"{folder}: holds weights, and no checkpoint to go on from; give another --output or remove that folder"
+            )
+        return
+    before, now = read_json(folder / "settings.json"), _description(settings, stage, data)
+    differ = [name for name in ("format", "network", "preparation", "split") if before.get(name) != now[name]]
+    had, has = before.get("training", {}), now["training"]
+    options = [name for name in has if name not in FREE and had.get(name) != has[name]]
+    if options or differ:
+        reasons = [f"--{name.replace('_', '-')} was {had.get(name)}, is {has[name]}" for name in options]
+        reasons += [f"{name} of the data set or the version has changed" for name in differ if not options]
+        raise InputError(
+            f"{folder}: holds a training with other settings ({'; '.join(reasons)}); give the same to go on with it, "
+            "or another --output"
+        )
+
+
 def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Path:
-    """Make the folder of a stage and write its settings; return the folder.
+    """Make the folder of a stage, or tidy that of one to go on with; return the folder.
 
     Raises:
-        InputError: the run has weights of this stage already.
+        InputError: it holds another training, or cannot be written to.
     """
+    check_folder(settings, stage, data)
     folder = stage_folder(settings.output, stage)
-    if any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: holds a trained stage already; give another --output or remove that folder")
-    write_json(
-        folder / "settings.json",
-        {
-            "format": FORMAT,
-            "stage": stage,
-            "network": settings_json(settings.network(stage)),
-            "preparation": data.preparation.json(),
-            "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
-            "split": data.split,
-            "versions": {
-                "crossattn3d": crossattn3d.__version__,
-                "torch": torch.__version__,
-                "monai": monai.__version__,
-                "python": platform.python_version(),
-            },
-        },
-    )
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
+        write_json(folder / "settings.json", {**_description(settings, stage, data), "versions": versions()})
     return folder
+
+
+def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> dict[str, Any]:
+    """What a training is, as JSON holds it."""
+    content = {
+        "format": FORMAT,
+        "stage": stage,
+        "network": settings_json(settings.network(stage)),
+        "preparation": data.preparation.json(),
+        "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
+        "split": data.split,
+    }
+    return dict(json.loads(json.dumps(content)))
 
 
 def load_stage(run: Path, stage: Stage) -> TrainedStage:
@@ -93,7 +128,8 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
             raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
         d, h, w = settings["training"]["patch"]
         shared_d, shared_h, shared_w = settings["training"]["overlap"]
-        precision = settings["training"].get("precision", "float32")
+        precision = settings["training"].get("precision", "32")
+        precision = _OLDER.get(precision, precision)
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision}")
         network, preparation = settings["network"], Preparation.from_json(settings["preparation"])
@@ -103,39 +139,3 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
         ) from error
     net = fold_batch_norm(load_network(network, folder / "best.safetensors"))
     return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w), precision)
-
-
-class Curves:
-    """Loss and Dice per epoch, to `curves.csv` and TensorBoard, line by line.
-
-    Args:
-        folder: of the stage.
-        classes: names of the classes that Dice is given for.
-    """
-
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self.classes = tuple(classes)
-        self.board = SummaryWriter(str(folder / "tensorboard"))
-        self.file = (folder / "curves.csv").open("w", newline="", encoding="utf-8")
-        self.table = csv.writer(self.file)
-        self.table.writerow(["epoch", "loss", *(f"dice_{name}" for name in self.classes)])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def add(self, epoch: int, loss: float, dice: Sequence[float] | None) -> None:
-        """One epoch: its mean loss, and Dice per class where it was validated."""
-        self.board.add_scalar("loss", loss, epoch)
-        cells = [""] * len(self.classes)
-        for i, value in enumerate(dice or ()):
-            if not math.isnan(value):
-                self.board.add_scalar(f"dice/{self.classes[i]}", value, epoch)
-                cells[i] = f"{value:.4f}"
-        self.table.writerow([epoch, f"{loss:.5f}", *cells])
-        self.file.flush()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.board.close()
-        self.file.close()

@@ -4,28 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from crossattn3d.functional import ScoreNorm
 from crossattn3d.norms import Norm
+from ltvs.devices import best_device, check_device, check_layout
 from ltvs.errors import InputError
+from ltvs.losses import DiceOver, Loss, Schedule
 from ltvs.networks import NetworkSettings, Skip
 from ltvs.precision import Precision, check_precision
 from ltvs.stages import CLASSES, PATCH, STAGES, Stage
-
-
-def best_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_device(name: str) -> None:
-    """Raise InputError if PyTorch cannot compute on the device of this name."""
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name}: expected cpu, cuda, cuda:1, ... that is there; {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -35,7 +21,7 @@ class TrainSettings:
     data: Path
     """Prepared data set, a folder written by prepare_ltvs.py."""
     output: Path
-    """Folder of the run; each stage gets a folder in it."""
+    """Folder of the run; each stage gets a folder in it. A run that was ended goes on with the same command."""
     split: Path = Path("split.json")
     """Which cases train, validate and test: split.json, fold1.json, ... of the data set, or a file of your own."""
     stage: Literal["1", "2", "both"] = "both"
@@ -43,13 +29,15 @@ class TrainSettings:
     epochs: int = 300
     """Passes over all patches of the training cases."""
     batch_size: int = 4
-    """Patches in a step."""
+    """Patches in a step, in total over all devices and parts."""
     learning_rate: float = 1e-3
     """Of Adam, at the start."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     """Learning rate over the run: constant, or falling to 0 as half a cosine."""
-    loss: Literal["dice", "dice_ce"] = "dice"
+    loss: Loss = "dice"
     """Dice loss, or the sum of Dice and cross-entropy."""
+    dice_over: DiceOver = "batch"
+    """Dice of all patches that a device sees at once, or the mean of the Dice of each patch."""
     background_weight: float = 1.0
     """Of dice_ce: weight of background in the cross-entropy, where every other class weighs 1."""
     rotation: float = 15.0
@@ -60,6 +48,8 @@ class TrainSettings:
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
     """What neighbouring patches share, along slices, rows, columns; voxels."""
+    foreground: float = 0.0
+    """Share of patches that lie about a random voxel of a random class but background, as tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
     """Width of each level of both networks, finest first."""
     skip: Skip = "csca"
@@ -76,26 +66,53 @@ class TrainSettings:
     """At the end, shift the best network's logit of background so that Dice on the validation cases is highest."""
     seed: int = 0
     """Of the weights, the order of patches and the rotations."""
+    seeds: int = 1
+    """Runs, with this many seeds from --seed on, each in a folder of its own, and their mean scores in summary.json."""
     workers: int = 2
-    """Processes that read and rotate patches; 0 does it in the main one."""
-    precision: Precision = "float32"
-    """What the layers compute in, here and in prediction; bfloat16 takes half the memory and often half the time."""
+    """Processes for each device that read and rotate patches; 0 does it in the one that trains."""
+    precision: Precision = "32"
+    """What the layers compute in, here and in prediction; bf16-mixed takes half the memory and often half the time."""
+    accumulate: int = 1
+    """Parts in which each device computes its share of a batch, one after the other: less memory, the same batch."""
     use_checkpoint: bool = False
     """Compute the layers again in the backward pass instead of keeping them: less memory, more time."""
+    compile: bool = False
+    """Compile the network first: minutes at the start, then perhaps faster."""
+    deterministic: bool = False
+    """Take algorithms alone that give the same twice on a GPU; on CPU they always do."""
     device: str = field(default_factory=best_device)
     """Where to train: cpu, cuda, cuda:1, ..."""
+    devices: int = 1
+    """GPUs (or processes on CPU) to train on, on each machine."""
+    nodes: int = 1
+    """Machines, where torchrun or SLURM starts this command on each of them."""
+    sync_batch_norm: bool = False
+    """Take the statistics of --norm batch over all GPUs, not on each its own."""
+    save_every: float = 5.0
+    """Minutes between checkpoints; there is one before and after each validation as well."""
+    estimate: bool = False
+    """Time a few steps, say how long the whole would take, and write nothing."""
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "workers": 0, "rotation": 0, "jitter": 0, "seed": 0}
-        for name, bound in least.items():
+        one = ("epochs", "batch_size", "validate_every", "seeds", "accumulate", "devices", "nodes")
+        none = ("workers", "rotation", "jitter", "seed", "save_every")
+        for name, bound in (dict.fromkeys(one, 1) | dict.fromkeys(none, 0)).items():
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
-        check_device(self.device)
+        check_device(self.device, self.devices)
+        check_layout(self.batch_size, self.devices * self.nodes, self.accumulate)
+        if self.sync_batch_norm and not self.device.startswith("cuda"):
+            raise InputError(
+                f"--sync-batch-norm: expected GPUs, PyTorch has it for no other device; got --device {self.device}; "
+                "leave it out, or take --norm instance, which needs none"
+            )
         check_precision(self.precision, self.device, self.patch[0], len(self.channels))
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
         if not self.background_weight >= 0:
             raise InputError(f"--background-weight: expected 0 or more; got {self.background_weight}")
+        if not 0 <= self.foreground <= 1:
+            raise InputError(f"--foreground: expected a share from 0 to 1; got {self.foreground}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
             raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
 

@@ -53,7 +53,8 @@ def network_input(
         window: lowest and highest HU; beyond it values are clipped.
         zero: HU that become 0, as `zero_level` gives it for the whole case.
     """
-    image = (np.clip(hu, *window).astype(np.float32) - np.float32(zero)) / np.float32(HU_PER_UNIT)
+    low, high = (np.float32(bound) for bound in window)
+    image = (np.clip(hu.astype(np.float32), low, high) - np.float32(zero)) / np.float32(HU_PER_UNIT)
     return image if liver is None else np.where(liver, image, np.float32(0))
 
 

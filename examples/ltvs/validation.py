@@ -1,11 +1,13 @@
 """What a network scores on the validation cases, and how sure it has to be before it calls a voxel foreground."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
+from lightning_fabric import Fabric
 from monai.metrics import compute_dice
 from numpy import ndarray
 
@@ -13,33 +15,51 @@ from crossattn3d import UNet3d
 from ltvs.inference import predict_probabilities
 from ltvs.prepared import PreparedSet
 from ltvs.settings import TrainSettings
-from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target, zero_level
+from ltvs.stages import CLASSES, Stage, liver_region, network_input, network_target
 
 #: What `calibrate` tries to multiply the odds of background by.
 FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
-def validate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings) -> list[float]:
+def validate(
+    net: UNet3d,
+    data: PreparedSet,
+    stage: Stage,
+    settings: TrainSettings,
+    fabric: Fabric,
+    check: Callable[[], None] = lambda: None,
+) -> list[float]:
     """Dice of each class but background over the validation cases, on the prepared grid.
 
-    A class that is absent from the reference of a case is left out of that class's mean; nan if from all.
+    A class that is absent from the reference of a case is left out of that class's mean; nan if from all. The cases
+    are shared by the processes of `fabric`, and each of them gets the result.
+
+    Args:
+        net: on the device of `fabric`.
+        data: the prepared set.
+        stage: 1 or 2.
+        settings: of the training.
+        fabric: launched.
+        check: called between the cases; it may raise.
     """
-    found = _predictions(net, data, stage, settings)
-    return _mean_over_cases([_dice_of_classes(probabilities, target) for probabilities, target in found], stage)
+    return _mean_over_cases(_scores(net, data, stage, settings, fabric, check, [1.0])[:, 0])
 
 
-def calibrate(net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings) -> tuple[float, float]:
+def calibrate(
+    net: UNet3d,
+    data: PreparedSet,
+    stage: Stage,
+    settings: TrainSettings,
+    fabric: Fabric,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
     """Shift the bias of background's logit so that the validation Dice is highest; the factor and the Dice.
 
     Dice does not punish a false tumour where a batch holds no true one, and cross-entropy may weigh background less, so
     that networks trained for minutes find too much. Calibrated weights are used like any others.
     """
-    scores: dict[float, list[list[float]]] = {factor: [] for factor in FACTORS}
-    for probabilities, target in _predictions(net, data, stage, settings):
-        for factor in FACTORS:
-            weighed = np.concatenate([factor * probabilities[:1], probabilities[1:]])
-            scores[factor].append(_dice_of_classes(weighed, target))
-    means = {factor: mean_dice(_mean_over_cases(of_cases, stage)) for factor, of_cases in scores.items()}
+    scores = _scores(net, data, stage, settings, fabric, check, FACTORS)
+    means = {factor: mean_dice(_mean_over_cases(scores[:, i])) for i, factor in enumerate(FACTORS)}
     best = max(FACTORS, key=lambda factor: (means[factor], -abs(math.log(factor))))
     bias = net.head.bias
     assert bias is not None
@@ -54,23 +74,36 @@ def mean_dice(dice: list[float]) -> float:
     return float(np.mean(present)) if present else 0.0
 
 
-def _predictions(
-    net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings
-) -> Iterator[tuple[Float[ndarray, "k d h w"], Integer[ndarray, "d h w"]]]:
-    """Probabilities and the class of each voxel of every validation case."""
+def _scores(
+    net: UNet3d,
+    data: PreparedSet,
+    stage: Stage,
+    settings: TrainSettings,
+    fabric: Fabric,
+    check: Callable[[], None],
+    factors: Sequence[float],
+) -> Float[ndarray, "cases factors classes"]:
+    """Dice of each validation case and class, with the probability of background multiplied by each of the factors."""
     net.eval()
-    for name in data.split["validation"]:
-        case = data.case(stage, name)
-        hu, labels, window = np.asarray(case.image), np.asarray(case.labels), data.preparation.window
+    names, window = data.split["validation"], data.preparation.window
+    scores = np.zeros((len(names), len(factors), len(CLASSES[stage]) - 1))
+    for i in range(fabric.global_rank, len(names), fabric.world_size):
+        case = data.case(stage, names[i])
+        hu, labels = np.asarray(case.image), np.asarray(case.labels)
         region = liver_region(labels, stage)
-        image = network_input(hu, region, window, zero_level(hu, region, window))
+        image = network_input(hu, region, window, case.zero)
         probabilities = predict_probabilities(
-            net, image, settings.patch, settings.overlap, torch.device(settings.device), settings.precision
+            net, image, settings.patch, settings.overlap, fabric.device, settings.precision
         )
-        yield probabilities, network_target(labels, stage)
+        target = network_target(labels, stage)
+        for k, factor in enumerate(factors):
+            scores[i, k] = _dice(np.concatenate([factor * probabilities[:1], probabilities[1:]]), target)
+        check()
+    together = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
+    return np.asarray(together.cpu())
 
 
-def _dice_of_classes(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
+def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
     """Dice of each class but background; nan where the target lacks it."""
     predicted, expected = (
         torch.nn.functional.one_hot(torch.as_tensor(x).long(), len(probabilities)).movedim(-1, 0)[None]
@@ -79,8 +112,7 @@ def _dice_of_classes(probabilities: Float[ndarray, "k d h w"], target: Integer[n
     return [float(value) for value in compute_dice(predicted, expected, include_background=False)[0]]
 
 
-def _mean_over_cases(scores: list[list[float]], stage: Stage) -> list[float]:
+def _mean_over_cases(scores: Float[ndarray, "cases classes"]) -> list[float]:
     """The mean of each class over the cases that have it; nan if none has."""
-    columns = zip(*scores, strict=True) if scores else ([] for _ in CLASSES[stage][1:])
-    present = [[value for value in column if not math.isnan(value)] for column in columns]
-    return [float(np.mean(values)) if values else math.nan for values in present]
+    present = [column[~np.isnan(column)] for column in scores.T]
+    return [float(np.mean(values)) if values.size else math.nan for values in present]

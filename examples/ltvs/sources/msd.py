@@ -131,8 +131,8 @@ def _liver_of_mask(missing: str, mask: Path | None, ct: sitk.Image) -> sitk.Imag
 # PyTorch is imported in these two alone: it takes seconds, and no other source needs it.
 def _check_run(run: Path, device: str) -> tuple[Path, ...]:
     """The files that decide what stage 1 of a run finds; said once if it cannot be used, not for every case."""
+    from ltvs.devices import check_device
     from ltvs.runs import load_stage, stage_folder
-    from ltvs.settings import check_device
 
     check_device(device)
     load_stage(run, 1)

@@ -1,0 +1,60 @@
+"""Several devices and machines through Lightning Fabric."""
+
+import logging
+import os
+import warnings
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.plugins.precision import Precision as FullPrecision
+
+from ltvs.errors import InputError
+from ltvs.precision import Precision
+
+
+def start_processes(device: str, devices: int, nodes: int, precision: Precision) -> Fabric:
+    """Start a process for each device, if torchrun or SLURM has not, and join them; says nothing on its own.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        devices: on each machine.
+        nodes: machines.
+        precision: of the layers.
+
+    Raises:
+        InputError: torchrun or SLURM has started another number of processes.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning_fabric\.")
+    # A kernel of one voxel has strides that say nothing; its gradient is copied, which costs nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    where = torch.device(device)
+    try:
+        fabric = Fabric(
+            accelerator=where.type,
+            devices=devices if where.index is None else [where.index],
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            plugins=[FullPrecision() if precision == "32" else MixedPrecision(precision, where.type)],
+        )
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--devices {devices} --nodes {nodes}: do not fit how this was started; {reason}") from error
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks; known before the others are started."""
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID") if name in os.environ), None)
+    if rank is None:
+        rank = os.environ.get("LOCAL_RANK", "0") if os.environ.get("NODE_RANK", "0") == "0" else "1"
+    return rank == "0"
+
+
+def make_deterministic() -> None:
+    """Only algorithms that give the same twice, where PyTorch has one; it warns where it has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
