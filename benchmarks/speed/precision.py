@@ -20,7 +20,7 @@ class PrecisionCase:
 
     Args:
         size: (d, h, w); a batch of one.
-        dtype: of maps and parameters.
+        dtype: of the maps, and of autocast; parameters are in float32, as in training.
         features: `independent` channels, or `correlated` ones, all nearly one pattern.
     """
 
@@ -58,9 +58,10 @@ def measure(case: PrecisionCase, device: torch.device) -> list[dict[str, Any]]:
 
         def results(backend: str, dtype: torch.dtype, score_norm: Any = score_norm) -> list[Tensor]:
             torch.manual_seed(0)
-            module = CSCA(32, score_norm=score_norm, backend=backend).to(DTYPES[case.dtype])  # type: ignore[arg-type]
-            found = both(module.to(device, dtype), u.to(dtype), e.to(dtype), dout.to(dtype))
-            return [x.detach() for x in found]
+            truth = dtype == torch.float64
+            module = CSCA(32, score_norm=score_norm, backend=backend).to(device, dtype if truth else torch.float32)
+            with torch.autocast(device.type, None if truth else dtype, enabled=not truth):
+                return [x.detach() for x in both(module, u.to(dtype), e.to(dtype), dout.to(dtype))]
 
         fast = results("auto", DTYPES[case.dtype])
         finite = all(bool(x.isfinite().all()) for x in fast)
