@@ -53,7 +53,7 @@ class Interrupts:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started meanwhile never get SIGINT and SIGTERM; this one gets them afterwards."""
+    """Processes started meanwhile never get SIGINT and SIGTERM; this one does, through another thread or afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
