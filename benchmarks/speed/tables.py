@@ -1,8 +1,13 @@
 """Tables of the results; `python -m benchmarks.speed.tables` writes docs/speed.md from `benchmarks/results/*.json`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from benchmarks.speed import nets
 
 ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "speed.md"
@@ -43,6 +48,8 @@ of *correlated* ones are all nearly one pattern.
 def page(reports: list[dict[str, Any]]) -> str:
     """The page of the docs."""
     parts = [INTRODUCTION]
+    # Skips first, and what is unusual last.
+    reports = sorted(reports, key=lambda r: (bool(r["machine"]["allocator"]), not r["skips"], not r["precision"]))
     usual = next((report for report in reports if report["skips"] and not report["machine"]["allocator"]), None)
     for report in reports:
         about = report["machine"]
@@ -58,8 +65,11 @@ def page(reports: list[dict[str, Any]]) -> str:
             parts.append(PRECISION)
             parts += [precision_table(case, heading="####") for case in report["precision"]]
         parts += [text_table(case, heading="###") for case in report["nets"]]
-    if not any(report["nets"] for report in reports):
-        parts.append("## Networks\n\nNot timed yet.\n")
+    timed = [case for report in reports for case in report["nets"] if report["machine"]["device"] == "cpu"]
+    known = [{name: value for name, value in case.items() if name != "rows"} for case in timed]
+    if missing := [case for case in map(_as_json, nets.cases(torch.device("cpu"))) if case not in known]:
+        titles = "; ".join(_title(case) for case in missing)
+        parts.append(f"## Not timed yet\n\nOn CPU: {titles}.\n")
     if not any(report["machine"]["device"] == "cuda" for report in reports):
         parts.append("## CUDA\n\nNot measured yet: no run on a GPU has been made.\n")
     return "\n".join(parts)
@@ -67,10 +77,7 @@ def page(reports: list[dict[str, Any]]) -> str:
 
 def text_table(case: dict[str, Any], heading: str = "") -> str:
     """One case as a Markdown table, slower than the first row or not: ratios are to the first."""
-    skip = "channels" in case
-    size = "x".join(str(n) for n in (*([1, case["channels"]] if skip else [1, 1]), *case["size"]))
-    title = f"{'Skip' if skip else 'Networks'}, {size}, {case['dtype']}, {case['memory_format']}"
-    title += ", compiled" if case.get("compiled") else ""
+    skip, title = "channels" in case, _title(case)
     ran = [row for row in case["rows"] if "not_run" not in row]
     kinds = [kind for kind in KINDS if ran and kind in ran[0]]
     head = ["", *(name for kind in kinds for name in _columns(KINDS[kind], skip))]
@@ -100,6 +107,18 @@ def precision_table(case: dict[str, Any], heading: str = "") -> str:
         ratios = [f"{row['errors'][name]['ratio']:.2f}" for name in names]
         lines.append(_line([row["score_norm"], "yes" if row["finite"] else "**no**", *ratios]))
     return "\n".join([*lines, ""])
+
+
+def _title(case: dict[str, Any]) -> str:
+    skip = "channels" in case
+    size = "x".join(str(n) for n in (*([1, case["channels"]] if skip else [1, 1]), *case["size"]))
+    title = f"{'Skip' if skip else 'Networks'}, {size}, {case['dtype']}, {case['memory_format']}"
+    return title + (", compiled" if case.get("compiled") else "")
+
+
+def _as_json(case: nets.NetCase) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(case)))
+    return found
 
 
 def _columns(kind: str, skip: bool) -> list[str]:
