@@ -41,7 +41,7 @@ PRECISION = """\
 
 Errors of `auto` over those of the literal equations on the same maps, both against float64 (root mean squares): 2 would
 be as bad as is allowed, below 1 is better than the literal form. Maps are as after a ReLU, of unit scale; the channels
-of *correlated* ones are all nearly one pattern.
+of *correlated* ones are all nearly one pattern. Parameters are in float32, under autocast.
 """
 
 
