@@ -50,7 +50,7 @@ def test_another_runtime_computes_the_same(name: str, tmp_path: Path, unchecked:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(4)
-    errors, ours, largest = [], [], 0.0
+    errors, ours, largest = [], [], []
     for batch, *size in SIZES:
         x = torch.randn(batch, net.in_channels, *size, generator=generator)
         with torch.inference_mode():
@@ -59,12 +59,16 @@ def test_another_runtime_computes_the_same(name: str, tmp_path: Path, unchecked:
         (got,) = session.run(["logits"], {"image": x.numpy()})
         errors.append((torch.from_numpy(got).double() - exact).flatten())
         ours.append((expected.double() - exact).flatten())
-        largest = max(largest, float(exact.abs().max()))
+        largest.append(exact.abs().max())
     # Both round float32: ours is not the truth either. No further from it than twice as far as PyTorch is, and a few
-    # units in the last place where PyTorch happens to be lucky. Over all sizes together, since scores that are not
-    # normalised can be so close to each other that one rounding decides a whole row.
+    # units in the last place where PyTorch happens to be lucky: the largest error at every size.
+    luck = 16 * torch.finfo(torch.float32).eps
+    if getattr(net, "score_norm", None) != "none":
+        for error, own, most in zip(errors, ours, largest, strict=True):
+            assert error.abs().max() <= 2 * own.abs().max() + luck * most
+    # Scores that are not normalised can be so close that one rounding decides a row: over all sizes together.
     error, own = (torch.cat(parts).square().mean().sqrt() for parts in (errors, ours))
-    assert error <= 2 * own + 16 * torch.finfo(torch.float32).eps * largest
+    assert error <= 2 * own + luck * max(largest)
 
 
 @pytest.mark.parametrize(
