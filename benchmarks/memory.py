@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import marks
 from crossattn3d import UCANet, UNet3d
 
 PAGE = Path(__file__).parents[1] / "docs" / "small-gpus.md"
-BEGIN, END = "<!-- made by benchmarks.memory -->\n", "<!-- end -->\n"
+MAKER = "benchmarks.memory"
 SIZE, PAPER = (16, 80, 80), (32, 320, 320)
 CLASSES = 3
 
@@ -74,9 +75,7 @@ def table() -> str:
 
 def main() -> None:
     """Measure, and write the table between the marks."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}", encoding="utf-8")
+    marks.write(PAGE, MAKER, table())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from benchmarks.marks import replaced
 from benchmarks.roundtrip import __main__ as command
 from benchmarks.roundtrip import tables
 from benchmarks.roundtrip.bare import prepare_barely
@@ -71,7 +72,7 @@ def test_an_input_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_docs_show_the_results(result: dict) -> None:
     page = tables.PAGE.read_text()
-    assert tables.page(page, result) == page
+    assert replaced(page, tables.MAKER, tables.text(result)) == page
     assert not [line for line in tables.missed(result) if "Dice" in line or "memory" in line]
 
 

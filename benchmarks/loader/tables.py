@@ -4,10 +4,11 @@ import json
 from math import prod
 from typing import Any
 
+from benchmarks import marks
 from benchmarks.loader import ROOT
 
 RESULT, PAGE = ROOT / "benchmarks" / "results" / "loader" / "cpu.json", ROOT / "docs" / "data.md"
-BEGIN, END = "<!-- made by benchmarks.loader.tables -->\n", "<!-- end -->\n"
+MAKER = "benchmarks.loader.tables"
 
 OURS, OURS_MOVED, PERSISTENT = "ours", "ours, liver's surface moved", "MONAI PersistentDataset"
 CACHE = "MONAI CacheDataset"
@@ -100,16 +101,8 @@ def missed(report: dict[str, Any]) -> list[str]:
     return short
 
 
-def page(old: str, report: dict[str, Any]) -> str:
-    """The page with these results between the marks."""
-    before, rest = old.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{text(report)}{END}{after}"
-
-
 def main() -> None:
-    report = json.loads(RESULT.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+    marks.write(PAGE, MAKER, text(json.loads(RESULT.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from benchmarks import marks
 from benchmarks.roundtrip import ROOT
 
 RESULT, PAGE = ROOT / "benchmarks" / "results" / "roundtrip" / "ircadb-17.json", ROOT / "docs" / "pipeline.md"
-BEGIN, END = "<!-- made by benchmarks.roundtrip.tables -->\n", "<!-- end -->\n"
+MAKER = "benchmarks.roundtrip.tables"
 
 #: Dice that a round trip has to keep, by stage, and what preparing may take: times the bare calls, bytes.
 LEAST = {
@@ -54,16 +55,8 @@ def missed(report: dict[str, Any]) -> list[str]:
     return short
 
 
-def page(old: str, report: dict[str, Any]) -> str:
-    """The page with these results between the marks."""
-    before, rest = old.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{text(report)}{END}{after}"
-
-
 def main() -> None:
-    report = json.loads(RESULT.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+    marks.write(PAGE, MAKER, text(json.loads(RESULT.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":
