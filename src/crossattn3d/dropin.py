@@ -25,7 +25,8 @@ N = TypeVar("N", bound=nn.Module)
 class AttendedBlock(nn.Module):
     """A decoder block that takes a concatenation, with cross-attention in front of it.
 
-        block(cat([A, U])),   A = attention(U, E),   or A = E + g attention(U, E) with the gate g = 0 at first
+        block(cat([A, U])),   A = attention(U, E)
+        or with a gate        A = E + g attention(U, E),   g = 0 at first
 
     Args:
         block: what took the concatenation.
@@ -95,7 +96,7 @@ def wrap_skips(
 ) -> N:
     """Put cross-attention into the skips of a U-Net of another library, in place; wrap it before making the optimiser.
 
-        cat([E, U])  ->  cat([CSCA(U, E), U])        (CSCA(U, E) alone without `concatenate`)
+        cat([E, U])  ->  cat([CSCA(U, E), U]), or CSCA(U, E) without `concatenate`
 
     Known are MONAI's BasicUNet, UNet, DynUNet and AttentionUnet (whose gated encoder maps are the context), and
     PlainConvUNet and ResidualEncoderUNet of dynamic-network-architectures, which are nnU-Net's.
