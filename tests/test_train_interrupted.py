@@ -10,7 +10,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ltvs.checkpoints import load_checkpoint
 from ltvs.files import write_json
@@ -18,7 +17,7 @@ from ltvs.locking import locked
 from ltvs.prepared import PreparedSet
 from processes import processes_of
 from trained_runs import tiny_set
-from training_process import start
+from training_process import calls, results, run_to_its_end, said, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and kills processes")
 
@@ -36,18 +35,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def begin(data: PreparedSet, output: Path, kill_at: int = 0, words: str = WORDS) -> BaseProcess:
-    flags = ["--data", str(data.folder), "--output", str(output), *words.split()]
-    return start(flags, output.with_suffix(".log"), kill_at)
+    return start(data.folder, output, words, kill_at)
 
 
-def said(output: Path) -> str:
-    return output.with_suffix(".log").read_text()
-
-
-def finish(data: PreparedSet, output: Path, words: str = WORDS) -> None:
-    process = begin(data, output, words=words)
-    process.join()
-    assert process.exitcode == 0, said(output)
+def finish(data: PreparedSet, output: Path) -> None:
+    run_to_its_end(data.folder, output, WORDS)
 
 
 @dataclass
@@ -68,7 +60,7 @@ def undisturbed(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> 
     finish(data, other)
     seconds = time.monotonic() - began
     assert results(output) == results(other), "without which all that follows would tell nothing"
-    return Undisturbed(results(output), seconds, int(other.with_suffix(".calls").read_text()))
+    return Undisturbed(results(output), seconds, calls(other))
 
 
 def wait_until_all_are_gone(session: int) -> None:
@@ -77,16 +69,6 @@ def wait_until_all_are_gone(session: int) -> None:
     while processes_of(session):
         assert time.monotonic() < end, "a worker outlives the process that trains"
         time.sleep(0.1)
-
-
-def results(output: Path) -> dict[str, object]:
-    """All that a run ends with, but for dates and its own path."""
-    folder = output / "stage2"
-    board = EventAccumulator(str(folder / "tensorboard"))
-    board.Reload()
-    scalars = {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
-    names = ("best.safetensors", "last.safetensors", "curves.csv", "result.json")
-    return {"tensorboard": scalars, **{name: (folder / name).read_bytes() for name in names}}
 
 
 def assert_can_go_on(output: Path) -> None:

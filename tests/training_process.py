@@ -7,25 +7,32 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 #: System calls of a checkpoint write; what is between two of them is what a kill can leave.
 CALLS = ("fsync", "replace")
 
 
-def start(words: list[str], log: Path, kill_at: int = 0) -> ForkServerProcess:
+def start(
+    data: Path, output: Path, words: str, kill_at: int = 0, environment: dict[str, str] | None = None
+) -> ForkServerProcess:
     """Start training; the process is the leader of a group of its own.
 
     Args:
-        words: of the command line.
-        log: file for what it says; beside it, `.calls`, how many of `CALLS` it made.
+        data: prepared set.
+        output: of the run; beside it, `.log`, what it says, and `.calls`, how many of `CALLS` it made.
+        words: of the command line, all others.
         kill_at: which of the `CALLS` it does not come back from; 0 for none.
+        environment: variables that it has besides.
     """
+    flags = ["--data", str(data), "--output", str(output), *words.split()]
     # The server imports what it is told to, and each process is a fork of it.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
         context = get_context("forkserver")
         context.set_forkserver_preload(["training_process", "train_ltvs"])
-        process = context.Process(target=_train, args=(words, log, kill_at))
+        process = context.Process(target=_train, args=(flags, output.with_suffix(".log"), kill_at, environment or {}))
         process.start()
     finally:
         if before is None:
@@ -35,7 +42,35 @@ def start(words: list[str], log: Path, kill_at: int = 0) -> ForkServerProcess:
     return process
 
 
-def _train(words: list[str], log: Path, kill_at: int) -> None:
+def run_to_its_end(data: Path, output: Path, words: str, environment: dict[str, str] | None = None) -> None:
+    """`start` it and wait until it is done."""
+    process = start(data, output, words, environment=environment)
+    process.join()
+    assert process.exitcode == 0, said(output)
+
+
+def said(output: Path) -> str:
+    """What all processes of a run have said."""
+    return output.with_suffix(".log").read_text()
+
+
+def calls(output: Path) -> int:
+    """How many of `CALLS` the last process of a run has made."""
+    return int(output.with_suffix(".calls").read_text())
+
+
+def results(output: Path) -> dict[str, object]:
+    """All that a run ends with, but for dates and its own path."""
+    folder = output / "stage2"
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    scalars = {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    names = ("best.safetensors", "last.safetensors", "curves.csv", "result.json")
+    return {"tensorboard": scalars, **{name: (folder / name).read_bytes() for name in names}}
+
+
+def _train(words: list[str], log: Path, kill_at: int, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     import torch
 
     from ltvs.cli import run
@@ -46,14 +81,14 @@ def _train(words: list[str], log: Path, kill_at: int) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)
-    calls = 0
+    made = 0
 
     def counted(call):
         def replacement(*args, **named):
-            nonlocal calls
-            calls += 1
-            log.with_suffix(".calls").write_text(str(calls))
-            if calls == kill_at:
+            nonlocal made
+            made += 1
+            log.with_suffix(".calls").write_text(str(made))
+            if made == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*args, **named)
 
