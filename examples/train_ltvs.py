@@ -6,7 +6,7 @@ from dataclasses import replace
 from lightning_fabric import Fabric
 
 from ltvs.cli import run
-from ltvs.distributed import is_first_process, make_deterministic, start_processes
+from ltvs.distributed import is_first_process, lost_processes, make_deterministic, start_processes
 from ltvs.estimate import duration, estimate_stage
 from ltvs.locking import locked
 from ltvs.networks import make_network
@@ -24,9 +24,15 @@ def main(settings: TrainSettings) -> None:
         data.check_stage(stage)
     if settings.deterministic:
         make_deterministic()
-    if settings.estimate:
-        _estimate(settings, data)
-        return
+    with lost_processes():
+        if settings.estimate:
+            _estimate(settings, data)
+        else:
+            _train_seeds(settings, data)
+
+
+def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
+    """All of it, or what is left to do."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {seed: replace(settings, seed=seed, output=seed_folder(settings, seed)) for seed in seeds}
     stages = [(one, stage) for one in runs.values() for stage in settings.stages()]

@@ -1,6 +1,26 @@
-"""What still runs, as Linux lists it."""
+"""Two tasks as SLURM would start them, and what still runs, as Linux lists it."""
 
+import os
+import socket
+import subprocess
 from pathlib import Path
+
+
+def slurm_tasks(command: list[str], environment: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
+    """The tasks of two nodes, as far as their variables say; there is no SLURM here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    tasks = []
+    for rank in ("0", "1"):
+        slurm = {"NTASKS": "2", "NTASKS_PER_NODE": "1", "NNODES": "2", "PROCID": rank, "LOCALID": "0", "NODEID": rank}
+        slurm |= {"NODELIST": "127.0.0.1", "JOB_ID": "77", "JOB_NAME": "train"}
+        named = {f"SLURM_{name}": value for name, value in slurm.items()}
+        variables = {**os.environ, **named, "MASTER_PORT": port, **(environment or {})}
+        tasks.append(
+            subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    return tasks
 
 
 def processes_of(session: int) -> list[int]:

@@ -1,9 +1,8 @@
-"""Several processes train as one does with the same batch, however they are started."""
+"""Several processes, a batch in parts and compiled code train as one process does, however they are started."""
 
 import json
-import os
 import re
-import socket
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import training_steps
 from ltvs.distributed import is_first_process, start_processes
 from ltvs.errors import InputError
 from ltvs.files import write_json
-from processes import processes_of
+from processes import processes_of, slurm_tasks
 from trained_runs import QUICK, tiny_set
 
 PYTHON = [sys.executable]
@@ -75,6 +74,17 @@ def test_a_batch_in_parts_is_the_batch(data: Path, alone: dict[str, torch.Tensor
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="Inductor needs a C++ compiler")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_compiled_code_takes_the_same_steps(
+    data: Path, alone: dict[str, torch.Tensor], tmp_path: Path, devices: int
+) -> None:
+    found = steps(data, tmp_path / "steps.safetensors", PYTHON, devices=devices, compile=True)
+    assert_same_training(found, alone)
+    assert any(not torch.equal(found[name], value) for name, value in alone.items()), "this is other code"
+
+
+@pytest.mark.slow
 def test_torchrun(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
     command = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     assert_same_training(steps(data, tmp_path / "steps.safetensors", command, devices=2), alone)
@@ -82,19 +92,11 @@ def test_torchrun(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_slurm(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    """Two nodes with a task each, as far as their variables say; there is no SLURM here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     output = tmp_path / "steps.safetensors"
     words = [*PYTHON, SCRIPT, str(data), str(output), json.dumps({"devices": 1, "nodes": 2})]
-    tasks = []
-    for rank in ("0", "1"):
-        slurm = {"NTASKS": "2", "NTASKS_PER_NODE": "1", "NNODES": "2", "PROCID": rank, "LOCALID": "0", "NODEID": rank}
-        slurm |= {"NODELIST": "127.0.0.1", "JOB_ID": "77", "JOB_NAME": "train"}
-        named = {f"SLURM_{name}": value for name, value in slurm.items()}
-        tasks.append(subprocess.Popen(words, env={**os.environ, **named, "MASTER_PORT": port}))
-    assert [task.wait() for task in tasks] == [0, 0]
+    tasks = slurm_tasks(words)
+    said = [task.communicate()[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
     assert_same_training(load_file(output), alone)
 
 

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
@@ -26,6 +29,10 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
         InputError: torchrun or SLURM has started another number of processes.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    launcher = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+    launcher.setLevel(logging.INFO)
+    launcher.propagate = False
+    launcher.handlers = [_LastWord()]
     warnings.filterwarnings("ignore", module=r"lightning_fabric\.")
     # A kernel of one voxel has strides that say nothing; its gradient is copied, which costs nothing.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -43,6 +50,38 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
         reason = " ".join(str(error).split())
         raise InputError(f"--devices {devices} --nodes {nodes}: do not fit how this was started; {reason}") from error
     return fabric
+
+
+@contextmanager
+def lost_processes() -> Iterator[None]:
+    """Turn what this process meets where another one is gone into a line that says so.
+
+    Raises:
+        InputError: a process that this one waits for has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if not (isinstance(error, torch.distributed.DistError) or "/gloo/" in reason):
+            raise
+        # Gloo begins with the line of its own source.
+        raise InputError(_lost(reason.partition("] ")[2].partition(". ")[0] or reason)) from error
+
+
+def _lost(reason: str) -> str:
+    return (
+        f"another process of this training has ended ({reason}); if it has not said why, it was killed, perhaps for "
+        "want of memory; the same command again goes on from the last checkpoint"
+    )
+
+
+class _LastWord(logging.Handler):
+    """Says for this process what Fabric logs before it kills it, since it may be waiting for one that has ended."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        reason = record.getMessage().partition("] ")[2].partition(". ")[0]
+        print(f"error: {_lost(reason)}", file=sys.stderr, flush=True)
 
 
 def is_first_process() -> bool:
