@@ -36,6 +36,8 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
     warnings.filterwarnings("ignore", module=r"lightning_fabric\.")
     # A kernel of one voxel has strides that say nothing; its gradient is copied, which costs nothing.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    # In float16 a step whose gradients are too large is skipped, which is no news; the first ones may be.
+    warnings.filterwarnings("ignore", message=r"Detected call of .lr_scheduler\.step")
     where = torch.device(device)
     try:
         fabric = Fabric(
