@@ -18,7 +18,7 @@ from queue import SimpleQueue
 import torch
 
 from benchmarks.accuracy import ROOT
-from benchmarks.accuracy.run import UNFINISHED, file_of
+from benchmarks.accuracy.run import SHARES, UNFINISHED, file_of
 from benchmarks.accuracy.task import TASKS
 from benchmarks.accuracy.variants import GROUPS, make
 
@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
     parser.add_argument("--data", choices=("all", "plain"), default="all",
                         help="train on all cases, or on the plain phantoms alone (default: all)")  # fmt: skip
+    parser.add_argument("--sizes", type=float, nargs="+", choices=SHARES, default=SHARES, metavar="SHARE",
+                        help="patches to predict with, in voxels of the training's (default: 1 0.25 4)")  # fmt: skip
     parser.add_argument("--task", choices=tuple(TASKS), default="cpu", help="the setting, see task.py (default: cpu)")
     parser.add_argument("--jobs", type=int, default=max(1, torch.cuda.device_count()),
                         help="runs side by side (default: one, or one per GPU)")  # fmt: skip
@@ -100,6 +102,7 @@ def _run(arguments: argparse.Namespace, variant: str, seed: int, place: int, dea
         sys.executable, "-m", "benchmarks.accuracy.run", "--cases", arguments.cases.resolve(),
         "--runs", arguments.runs.resolve(), "--variant", variant, "--seed", str(seed), "--data", arguments.data,
         "--task", arguments.task, "--device", device, "--seconds", str(left),
+        "--sizes", *arguments.sizes,
     ]  # fmt: skip
     return subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, check=False).returncode
 

@@ -34,6 +34,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for the arrays")
     parser.add_argument("--anatomy", type=Path, help="folder of label maps of real livers")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--matrix", type=int, default=MATRIX, help=f"rows and columns of a CT (default: {MATRIX})")
+    parser.add_argument("--slice-spacing", type=float, default=SLICE_SPACING, metavar="MM",
+                        help=f"(default: {SLICE_SPACING})")  # fmt: skip
     arguments = parser.parse_args()
     if arguments.anatomy is not None and not any(arguments.anatomy.glob("*.nii.gz")):
         parser.error(f"--anatomy {arguments.anatomy}: expected *.nii.gz in it; found none")
@@ -41,7 +44,8 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = {name: job for name, job in wanted.items() if not (arguments.output / f"{name}.npz").exists()}
     with ProcessPoolExecutor(arguments.workers) as pool:
-        jobs = [(arguments.output, name, *job) for name, job in todo.items()]
+        grid = arguments.matrix, arguments.slice_spacing
+        jobs = [(arguments.output / f"{name}.npz", *job, *grid) for name, job in todo.items()]
         for name, voxels in pool.map(_make, jobs):
             print(f"{name}: {voxels} voxels", flush=True)
     return 0
@@ -58,10 +62,10 @@ def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
     return cases | {file.name.removesuffix(".nii.gz"): (21_000 + i, file) for i, file in enumerate(files)}
 
 
-def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX) -> Volume:
+def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX, slice_spacing: float = SLICE_SPACING) -> Volume:
     """A phantom that has a tumour where one can be placed, cut to its liver."""
     for attempt in range(TRIES):
-        case = make_phantom(seed + attempt * NEXT, matrix=matrix, slice_spacing=SLICE_SPACING, anatomy=anatomy)
+        case = make_phantom(seed + attempt * NEXT, matrix=matrix, slice_spacing=slice_spacing, anatomy=anatomy)
         if sitk.GetArrayViewFromImage(case.tumor).any():
             break
     return cut(case)
@@ -82,11 +86,11 @@ def cut(case: Case) -> Volume:
     return Volume(sitk.GetArrayFromImage(case.ct)[box], labels[box])
 
 
-def _make(job: tuple[Path, str, int, Path | None]) -> tuple[str, int]:
-    folder, name, seed, file = job
-    volume = made(seed, None if file is None else sitk.ReadImage(str(file)))
-    write_case(folder / f"{name}.npz", volume)
-    return name, volume.hu.size
+def _make(job: tuple[Path, int, Path | None, int, float]) -> tuple[str, int]:
+    path, seed, file, *grid = job
+    volume = made(seed, None if file is None else sitk.ReadImage(str(file)), *grid)
+    write_case(path, volume)
+    return path.stem, volume.hu.size
 
 
 if __name__ == "__main__":

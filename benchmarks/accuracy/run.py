@@ -46,8 +46,10 @@ def main() -> int:
     parser.add_argument("--task", choices=tuple(TASKS), default="cpu")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=math.inf)
+    parser.add_argument("--sizes", type=float, nargs="+", default=SHARES)
     a = parser.parse_args()
-    return run(a.cases, a.runs, a.variant, a.seed, a.data, TASKS[a.task], torch.device(a.device), a.seconds)
+    task, device = TASKS[a.task], torch.device(a.device)
+    return run(a.cases, a.runs, a.variant, a.seed, a.data, task, device, a.seconds, tuple(a.sizes))
 
 
 def file_of(runs: Path, variant: str, seed: int, data: str) -> Path:
@@ -56,7 +58,15 @@ def file_of(runs: Path, variant: str, seed: int, data: str) -> Path:
 
 
 def run(
-    folder: Path, runs: Path, variant: str, seed: int, data: str, task: Task, device: torch.device, seconds: float
+    folder: Path,
+    runs: Path,
+    variant: str,
+    seed: int,
+    data: str,
+    task: Task,
+    device: torch.device,
+    seconds: float = math.inf,
+    sizes: tuple[float, ...] = SHARES,
 ) -> int:
     """Train, test and write the result; `UNFINISHED` when the time is over, with a checkpoint to go on from."""
     deadline = time.monotonic() + seconds
@@ -70,7 +80,7 @@ def run(
     cases = [prepare(name, read_case(folder / f"{name}.npz"), task) for name in names_for_testing(folder)]
     scores: dict[str, Any] = {}
     skeletons = Skeletons()
-    for share in SHARES if state["finite"] else ():
+    for share in sizes if state["finite"] else ():
         patch, whole = task.patch_of(share), share == 1
         scores[f"{share:g}"] = {
             case.name: scored(predicted(net, case, patch, device), case, skeletons if whole else None)
