@@ -293,7 +293,7 @@ def test_probed_entropy_is_that_of_the_attention_maps() -> None:
     net.skips[0].register_forward_hook(lambda module, maps, out: kept.update(m=module.attention_maps(*maps).channel))
     net(torch.from_numpy(probes.filled(case.image, (8, 16, 16)))[None, None])
     m = kept["m"]
-    assert probe["entropy"] == pytest.approx(float(-(m * m.log()).sum(-1).mean() / np.log(2)), rel=1e-4)
+    assert probe["entropy"] == pytest.approx(float(-(m * m.log()).sum(-1).mean().detach() / np.log(2)), rel=1e-4)
 
 
 def test_a_case_is_mirrored_to_any_size() -> None:
@@ -386,10 +386,10 @@ def test_the_study_runs_in_several_calls(folder: Path, tmp_path: Path) -> None:
 
 def test_the_study_needs_no_more_than_it_says() -> None:
     check = (
-        "import sys, benchmarks.accuracy.__main__, benchmarks.accuracy.run; "
-        "heavy = {'SimpleITK', 'skimage', 'matplotlib', 'lightning_fabric', 'nibabel', 'pydicom', 'tyro'}; "
-        "print(sorted(heavy & set(sys.modules)))"
+        "import sys; sys.modules |= dict.fromkeys(('SimpleITK', 'skimage', 'matplotlib', 'lightning_fabric', "
+        "'nibabel', 'pydicom', 'highdicom', 'tyro', 'rich', 'tqdm', 'safetensors', 'tensorboard')); "
+        "import benchmarks.accuracy.__main__, benchmarks.accuracy.run"
     )
     done = subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[1], capture_output=True, text=True,
-                          check=True)  # fmt: skip
-    assert done.stdout.strip() == "[]"
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr

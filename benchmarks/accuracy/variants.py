@@ -110,5 +110,5 @@ def _start(net: nn.Module, seed: int) -> None:
     """Draw each layer's weights from a generator of its own, named by the seed and the layer."""
     for name, module in net.named_modules():
         if hasattr(module, "reset_parameters"):
-            torch.manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+            torch.manual_seed(zlib.crc32(name.encode(), seed))
             module.reset_parameters()
