@@ -5,6 +5,7 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -472,6 +473,27 @@ def test_the_docs_have_a_place_for_the_study() -> None:
     page = tables.PAGE.read_text(encoding="utf-8")
     assert page.count(tables.BEGIN) == 1
     assert page.split(tables.BEGIN)[1].count(tables.END) == 1
+
+
+@pytest.mark.skipif(not tables.RESULT.exists(), reason="no study has been collected yet")
+def test_the_docs_show_the_study() -> None:
+    from benchmarks.accuracy import variants
+
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.page(page, json.loads(tables.RESULT.read_text(encoding="utf-8")), variants.GROUPS) == page
+
+
+def test_the_command_writes_page_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, plot, result = tmp_path / "page.md", tmp_path / "images" / "accuracy.svg", tmp_path / "cpu.json"
+    page.write_text(f"before\n{tables.BEGIN}{tables.END}after\n", encoding="utf-8")
+    result.write_text(collect.text(whole), encoding="utf-8")
+    for name, path in {"PAGE": page, "PLOT": plot, "RESULT": result}.items():
+        monkeypatch.setattr(tables, name, path)
+    monkeypatch.setitem(sys.modules, "benchmarks.accuracy.variants", SimpleNamespace(GROUPS=GROUPS))
+    tables.main()
+    assert "(images/accuracy.svg)" in page.read_text(encoding="utf-8")
+    assert "| no-skip |" in page.read_text(encoding="utf-8")
+    assert "instance" in plot.read_text(encoding="utf-8")
 
 
 def test_the_plot(whole: dict, tmp_path: Path) -> None:
