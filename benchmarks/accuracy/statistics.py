@@ -132,8 +132,9 @@ def interval(both: Array) -> Interval:
 
     Seeds and cases are crossed random effects; with mean squares S (seeds), C (cases), E (rest) the mean's variance is
     (max(S - E, 0) + C) / (seeds * cases), with Satterthwaite's degrees of freedom but no fewer than the seeds leave.
-    Drawing few seeds with replacement would not do: where seeds differ most, 3 of them make intervals that miss the
-    truth in a fifth of all studies.
+    Simulated with 31 cases and seeds that differ little or much, it misses the truth in up to 6% of studies with 5
+    seeds, 8% with 3 and 13% with 2, which are too few. Seeds drawn with replacement would miss in up to 15% with 5, 27%
+    with 3.
     """
     seeds, cases = both.shape
     if min(seeds, cases) < 2:
