@@ -139,7 +139,7 @@ def test_without_an_effect_one_interval_in_twenty_misses_0(seeds: int, by_seed: 
             "cases": interval_cases(both.mean(axis=0), 2000),
         }.items():
             missed[name] += not low <= 0 <= high
-    # What an interval misses is binomial: 1 in 1000 sets of studies passes these bounds. With few seeds it misses a little
+    # What an interval misses is binomial: 1 in 1000 sets of studies passes these bounds. With few seeds it misses a bit
     # more than the 5% that are claimed, as its docstring says.
     low, high = stats.binom.ppf([0.0005, 0.9995], studies, [RATE, worst])
     assert low <= missed["seeds and cases"] <= high
