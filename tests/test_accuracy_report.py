@@ -5,7 +5,6 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -434,10 +433,11 @@ def test_the_tables_of_probes(whole: dict) -> None:
     variants = ("concat", "instance", "no-skip")
     found = rows_of(tables.probes_table(whole, "all", variants, "entropy"))
     assert found == {
-        "instance, CCA": {"variant": "instance, CCA", "16 x 48 x 48": "0.9 / 0.9", "16 x 96 x 96": "0.9 / 0.75"},
+        "instance, CCA": {"variant": "instance, CCA", "16 x 48 x 48": "0.90 / 0.90", "16 x 96 x 96": "0.90 / 0.75"},
         "instance, SCA": {"variant": "instance, SCA", "16 x 48 x 48": "0.25 / 0.25", "16 x 96 x 96": "0.25 /"},
     }
-    assert "1.24e+04" in tables.probes_table(whole, "all", variants, "spread")
+    assert "| 0.5 / 0.5 | 0.5 / 1 |\n" in (spread := tables.probes_table(whole, "all", variants, "spread"))
+    assert "| 12,350 / 12,350 | 12,350 /  |\n" in spread
     assert tables.probes_table(whole, "all", ("concat",), "entropy") == ""
 
 
@@ -463,8 +463,9 @@ def test_the_page_round_trip(whole: dict) -> None:
     assert page.endswith(f"{tables.END}after\n")
     assert "\nold\n" not in page
     assert tables.page(page, whole, GROUPS) == page
-    for part in ("#### Skips", "#### Scores", "#### Entropy", "less `instance`, tumor", "8 runs", "steps 250"):
+    for part in ("#### Skips", "#### Scores", "#### Entropy", "less `concat`, tumor", "8 runs", "steps 250"):
         assert part in page
+    assert "less `instance`, vessel" in tables.text(whole, GROUPS, against=("instance",))
     assert "plain phantoms alone\n" not in page.replace(tables.TRAINED_ON["all"], ""), "nothing was trained so"
     with pytest.raises(ValueError, match=r"tables: instance, none in no group, .* add to GROUPS in variants.py"):
         tables.page(page, whole, {"Some": ("concat", "mean")})
@@ -478,10 +479,8 @@ def test_the_docs_have_a_place_for_the_study() -> None:
 
 @pytest.mark.skipif(not tables.RESULT.exists(), reason="no study has been collected yet")
 def test_the_docs_show_the_study() -> None:
-    from benchmarks.accuracy import variants
-
     page = tables.PAGE.read_text(encoding="utf-8")
-    assert tables.page(page, json.loads(tables.RESULT.read_text(encoding="utf-8")), variants.GROUPS) == page
+    assert tables.page(page, json.loads(tables.RESULT.read_text(encoding="utf-8")), tables.TITLED) == page
 
 
 def test_the_command_writes_page_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +489,7 @@ def test_the_command_writes_page_and_plot(whole: dict, tmp_path: Path, monkeypat
     result.write_text(collect.text(whole), encoding="utf-8")
     for name, path in {"PAGE": page, "PLOT": plot, "RESULT": result}.items():
         monkeypatch.setattr(tables, name, path)
-    monkeypatch.setitem(sys.modules, "benchmarks.accuracy.variants", SimpleNamespace(GROUPS=GROUPS))
+    monkeypatch.setattr(tables, "TITLED", GROUPS)
     tables.main()
     assert "(images/accuracy.svg)" in page.read_text(encoding="utf-8")
     assert "| no-skip |" in page.read_text(encoding="utf-8")

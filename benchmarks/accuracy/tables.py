@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
 
+from benchmarks.accuracy import ROOT
 from benchmarks.accuracy.collect import by_seed, names, plain
 from benchmarks.accuracy.figure import draw
 from benchmarks.accuracy.reading import DATA, SIZE, Json
 from benchmarks.accuracy.statistics import Array, mean_sd
+from benchmarks.accuracy.variants import CHOSEN, GROUPS, TITLES
 
-ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "accuracy" / "cpu.json"
 PAGE, PLOT = ROOT / "docs" / "defaults.md", ROOT / "docs" / "images" / "accuracy.svg"
 BEGIN, END = "<!-- made by benchmarks.accuracy.tables -->\n", "<!-- end -->\n"
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- made by benchmarks.accuracy.tables -->\n", "<!-- end -->\n"
 #: What costs are over, and what the plot's line is at.
 REFERENCE = "concat"
 #: What every other variant is compared with: the usual skip, and the default.
-AGAINST = (REFERENCE, "instance")
+AGAINST = (REFERENCE, f"csca-{CHOSEN}")
 TRAINED_ON = {
     "all": "Trained on plain phantoms and on phantoms around real anatomies",
     "plain": "Trained on plain phantoms alone",
@@ -32,6 +32,8 @@ SIZES = ("0.25", SIZE, "4")
 HALVES = {"channel": "CCA", "slices": "SCA"}
 
 Groups = Mapping[str, Sequence[str]]
+#: The variants of each table by its title.
+TITLED: Groups = {TITLES[name]: variants for name, variants in GROUPS.items()}
 
 NOTES = """\
 **Scores** are percent, mean ± standard deviation over seeds of each seed's mean over test cases. Runs that failed (a
@@ -224,8 +226,13 @@ def _levels(probed: Sequence[Sequence[Json]], half: str, what: str) -> str:
     cells = []
     for levels in zip(*(found for found in probed if found), strict=True):
         values = [value for level in levels if (value := level.get(half, {}).get(what)) is not None]
-        cells.append(f"{mean(values):.3g}" if values else "")
+        cells.append(format(mean(values), _form(what, mean(values))) if values else "")
     return " / ".join(cells) if any(cells) else ""
+
+
+def _form(what: str, value: float) -> str:
+    # Entropies are shares; spreads go over six orders of magnitude.
+    return ".2f" if what == "entropy" else ".3g" if value < 1000 else ",.0f"
 
 
 def _voxels(size: str) -> int:
@@ -260,12 +267,9 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    # Its nets are not needed for anything else here.
-    from benchmarks.accuracy.variants import GROUPS
-
     whole = json.loads(RESULT.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), whole, GROUPS), encoding="utf-8")
-    draw(whole, next(data for data in DATA if names(whole, data)), ordered(GROUPS), REFERENCE, PLOT)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), whole, TITLED), encoding="utf-8")
+    draw(whole, next(data for data in DATA if names(whole, data)), ordered(TITLED), REFERENCE, PLOT)
 
 
 if __name__ == "__main__":
