@@ -182,7 +182,7 @@ def measured(call: Callable[[], Any], *, graph: bool) -> dict[str, float]:
 
 
 def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str) -> dict[str, Callable[[], Any]]:
-    """The four passes as a training step makes them with the default options: both attentions, no residual."""
+    """The four passes as a training step makes them with both attentions and no residual."""
     g = torch.Generator("cuda").manual_seed(1)
     last = torch.channels_last_3d if layout == "channels_last" else torch.contiguous_format
 

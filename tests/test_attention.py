@@ -52,7 +52,9 @@ def test_options_are_kept_and_passed_on(make):
 
 def test_defaults(make):
     module = make(4)
-    assert (module.score_norm, module.residual, module.slice_dim, module.backend) == ("instance", False, -3, "auto")
+    assert (module.score_norm, module.residual, module.slice_dim, module.backend) == ("instance", True, -3, "auto")
+    # Nothing can be added where the widths differ.
+    assert not make(4, 5).residual
 
 
 @pytest.mark.parametrize("slice_dim", [-3, -2, -1])

@@ -250,6 +250,16 @@ def test_a_given_liver_may_lie_in_any_orientation(around: Case) -> None:
         assert np.array_equal(one, other)
 
 
+def test_a_liver_of_thick_slices_is_as_sharp_as_one_of_thin() -> None:
+    def dark(given: sitk.Image) -> float:
+        """The share of a liver below 40 HU: its surface, and cysts."""
+        ct, liver, _, _ = arrays(make_phantom(7, matrix=96, slice_spacing=3.0, anatomy=given))
+        return float((ct[liver > 0] < 40).mean())
+
+    # Both have the surface of one liver; distances counted in slices made it 1.8 times as much.
+    assert dark(anatomy()[:, :, ::4]) < 1.5 * dark(anatomy())
+
+
 @pytest.mark.parametrize("highest", [0, 1])
 def test_a_given_liver_needs_vessels(highest: int) -> None:
     with pytest.raises(InputError, match="anatomy: expected a label map with liver above 0 and vessels 2; got none"):

@@ -44,7 +44,7 @@ def test_options_are_kept_and_reach_every_skip():
 def test_defaults():
     net = UCANet(1, 2)
     assert net.channels == (32, 64, 128, 256)
-    assert (net.attention, net.score_norm, net.residual, net.slice_dim) == ("csca", "instance", False, -3)
+    assert (net.attention, net.score_norm, net.residual, net.slice_dim) == ("csca", "instance", True, -3)
     assert (net.norm, net.upsample, net.up_norm, net.backend) == ("batch", "transposed", False, "auto")
 
 
@@ -76,7 +76,7 @@ def test_slices_last():
 
 
 def test_the_residual_lets_the_decoder_through():
-    with_it, without = randomise(UCANet(1, 2, NARROW, residual=True), 3), UCANet(1, 2, NARROW)
+    with_it, without = randomise(UCANet(1, 2, NARROW), 3), UCANet(1, 2, NARROW, residual=False)
     without.load_state_dict(with_it.state_dict())
     x = volume(1, 1, 9, 10, 11)
     assert not torch.allclose(with_it.eval()(x), without.eval()(x), atol=1e-4)

@@ -36,7 +36,7 @@ class NetworkSettings:
     channels: tuple[int, ...] = (32, 64, 128, 256)
     norm: Norm = "batch"
     score_norm: ScoreNorm = "instance"
-    residual: bool = False
+    residual: bool = True
 
 
 def make_network(settings: NetworkSettings) -> UNet3d:

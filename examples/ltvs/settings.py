@@ -56,7 +56,7 @@ class TrainSettings:
     """Skip connection of stage 2: csca, cca or sca attention, or concat for a 3D U-Net."""
     score_norm: ScoreNorm = "instance"
     """How the attention's scores are normalised before the softmax."""
-    residual: bool = False
+    residual: bool = True
     """Whether the decoder map is added to the attention's result."""
     norm: Norm = "batch"
     """Normalisation after each convolution."""

@@ -38,7 +38,7 @@ class _CrossAttention3d(nn.Module):
         query_channels: int,
         context_channels: int | None,
         score_norm: ScoreNorm,
-        residual: bool,
+        residual: bool | None,
         slice_dim: int,
         backend: Backend,
     ) -> None:
@@ -51,6 +51,7 @@ class _CrossAttention3d(nn.Module):
         check_option(who, "score_norm", score_norm, SCORE_NORMS)
         check_option(who, "backend", backend, BACKENDS)
         check_slice_dim(who, slice_dim)
+        residual = query_channels == context_channels if residual is None else residual
         if residual and query_channels != context_channels:
             raise ValueError(
                 f"{who}: expected equal widths for residual=True; got query_channels={query_channels} and "
@@ -85,7 +86,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
         query_channels: channels of the decoder map U.
         context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
         score_norm: s, one of `none | sqrt | mean | cosine | instance`; see `functional.channel_cross_attention`.
-        residual: whether U is added to the result; needs equal widths.
+        residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
@@ -108,7 +109,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
         context_channels: int | None = None,
         *,
         score_norm: ScoreNorm = "instance",
-        residual: bool = False,
+        residual: bool | None = None,
         slice_dim: int = -3,
         backend: Backend = "auto",
     ) -> None:
@@ -156,7 +157,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
         query_channels: channels of the decoder map U.
         context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
         score_norm: s, one of `none | sqrt | mean | cosine | instance`.
-        residual: whether U is added to the result; needs equal widths.
+        residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
@@ -179,7 +180,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
         context_channels: int | None = None,
         *,
         score_norm: ScoreNorm = "instance",
-        residual: bool = False,
+        residual: bool | None = None,
         slice_dim: int = -3,
         backend: Backend = "auto",
     ) -> None:
@@ -232,7 +233,7 @@ class CSCA(_CrossAttention3d):
         query_channels: channels of the decoder map U.
         context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
         score_norm: how the scores of both parts are normalised, one of `none | sqrt | mean | cosine | instance`.
-        residual: whether U is added to the sum; needs equal widths.
+        residual: whether U is added to the sum; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.
 
@@ -254,16 +255,16 @@ class CSCA(_CrossAttention3d):
         context_channels: int | None = None,
         *,
         score_norm: ScoreNorm = "instance",
-        residual: bool = False,
+        residual: bool | None = None,
         slice_dim: int = -3,
         backend: Backend = "auto",
     ) -> None:
         super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
         self.channel = ChannelCrossAttention3d(
-            query_channels, context_channels, score_norm=score_norm, slice_dim=slice_dim, backend=backend
+            query_channels, context_channels, score_norm=score_norm, residual=False, slice_dim=slice_dim, backend=backend
         )
         self.slices = SliceCrossAttention3d(
-            query_channels, context_channels, score_norm=score_norm, slice_dim=slice_dim, backend=backend
+            query_channels, context_channels, score_norm=score_norm, residual=False, slice_dim=slice_dim, backend=backend
         )
 
     def forward(

@@ -151,6 +151,7 @@ def wrap_skips(
             join.query,
             join.context,
             score_norm=score_norm,
+            residual=False if concatenate else None,  # U stays beside the result
             slice_dim=default_slice_dim if slice_dim is None else slice_dim,
             backend=backend,
         ).to(first.weight)

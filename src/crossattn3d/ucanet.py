@@ -28,7 +28,8 @@ class UCANet(UNet3d):
         attention: `csca` (both), `cca` (channel-wise only) or `sca` (slice-wise only), the rows of Table 2.
         score_norm: how scores are normalised before the softmax: `none | sqrt | mean | cosine | instance`. The paper
             prints none, which is one-hot at its patch size and does not train.
-        residual: whether the decoder map is added to the attention's result.
+        residual: whether the decoder map is added to the attention's result. The paper does not say; with False it
+            reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.
         strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint, deep_supervision: as in `UNet3d`.
@@ -53,7 +54,7 @@ class UCANet(UNet3d):
         *,
         attention: Attention = "csca",
         score_norm: ScoreNorm = "instance",
-        residual: bool = False,
+        residual: bool = True,
         slice_dim: int = -3,
         backend: Backend = "auto",
         strides: Sequence[int | Sequence[int]] | None = None,

@@ -66,13 +66,19 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
     edge = 6
     anatomy = sitk.ConstantPad(sitk.RegionOfInterest(anatomy, voxels.tolist(), box[0]), (edge,) * 3, (edge,) * 3, 0)
     first = corner + (0.5 - edge) * spacing
+    cubes = _cubes(anatomy)
 
     def level_of(mask: sitk.Image) -> Level:
         # In voxels, so that a surface lies half-way between slices however thick they are.
-        distance = sitk.SignedMaurerDistanceMap(
+        between = sitk.SignedMaurerDistanceMap(
             mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
         )
-        return _sampled((sitk.GetArrayFromImage(distance) + 0.5) * spacing[0], spacing, first)
+        # The same surface among cubes, to which distances are in mm whatever their direction.
+        fine = sitk.Resample(between + 0.5, cubes, sitk.Transform(), sitk.sitkLinear, -1.0)
+        distance = sitk.SignedMaurerDistanceMap(
+            fine > 0, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
+        )
+        return _sampled((sitk.GetArrayFromImage(distance) + 0.5) * spacing[0], np.full(3, spacing[0]), first)
 
     whole = level_of(anatomy > BACKGROUND)
 
@@ -80,6 +86,17 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
         return smooth_min(whole(x, y, z), build.cavity(x, y) - 3, 5 * s)
 
     return liver, level_of(anatomy == VESSEL), (float(corner[2]), build.dome)
+
+
+def _cubes(image: sitk.Image) -> sitk.Image:
+    """An empty image from the same first voxel on, with voxels as deep and as high as they were wide."""
+    side = image.GetSpacing()[0]
+    size = [int((n - 1) * spacing / side) + 1 for n, spacing in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    cubes = sitk.Image(size, sitk.sitkUInt8)
+    cubes.SetSpacing((side,) * 3)
+    cubes.SetOrigin(image.GetOrigin())
+    cubes.SetDirection(image.GetDirection())
+    return cubes
 
 
 def _sampled(values: ndarray, spacing: ndarray, first: ndarray) -> Level:

@@ -1,0 +1,97 @@
+"""python -m benchmarks.accuracy.data --output DATA [--anatomy FOLDER]: the cases of the study, as compressed arrays.
+
+Plain phantoms anyone can make; those around real livers and vessel trees need a folder of label maps (1 liver, 2 vessel
+in it), one `SOURCE-NUMBER.nii.gz` each: `3dircadb` for testing, all others for training, so that no patient is on both
+sides. A case that is there already is kept.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from benchmarks.accuracy.cases import Volume, write_case
+from ltvs.case import Case
+from ltvs.labels import LIVER, TUMOR, VESSEL
+from ltvs.phantom import make_phantom
+
+PLAIN_TRAINING, PLAIN_TEST = 32, 12
+#: 2 mm in plane: a whole liver in about half a million voxels.
+MATRIX, SLICE_SPACING = 176, 2.5
+#: Voxels kept around the liver.
+MARGIN = 2
+#: LiTS holds the patients of 3D-IRCADb under these numbers.
+SHARED = {f"lits-{number}.nii.gz" for number in range(28, 49)}
+#: Tumours find no place in some small livers; the next seed may do better.
+TRIES, NEXT = 5, 10_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.data", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="folder for the arrays")
+    parser.add_argument("--anatomy", type=Path, help="folder of label maps of real livers")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--matrix", type=int, default=MATRIX, help=f"rows and columns of a CT (default: {MATRIX})")
+    parser.add_argument("--slice-spacing", type=float, default=SLICE_SPACING, metavar="MM",
+                        help=f"(default: {SLICE_SPACING})")  # fmt: skip
+    arguments = parser.parse_args()
+    if arguments.anatomy is not None and not any(arguments.anatomy.glob("*.nii.gz")):
+        parser.error(f"--anatomy {arguments.anatomy}: expected *.nii.gz in it; found none")
+    wanted = planned(arguments.anatomy)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    todo = {name: job for name, job in wanted.items() if not (arguments.output / f"{name}.npz").exists()}
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        grid = arguments.matrix, arguments.slice_spacing
+        jobs = [(arguments.output / f"{name}.npz", *job, *grid) for name, job in todo.items()]
+        for name, voxels in pool.map(_make, jobs):
+            print(f"{name}: {voxels} voxels", flush=True)
+    return 0
+
+
+def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
+    """Seed of each case, and the label map that it is made around."""
+    plain = [("plain-train", i) for i in range(PLAIN_TRAINING)] + [("plain", i) for i in range(PLAIN_TEST)]
+    cases: dict[str, tuple[int, Path | None]] = {
+        f"{kind}-{i:03d}": (20_000 + 100 * (kind == "plain") + i, None) for kind, i in plain
+    }
+    files = sorted(anatomy.glob("*.nii.gz")) if anatomy is not None else []
+    files = [file for file in files if file.name not in SHARED]
+    return cases | {file.name.removesuffix(".nii.gz"): (21_000 + i, file) for i, file in enumerate(files)}
+
+
+def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX, slice_spacing: float = SLICE_SPACING) -> Volume:
+    """A phantom that has a tumour where one can be placed, cut to its liver."""
+    for attempt in range(TRIES):
+        case = make_phantom(seed + attempt * NEXT, matrix=matrix, slice_spacing=slice_spacing, anatomy=anatomy)
+        if sitk.GetArrayViewFromImage(case.tumor).any():
+            break
+    return cut(case)
+
+
+def cut(case: Case) -> Volume:
+    """HU and labels of the box around a liver, vessels outside of it dropped."""
+    liver, tumor = (sitk.GetArrayFromImage(mask) > 0 for mask in (case.liver, case.tumor))
+    if case.vessel is None:
+        raise ValueError(f"{case.name}: expected vessels; got none; use a source that labels them")
+    vessel = sitk.GetArrayFromImage(case.vessel) > 0
+    labels = np.where(liver, LIVER, 0).astype(np.uint8)
+    labels[liver & vessel] = VESSEL
+    labels[tumor] = TUMOR
+    inside = np.argwhere(liver)
+    low, high = np.maximum(inside.min(0) - MARGIN, 0), inside.max(0) + 1 + MARGIN
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    return Volume(sitk.GetArrayFromImage(case.ct)[box], labels[box])
+
+
+def _make(job: tuple[Path, int, Path | None, int, float]) -> tuple[str, int]:
+    path, seed, file, *grid = job
+    volume = made(seed, None if file is None else sitk.ReadImage(str(file)), *grid)
+    write_case(path, volume)
+    return path.stem, volume.hu.size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Dice of all variants as one plot: a point for a seed, a bar for their mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmarks.accuracy.collect import by_seed
+from benchmarks.accuracy.reading import Json
+from benchmarks.accuracy.statistics import seed_means
+
+#: Points of type: a phone shows the plot at three quarters of its width or more, where this is still 8.
+TYPE = 11
+PANELS = ("vessel", "tumor")
+WIDTH, ROW, REST = 5.0, 0.27, 0.9  # inches: of the plot, of a variant's row, of what is above and below the rows
+
+
+def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: Path) -> None:
+    """Writes the plot as SVG, variants from top to bottom, with a line at the mean of the reference.
+
+    A variant that was not run is left out; one without a run that did not fail is said to have failed.
+    """
+    ran = {run["variant"] for run in whole["runs"] if run["data"] == data}
+    shown = [variant for variant in variants if variant in ran]
+    # Text stays text, and the same study gives the same file.
+    fixed = {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.family": "sans-serif", "font.size": TYPE}
+    with rc_context(fixed):
+        figure = Figure(figsize=(WIDTH, REST + ROW * max(len(shown), 1)), facecolor="white", layout="constrained")
+        axes = np.ravel(figure.subplots(1, len(PANELS), sharey=True))
+        for panel, label in zip(axes, PANELS, strict=True):
+            for row, variant in enumerate(shown):
+                scores = by_seed(whole, data, variant, label, "dice")
+                points = 100 * seed_means(np.array(list(scores.values()))) if scores else np.array([])
+                points = points[np.isfinite(points)]
+                if len(points):
+                    panel.plot(points, [row] * len(points), "o", color="#1f6fb4", alpha=0.6, markersize=5, mew=0)
+                    panel.plot([points.mean()] * 2, [row - 0.38, row + 0.38], color="black", linewidth=2)
+                    if variant == reference:
+                        panel.axvline(points.mean(), color="#666666", linewidth=0.8, linestyle="--", zorder=0)
+                elif not scores:
+                    panel.annotate("failed", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center")
+            panel.set_title(label, fontsize=TYPE)
+            panel.set_xlabel("Dice, %")
+            panel.grid(axis="x", color="#dddddd")
+            panel.set_axisbelow(True)
+            panel.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+            panel.spines[["top", "right"]].set_visible(False)
+        axes[0].set_yticks(range(len(shown)), shown)
+        for panel in axes[1:]:
+            panel.tick_params(axis="y", length=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,0 +1,137 @@
+"""Skip connections that are only compared: controls without attention, and changes to CSCA under study."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from crossattn3d import CSCA
+from crossattn3d.attention import SliceCrossAttention3d
+from crossattn3d.kernels.parameters import EPS
+from crossattn3d.options import check_option
+
+#: Normalisations that a factor or centred scores go with.
+SCALED = ("mean", "instance")
+
+
+class NoSkip(nn.Module):
+    """The decoder map alone: what a U-Net does without skips."""
+
+    def __init__(self, decoder_channels: int, encoder_channels: int) -> None:  # noqa: ARG002 - the protocol of skips
+        super().__init__()
+        self.out_channels = decoder_channels
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002 - the protocol of skips
+        """The decoder map."""
+        return query
+
+
+class AddSkip(nn.Module):
+    """The sum of both maps: as many channels as attention gives, and no parameters."""
+
+    def __init__(self, decoder_channels: int, encoder_channels: int) -> None:  # noqa: ARG002 - the protocol of skips
+        super().__init__()
+        self.out_channels = encoder_channels
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """The sum."""
+        return query + context
+
+
+class BesideConcat(nn.Module):
+    """[attention(U, E), U]: attention in front of the concatenation instead of in its place."""
+
+    def __init__(self, decoder_channels: int, encoder_channels: int, *, make: Callable[[int, int], nn.Module]) -> None:
+        super().__init__()
+        self.attention = make(decoder_channels, encoder_channels)
+        self.out_channels = decoder_channels + encoder_channels
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Concatenate along the channels, what attention gives first."""
+        return torch.cat([self.attention(query, context), query], dim=1)
+
+
+class AllAxes(nn.Module):
+    """CSCA and slice-wise attention along rows and columns as well, summed."""
+
+    def __init__(self, decoder_channels: int, encoder_channels: int, *, score_norm: str, residual: bool) -> None:
+        super().__init__()
+        self.csca = CSCA(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
+        self.rows, self.columns = (
+            SliceCrossAttention3d(decoder_channels, encoder_channels, score_norm=score_norm, slice_dim=dim)
+            for dim in (-2, -1)
+        )
+        self.out_channels = encoder_channels
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """The sum of all."""
+        out: Tensor = self.csca(query, context) + self.rows(query, context) + self.columns(query, context)
+        return out
+
+
+class StudiedCSCA(CSCA):
+    """CSCA with scores that CSCA does not offer, computed literally.
+
+        softmax(t s(Q' K'^T)),   Q' = Q - mean of each row with `centred`, else Q; the same for K'
+
+    Args:
+        decoder_channels, encoder_channels: widths.
+        score_norm: `mean` or `instance`.
+        temperature: whether there is a learnable t in each half, 1 at first.
+        centred: whether scores are covariances.
+        residual: whether U is added.
+    """
+
+    def __init__(
+        self,
+        decoder_channels: int,
+        encoder_channels: int,
+        *,
+        score_norm: str,
+        temperature: bool,
+        centred: bool,
+        residual: bool,
+    ) -> None:
+        check_option("StudiedCSCA", "score_norm", score_norm, SCALED)
+        super().__init__(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
+        self.recompute = False  # this way of computing it is dear
+        self.centred = centred
+        self.factors = nn.Parameter(torch.ones(2), requires_grad=temperature)
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Both halves, summed."""
+        q, k, v = (layer(x).flatten(2) for layer, x in projections(self.channel, query, context))
+        of_channels = scores(q, k, self.score_norm, self.factors[0], self.centred).softmax(-1) @ v
+        q, k, v = (layer(x)[:, 0].flatten(2) for layer, x in projections(self.slices, query, context))
+        mixed = scores(q, k, self.score_norm, self.factors[1], self.centred).softmax(-1) @ v
+        of_slices = self.slices.to_out(mixed.reshape(mixed.shape[0], 1, *context.shape[2:]))
+        out: Tensor = of_channels.reshape(context.shape) + of_slices
+        return out + query if self.residual else out
+
+
+def projections(half: nn.Module, query: Tensor, context: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Each projection of one half of CSCA, and what it reads."""
+    return [(half.to_query, query), (half.to_key, context), (half.to_value, context)]
+
+
+def scores(
+    q: Float[Tensor, "b n l"],
+    k: Float[Tensor, "b n l"],
+    score_norm: str,
+    factor: Tensor | float = 1.0,
+    centred: bool = False,
+) -> Float[Tensor, "b n n"]:
+    """t s(Q K^T), what the softmax takes."""
+    q, k = q.float(), k.float()
+    if centred:
+        q, k = (x - x.mean(-1, keepdim=True) for x in (q, k))
+    if score_norm == "cosine":
+        q, k = (nn.functional.normalize(x, dim=-1, eps=EPS) for x in (q, k))
+        return factor * (q @ k.mT)
+    length = q.shape[-1]
+    s = q @ k.mT / {"none": 1.0, "sqrt": length**0.5}.get(score_norm, length)
+    if score_norm == "instance":
+        variance, mean = torch.var_mean(s, dim=(-2, -1), correction=0, keepdim=True)
+        s = (s - mean) * torch.rsqrt(variance + EPS)
+    return factor * s

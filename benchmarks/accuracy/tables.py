@@ -1,0 +1,276 @@
+"""`python -m benchmarks.accuracy.tables` writes the study into docs/defaults.md, between two marks, and its plot."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean, median
+
+import numpy as np
+
+from benchmarks.accuracy import ROOT
+from benchmarks.accuracy.collect import by_seed, names, plain
+from benchmarks.accuracy.figure import draw
+from benchmarks.accuracy.reading import DATA, SIZE, Json
+from benchmarks.accuracy.statistics import Array, mean_sd
+from benchmarks.accuracy.variants import CHOSEN, GROUPS, TITLES
+
+RESULT = ROOT / "benchmarks" / "results" / "accuracy" / "cpu.json"
+PAGE, PLOT = ROOT / "docs" / "defaults.md", ROOT / "docs" / "images" / "accuracy.svg"
+BEGIN, END = "<!-- made by benchmarks.accuracy.tables -->\n", "<!-- end -->\n"
+
+#: What costs are over, and what the plot's line is at.
+REFERENCE = "concat"
+#: What every other variant is compared with: the usual skip, and the default.
+AGAINST = (REFERENCE, f"csca-{CHOSEN}")
+TRAINED_ON = {
+    "all": "Trained on plain phantoms and on phantoms around real anatomies",
+    "plain": "Trained on plain phantoms alone",
+}
+COLUMNS = (("vessel", "dice"), ("vessel", "iou"), ("vessel", "cldice"), ("tumor", "dice"), ("tumor", "iou"))
+WORDS = {"dice": "Dice", "iou": "IoU", "cldice": "clDice"}
+#: Patches of other sizes, as they are written in a run, smallest first.
+SIZES = ("0.25", SIZE, "4")
+HALVES = {"channel": "CCA", "slices": "SCA"}
+
+Groups = Mapping[str, Sequence[str]]
+#: The variants of each table by its title.
+TITLED: Groups = {TITLES[name]: variants for name, variants in GROUPS.items()}
+
+NOTES = """\
+**Scores** are percent, mean ± standard deviation over seeds of each seed's mean over test cases. Runs that failed (a
+loss that was not finite) have none: they are counted, and not in the means. A cell of what was not run is empty. *Step*
+is the median time of a training step over that of `{reference}` on the same machine, *memory* the most that the process
+held.
+
+**Patches of other sizes** have 0.25 and 4 times the voxels of the training's; means are over the cases that a run
+predicted at all of its sizes.
+
+**Entropy** of the attention's rows is a share of that of uniform rows (1: every key counts alike, 0: one key alone);
+**spread** is the standard deviation of the scores that go into the softmax. Both at the skips from the finest to the
+coarsest, for patches of the size above the column.
+
+**Differences** are Dice of a variant less that of another, in points: the mean over cases of each case's mean over the
+seeds of both, over the cases that have a value in all these runs (without a tumor, and with none found, there is none).
+The first 95% interval (bootstrap) is over cases and takes the trained nets as they are. The second is for other seeds
+as well, which give other nets: a choice between variants has to go by this one (3 seeds are few for it: it misses the
+truth in up to 8% of simulated studies, not 5%; with 2 in 13%). p is of the Wilcoxon signed-rank test over cases, which
+takes the nets as they are, too, and then after Holm's correction over all pairs of variants. r is the matched-pairs
+rank-biserial correlation: 1 if every case is better, -1 if every case is worse.
+"""
+
+
+def text(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> str:
+    """The study as Markdown.
+
+    Raises:
+        ValueError: If a variant that was run is in no group.
+    """
+    variants = ordered(groups)
+    parts = [f"![Dice of every variant, a point per seed, a bar at their mean](images/{PLOT.name})\n", _made(whole)]
+    parts.append(NOTES.format(reference=REFERENCE))
+    for data in DATA:
+        ran = names(whole, data)
+        if lost := [name for name in ran if name not in variants]:
+            raise ValueError(f"tables: {', '.join(lost)} in no group, so in no table; add to GROUPS in variants.py")
+        if not ran:
+            continue
+        titled = {title: results_table(whole, data, group) for title, group in groups.items()}
+        titled["Patches of other sizes"] = sizes_table(whole, data, variants)
+        titled |= {what.capitalize(): probes_table(whole, data, variants, what) for what in ("entropy", "spread")}
+        for baseline in against:
+            for label in ("vessel", "tumor"):
+                title = f"Each variant less `{baseline}`, {label}"
+                titled[title] = pairs_table(whole, data, baseline, label, variants)
+        parts.append(f"### {TRAINED_ON[data]}\n")
+        parts += [f"#### {title}\n\n{table}" for title, table in titled.items() if table]
+    return "\n".join(parts)
+
+
+def ordered(groups: Groups) -> list[str]:
+    """All variants, in the order of the tables, once each."""
+    return list(dict.fromkeys(variant for group in groups.values() for variant in group))
+
+
+def results_table(whole: Json, data: str, variants: Sequence[str]) -> str:
+    """Scores and costs of these variants."""
+    heads = ["variant", "seeds", *(f"{label} {WORDS[score]}" for label, score in COLUMNS), "vessel Dice, plain cases",
+             "parameters", "step, times", "memory, MiB"]  # fmt: skip
+    rows = []
+    for variant in variants:
+        runs = _runs(whole, data, variant)
+        failed = sum(not run["finite"] for run in runs)
+        counts = [str(len(runs) - failed)] if len(runs) > failed else []
+        scores = [_mean_sd(_scores(whole, data, variant, *what)) for what in COLUMNS]
+        scores.append(_mean_sd(_scores(whole, data, variant, "vessel", "dice")[:, plain(whole)]))
+        rows.append([
+            variant, ", ".join(counts + ([f"{failed} failed"] if failed else [])), *scores,
+            f"{runs[0]['parameters']:,}" if runs else "", _cell(_time_ratio(whole, data, runs), ".2f"),
+            _cell(_median(run["peak_memory_mib"] for run in runs), ".0f"),
+        ])  # fmt: skip
+    return _table(heads, rows)
+
+
+def sizes_table(whole: Json, data: str, variants: Sequence[str]) -> str:
+    """Dice by size of the patches; empty if all runs predicted at the training's alone."""
+    heads = ["variant", *(f"{label}, {size}" for label in ("vessel", "tumor") for size in SIZES)]
+    rows = []
+    for variant in variants:
+        cells = [variant]
+        for label in ("vessel", "tumor"):
+            found = {size: by_seed(whole, data, variant, label, "dice", size) for size in SIZES}
+            sizes = [size for size, scores in found.items() if scores]
+            # The same nets and the same cases at every size.
+            seeds = [seed for seed in found[SIZE] if all(seed in found[size] for size in sizes)]
+            if len(sizes) > 1 and seeds:
+                scores = {size: np.array([found[size][seed] for seed in seeds]) for size in sizes}
+                known = np.isfinite(list(scores.values())).all(axis=0)
+                cells += [_mean_sd(np.where(known, scores[size], np.nan)) if size in sizes else "" for size in SIZES]
+            else:
+                cells += [""] * len(SIZES)
+        rows.append(cells)
+    return _table(heads, rows) if any(any(row[1:]) for row in rows) else ""
+
+
+def probes_table(whole: Json, data: str, variants: Sequence[str], what: str) -> str:
+    """`spread` or `entropy` by size of the patch, mean over seeds, a value per skip; empty if nothing was probed."""
+    runs = {variant: [run for run in _runs(whole, data, variant) if run["probes"]] for variant in variants}
+    sizes = sorted({size for group in runs.values() for run in group for size in run["probes"]}, key=_voxels)
+    rows = []
+    for variant, group in runs.items():
+        for half, word in HALVES.items():
+            cells = [_levels([run["probes"].get(size, []) for run in group], half, what) for size in sizes]
+            if any(cells):
+                rows.append([f"{variant}, {word}", *cells])
+    return _table(["variant", *(size.replace("x", " x ") for size in sizes)], rows) if rows else ""
+
+
+def pairs_table(whole: Json, data: str, baseline: str, label: str, variants: Sequence[str]) -> str:
+    """How Dice of this class differs from the baseline's; empty if there is no pair."""
+    heads = ["variant", "seeds", "cases", "difference", "over cases", "over seeds and cases", "p", "p, Holm", "r",
+             "plain cases", "plain, over seeds and cases"]  # fmt: skip
+    rows = []
+    for variant in variants:
+        every, own = (less(whole, data, variant, baseline, label, on) for on in ("all", "plain"))
+        if every:
+            rows.append([
+                variant, str(every["seeds"]), str(every["cases"]), f"{100 * every['difference']:+.1f}",
+                _interval(every["interval_cases"]), _interval(every["interval"]), _p(every["p"]), _p(every["p_holm"]),
+                f"{every['rank_biserial']:+.2f}", f"{100 * own['difference']:+.1f}" if own else "",
+                _interval(own["interval"]) if own else "",
+            ])  # fmt: skip
+    return _table(heads, rows) if rows else ""
+
+
+def less(whole: Json, data: str, a: str, b: str, label: str, on: str = "all", score: str = "dice") -> Json | None:
+    """The comparison of a with b, whichever of the two the study has first; None if it has none."""
+    for row in whole["comparisons"]:
+        if (row["data"], row["class"], row["score"], row["on"]) == (data, label, score, on):
+            if (row["a"], row["b"]) == (a, b):
+                return row
+            if (row["a"], row["b"]) == (b, a):
+                turned = {name: row[name] and [-row[name][1], -row[name][0]] for name in ("interval_cases", "interval")}
+                turned |= {name: -row[name] for name in ("difference", "rank_biserial")}
+                return row | turned | {"a": a, "b": b}
+    return None
+
+
+def page(old: str, whole: Json, groups: Groups) -> str:
+    """The page with this study between the marks."""
+    before, rest = old.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}{text(whole, groups)}{END}{after}"
+
+
+def _made(whole: Json) -> str:
+    task = ", ".join(f"{name} {value}" for name, value in whole["task"].items())
+    about = "; ".join(
+        f"{found['name']} ({found['device']}), {found['threads']} threads, PyTorch {found['versions']['torch']}, "
+        f"commit {found['commit']}"
+        for found in whole["machines"]
+    )
+    own = int(plain(whole).sum())
+    return (
+        f"{len(whole['runs'])} runs; {len(whole['cases'])} test cases, of which {own} are plain phantoms. "
+        f"Task: {task}. Machine: {about}.\n"
+    )
+
+
+def _runs(whole: Json, data: str, variant: str) -> list[Json]:
+    return [run for run in whole["runs"] if (run["data"], run["variant"]) == (data, variant)]
+
+
+def _scores(whole: Json, data: str, variant: str, label: str, score: str, size: str = SIZE) -> Array:
+    found = by_seed(whole, data, variant, label, score, size)
+    return np.array(list(found.values())).reshape(len(found), len(whole["cases"]))
+
+
+def _time_ratio(whole: Json, data: str, runs: Sequence[Json]) -> float | None:
+    base = _runs(whole, data, REFERENCE)
+    return _median(
+        run["seconds_per_step"] / usual
+        for run in runs
+        if run["seconds_per_step"] is not None
+        and (
+            usual := _median(other["seconds_per_step"] for other in base if _place(whole, other) == _place(whole, run))
+        )
+    )
+
+
+def _place(whole: Json, run: Json) -> tuple[str, str, int]:
+    # A later commit on the same machine takes as long.
+    found = whole["machines"][run["machine"]]
+    return (found["device"], found["name"], found["threads"])
+
+
+def _levels(probed: Sequence[Sequence[Json]], half: str, what: str) -> str:
+    # One value per skip, the mean over seeds; a skip without this half has none.
+    cells = []
+    for levels in zip(*(found for found in probed if found), strict=True):
+        values = [value for level in levels if (value := level.get(half, {}).get(what)) is not None]
+        cells.append(format(mean(values), _form(what, mean(values))) if values else "")
+    return " / ".join(cells) if any(cells) else ""
+
+
+def _form(what: str, value: float) -> str:
+    # Entropies are shares; spreads go over six orders of magnitude.
+    return ".2f" if what == "entropy" else ".3g" if value < 1000 else ",.0f"
+
+
+def _voxels(size: str) -> int:
+    return int(np.prod([int(n) for n in size.split("x")]))
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _mean_sd(scores: Array) -> str:
+    middle, deviation = mean_sd(scores)
+    return _cell(100 * middle, ".1f") + (f" ± {100 * deviation:.1f}" if np.isfinite(deviation) else "")
+
+
+def _cell(value: float | None, form: str) -> str:
+    return format(value, form) if value is not None and np.isfinite(value) else ""
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}" if ends else ""
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def main() -> None:
+    whole = json.loads(RESULT.read_text(encoding="utf-8"))
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), whole, TITLED), encoding="utf-8")
+    draw(whole, next(data for data in DATA if names(whole, data)), ordered(TITLED), REFERENCE, PLOT)
+
+
+if __name__ == "__main__":
+    main()

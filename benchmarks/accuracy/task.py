@@ -1,0 +1,59 @@
+"""What every variant is asked to do, and for how long: set once, on the concatenating U-Net, before any comparison."""
+
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The setting of a study.
+
+    Args:
+        channels: widths of the networks.
+        patch: of training, (d, h, w) voxels.
+        batch: patches per step.
+        steps: of training.
+        learning_rate: of Adam at its start; falls to 0 as half a cosine.
+        background_weight: of background in the cross-entropy, which is added to Dice.
+        contrast: what is left of each voxel's distance to the liver's median HU.
+        noise: standard deviation of the noise that is added, HU.
+        isodense: share of the tumours that are on average as bright as the liver.
+        norm: of the networks, but for the variants about it.
+    """
+
+    channels: tuple[int, ...] = (8, 16, 32, 64)
+    patch: Triple = (16, 48, 48)
+    batch: int = 2
+    steps: int = 600
+    learning_rate: float = 1e-2
+    background_weight: float = 0.5
+    contrast: float = 1.5
+    noise: float = 3.0
+    isodense: float = 0.25
+    norm: str = "batch"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def patch_of(self, share: float) -> Triple:
+        """The patch with `share` of the training patch's voxels: longer or shorter rows and columns, as many slices."""
+        d, h, w = self.patch
+        side = share**0.5
+        return d, round(h * side), round(w * side)
+
+    @property
+    def voxels(self) -> int:
+        """Of a training patch."""
+        return prod(self.patch)
+
+
+#: `cpu` fits cases of data.py as they are. `gpu`, the paper's widths, is for finer ones (`--matrix 352
+#: --slice-spacing 1.25`) and has not been run yet.
+TASKS = {
+    "cpu": Task(),
+    "gpu": Task(channels=(32, 64, 128, 256), patch=(32, 160, 160), steps=1500, learning_rate=1e-3, noise=8.0),
+}

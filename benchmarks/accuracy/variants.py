@@ -1,0 +1,114 @@
+"""The variants by name, and the groups that they are compared in.
+
+A name is a skip and options after commas:
+
+    concat | add | no-skip
+    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+concat]
+    ,interpolate  ,up-norm  ,norm=instance
+"""
+
+import zlib
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, StudiedCSCA
+from benchmarks.accuracy.task import Task
+from crossattn3d import UNet3d
+from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.ucanet import SKIPS
+from crossattn3d.unet import ConcatSkip, SkipFactory
+from ltvs.stages import CLASSES
+
+#: Skips without attention.
+PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
+#: What may follow the normalisation of an attention's scores.
+CHANGES = ("residual", "temperature", "centred", "axes", "concat")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "interpolate": {"upsample": "interpolate"},
+    "up-norm": {"up_norm": True},
+    "norm=batch": {"norm": "batch"},
+    "norm=instance": {"norm": "instance"},
+}
+
+#: What the scores' normalisation of the package's defaults is; the tables that build on it are about it.
+CHOSEN = "instance"
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "scores": (
+        "concat",
+        *(f"csca-{norm}{residual}" for norm in SCORE_NORMS for residual in ("", "+residual")),
+        "csca-mean+temperature",
+        "csca-instance+temperature",
+        "csca-mean+centred",
+        "csca-instance+centred",
+    ),
+    "layers": (
+        "concat",
+        f"csca-{CHOSEN}",
+        f"csca-{CHOSEN},interpolate",
+        f"csca-{CHOSEN},up-norm",
+        f"csca-{CHOSEN},norm=instance",
+        "concat,norm=instance",
+    ),
+    "table-2": (
+        "concat",
+        *(f"{form}-{norm}" for norm in (CHOSEN, "none") for form in ("sca", "cca", "csca")),
+        "no-skip",
+        "add",
+    ),
+    "mending": ("concat", f"csca-{CHOSEN}", f"csca-{CHOSEN}+axes", f"csca-{CHOSEN}+concat"),
+}
+
+#: What each group's table is called.
+TITLES = {
+    "scores": "Score normalisation and residual",
+    "layers": "Up-sampling and normalisation layers",
+    "table-2": "The paper's Table 2, with controls",
+    "mending": "Within the idea: all axes, and attention beside concatenation",
+}
+
+
+def make(variant: str, task: Task, seed: int) -> UNet3d:
+    """The network of a variant; layers that two variants share start with the same weights.
+
+    Raises:
+        ValueError: no such variant.
+    """
+    skip, *options = variant.split(",")
+    settings: dict[str, Any] = {"norm": task.norm, "skip": _skip(variant, skip)}
+    for option in options:
+        if option not in OPTIONS:
+            raise ValueError(f"variant {variant!r}: expected options of {', '.join(OPTIONS)}; got {option!r}")
+        settings |= OPTIONS[option]
+    net = UNet3d(1, len(CLASSES[2]), task.channels, **settings)
+    _start(net, seed)
+    return net
+
+
+def _skip(variant: str, name: str) -> SkipFactory:
+    if name in PLAIN_SKIPS:
+        return PLAIN_SKIPS[name]
+    form, _, rest = name.partition("-")
+    norm, *changes = rest.split("+")
+    if form not in SKIPS or norm not in SCORE_NORMS or not set(changes) <= set(CHANGES):
+        known = f"{', '.join(PLAIN_SKIPS)} or {{{','.join(SKIPS)}}}-NORM with +{', +'.join(CHANGES)}"
+        raise ValueError(f"variant {variant!r}: expected {known}; got {name!r}")
+    residual = "residual" in changes
+    factory: SkipFactory = partial(SKIPS[form], score_norm=norm, residual=residual)
+    if "axes" in changes:
+        factory = partial(AllAxes, score_norm=norm, residual=residual)
+    elif {"temperature", "centred"} & set(changes):
+        factory = partial(StudiedCSCA, score_norm=norm, residual=residual,
+                          temperature="temperature" in changes, centred="centred" in changes)  # fmt: skip
+    return partial(BesideConcat, make=factory) if "concat" in changes else factory
+
+
+def _start(net: nn.Module, seed: int) -> None:
+    """Draw each layer's weights from a generator of its own, named by the seed and the layer."""
+    for name, module in net.named_modules():
+        if hasattr(module, "reset_parameters"):
+            torch.manual_seed(zlib.crc32(name.encode(), seed))
+            module.reset_parameters()
