@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from benchmarks import marks
 from benchmarks.accuracy import collect, figure, reading, tables
 from benchmarks.accuracy.statistics import (
     compare,
@@ -456,43 +457,53 @@ def test_the_table_of_pairs_is_turned_to_the_baseline(whole: dict) -> None:
     assert "+7.0 to +12.0 | < 0.0001" in tables.pairs_table(whole, "all", "concat", "vessel", ("instance",))
 
 
-def test_the_page_round_trip(whole: dict) -> None:
-    old = f"# Page\n\nbefore\n{tables.BEGIN}old\n{tables.END}after\n"
-    page = tables.page(old, whole, GROUPS)
-    assert page.startswith("# Page\n\nbefore\n")
-    assert page.endswith(f"{tables.END}after\n")
-    assert "\nold\n" not in page
-    assert tables.page(page, whole, GROUPS) == page
-    for part in ("#### Skips", "#### Scores", "#### Entropy", "less `concat`, tumor", "8 runs", "steps 250"):
-        assert part in page
-    assert "less `instance`, vessel" in tables.text(whole, GROUPS, against=("instance",))
-    assert "plain phantoms alone\n" not in page.replace(tables.TRAINED_ON["all"], ""), "nothing was trained so"
+def test_what_the_pages_hold(whole: dict) -> None:
+    results, details = tables.results(whole, GROUPS), tables.details(whole, GROUPS, against=("concat", "instance"))
+    for part in ("#### Skips", "#### Scores", "8 runs", "steps 250", "| no-skip |", "(images/accuracy.svg)"):
+        assert part in results
+    for part in ("#### Patches of other sizes", "#### Entropy", "less `concat`, tumor", "less `instance`, vessel"):
+        assert part in details
+    for part in (results, details):
+        assert "plain phantoms alone\n" not in part.replace(tables.TRAINED_ON["all"], ""), "nothing was trained so"
     with pytest.raises(ValueError, match=r"tables: instance, none in no group, .* add to GROUPS in variants.py"):
-        tables.page(page, whole, {"Some": ("concat", "mean")})
+        tables.results(whole, {"Some": ("concat", "mean")})
 
 
-def test_the_docs_have_a_place_for_the_study() -> None:
-    page = tables.PAGE.read_text(encoding="utf-8")
-    assert page.count(tables.BEGIN) == 1
-    assert page.split(tables.BEGIN)[1].count(tables.END) == 1
+def test_networks_trained_on_less_are_in_one_table(whole: dict) -> None:
+    for run in whole["runs"]:
+        if run["variant"] in ("mean", "concat"):
+            run["data"] = "plain"
+    text = tables.results(whole, GROUPS)
+    _, part = text.split(tables.TRAINED_ON["plain"])
+    assert list(rows_of(part.split("All that were\n\n")[1])) == ["concat", "mean"]
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_docs_have_a_place_for_the_study(page: str) -> None:
+    marks.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)
 
 
 @pytest.mark.skipif(not tables.RESULT.exists(), reason="no study has been collected yet")
-def test_the_docs_show_the_study() -> None:
-    page = tables.PAGE.read_text(encoding="utf-8")
-    assert tables.page(page, json.loads(tables.RESULT.read_text(encoding="utf-8")), tables.TITLED) == page
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_docs_show_the_study(page: str) -> None:
+    whole = json.loads(tables.RESULT.read_text(encoding="utf-8"))
+    shown = marks.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)[1]
+    assert shown == tables.PAGES[page](whole, tables.TITLED)
 
 
-def test_the_command_writes_page_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page, plot, result = tmp_path / "page.md", tmp_path / "images" / "accuracy.svg", tmp_path / "cpu.json"
-    page.write_text(f"before\n{tables.BEGIN}{tables.END}after\n", encoding="utf-8")
+def test_the_command_writes_pages_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plot, result = tmp_path / "images" / "accuracy.svg", tmp_path / "cpu.json"
+    for page in tables.PAGES:
+        (tmp_path / page).write_text(f"before\n{marks.begin(tables.MAKER)}{marks.END}after\n", encoding="utf-8")
     result.write_text(collect.text(whole), encoding="utf-8")
-    for name, path in {"PAGE": page, "PLOT": plot, "RESULT": result}.items():
-        monkeypatch.setattr(tables, name, path)
-    monkeypatch.setattr(tables, "TITLED", GROUPS)
+    for name, value in {"DOCS": tmp_path, "PLOT": plot, "RESULT": result, "TITLED": GROUPS}.items():
+        monkeypatch.setattr(tables, name, value)
     tables.main()
-    assert "(images/accuracy.svg)" in page.read_text(encoding="utf-8")
-    assert "| no-skip |" in page.read_text(encoding="utf-8")
+    for page, made in tables.PAGES.items():
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert made(whole, GROUPS) in text
     assert "instance" in plot.read_text(encoding="utf-8")
 
 

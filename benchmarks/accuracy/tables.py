@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.tables` writes the study into docs/defaults.md, between two marks, and its plot."""
+"""`python -m benchmarks.accuracy.tables`: the results into docs/defaults.md, the rest into docs/study.md, and a plot."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from statistics import mean, median
 
 import numpy as np
 
+from benchmarks import marks
 from benchmarks.accuracy import ROOT
 from benchmarks.accuracy.collect import by_seed, names, plain
 from benchmarks.accuracy.figure import draw
@@ -14,8 +15,8 @@ from benchmarks.accuracy.statistics import Array, mean_sd
 from benchmarks.accuracy.variants import CHOSEN, GROUPS, TITLES
 
 RESULT = ROOT / "benchmarks" / "results" / "accuracy" / "cpu.json"
-PAGE, PLOT = ROOT / "docs" / "defaults.md", ROOT / "docs" / "images" / "accuracy.svg"
-BEGIN, END = "<!-- made by benchmarks.accuracy.tables -->\n", "<!-- end -->\n"
+DOCS, PLOT = ROOT / "docs", ROOT / "docs" / "images" / "accuracy.svg"
+MAKER = "benchmarks.accuracy.tables"
 
 #: What costs are over, and what the plot's line is at.
 REFERENCE = "concat"
@@ -35,12 +36,14 @@ Groups = Mapping[str, Sequence[str]]
 #: The variants of each table by its title.
 TITLED: Groups = {TITLES[name]: variants for name, variants in GROUPS.items()}
 
-NOTES = """\
-**Scores** are percent, mean ± standard deviation over seeds of each seed's mean over test cases. Runs that failed (a
-loss that was not finite) have none: they are counted, and not in the means. A cell of what was not run is empty. *Step*
-is the median time of a training step over that of `{reference}` on the same machine, *memory* the most that the process
+RESULT_NOTES = """\
+Scores are percent, mean ± standard deviation over seeds of each seed's mean over test cases. Runs that failed (a loss
+that was not finite) have none: they are counted, and not in the means. A cell of what was not run is empty. *Step* is
+the median time of a training step over that of `{reference}` on the same machine, *memory* the most that the process
 held.
+"""
 
+NOTES = """\
 **Patches of other sizes** have 0.25 and 4 times the voxels of the training's; means are over the cases that a run
 predicted at all of its sizes.
 
@@ -58,31 +61,43 @@ rank-biserial correlation: 1 if every case is better, -1 if every case is worse.
 """
 
 
-def text(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> str:
-    """The study as Markdown.
+def results(whole: Json, groups: Groups) -> str:
+    """Plot and scores of the study as Markdown.
 
     Raises:
-        ValueError: If a variant that was run is in no group.
+        ValueError: a variant that was run is in no group.
     """
-    variants = ordered(groups)
     parts = [f"![Dice of every variant, a point per seed, a bar at their mean](images/{PLOT.name})\n", _made(whole)]
-    parts.append(NOTES.format(reference=REFERENCE))
-    for data in DATA:
+    parts.append(RESULT_NOTES.format(reference=REFERENCE))
+    for data in _data(whole, groups):
         ran = names(whole, data)
-        if lost := [name for name in ran if name not in variants]:
-            raise ValueError(f"tables: {', '.join(lost)} in no group, so in no table; add to GROUPS in variants.py")
-        if not ran:
-            continue
-        titled = {title: results_table(whole, data, group) for title, group in groups.items()}
-        titled["Patches of other sizes"] = sizes_table(whole, data, variants)
+        # Few are trained on less, and belong side by side.
+        by_title = groups if data == DATA[0] else {"All that were": [name for name in ordered(groups) if name in ran]}
+        titled = {title: results_table(whole, data, group) for title, group in by_title.items()}
+        parts += _section(data, titled)
+    return "\n".join(parts)
+
+
+def details(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> str:
+    """Other sizes, attention and pairs as Markdown.
+
+    Raises:
+        ValueError: a variant that was run is in no group.
+    """
+    parts, variants = [NOTES], ordered(groups)
+    for data in _data(whole, groups):
+        titled = {"Patches of other sizes": sizes_table(whole, data, variants)}
         titled |= {what.capitalize(): probes_table(whole, data, variants, what) for what in ("entropy", "spread")}
         for baseline in against:
             for label in ("vessel", "tumor"):
                 title = f"Each variant less `{baseline}`, {label}"
                 titled[title] = pairs_table(whole, data, baseline, label, variants)
-        parts.append(f"### {TRAINED_ON[data]}\n")
-        parts += [f"#### {title}\n\n{table}" for title, table in titled.items() if table]
+        parts += _section(data, titled)
     return "\n".join(parts)
+
+
+#: What makes the part of each page between the marks.
+PAGES = {"defaults.md": results, "study.md": details}
 
 
 def ordered(groups: Groups) -> list[str]:
@@ -173,11 +188,17 @@ def less(whole: Json, data: str, a: str, b: str, label: str, on: str = "all", sc
     return None
 
 
-def page(old: str, whole: Json, groups: Groups) -> str:
-    """The page with this study between the marks."""
-    before, rest = old.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{text(whole, groups)}{END}{after}"
+def _data(whole: Json, groups: Groups) -> list[str]:
+    """What networks were trained on, if no variant is without a table."""
+    variants = ordered(groups)
+    for data in DATA:
+        if lost := [name for name in names(whole, data) if name not in variants]:
+            raise ValueError(f"tables: {', '.join(lost)} in no group, so in no table; add to GROUPS in variants.py")
+    return [data for data in DATA if names(whole, data)]
+
+
+def _section(data: str, titled: Mapping[str, str]) -> list[str]:
+    return [f"### {TRAINED_ON[data]}\n", *(f"#### {title}\n\n{table}" for title, table in titled.items() if table)]
 
 
 def _made(whole: Json) -> str:
@@ -268,7 +289,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     whole = json.loads(RESULT.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), whole, TITLED), encoding="utf-8")
+    for page, made in PAGES.items():
+        marks.write(DOCS / page, MAKER, made(whole, TITLED))
     draw(whole, next(data for data in DATA if names(whole, data)), ordered(TITLED), REFERENCE, PLOT)
 
 

@@ -33,8 +33,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "norm=instance": {"norm": "instance"},
 }
 
-#: What the scores' normalisation of the package's defaults is; the tables that build on it are about it.
-CHOSEN = "instance"
+#: The form of the package's defaults, on which the tables after the first build.
+CHOSEN = "instance+residual"
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "scores": (
@@ -44,6 +44,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "csca-instance+temperature",
         "csca-mean+centred",
         "csca-instance+centred",
+        "csca-instance+residual+temperature",
+        "csca-instance+residual+centred",
     ),
     "layers": (
         "concat",
@@ -59,7 +61,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "no-skip",
         "add",
     ),
-    "mending": ("concat", f"csca-{CHOSEN}", f"csca-{CHOSEN}+axes", f"csca-{CHOSEN}+concat"),
+    "mending": ("concat", f"csca-{CHOSEN}", f"csca-{CHOSEN}+axes", "csca-instance+concat"),
 }
 
 #: What each group's table is called.
