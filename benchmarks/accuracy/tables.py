@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.tables`: the results into docs/defaults.md, the rest into docs/study.md, and a plot."""
+"""`python -m benchmarks.accuracy.tables`: results into docs/defaults.md, the rest into docs/study.md, and a plot."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
