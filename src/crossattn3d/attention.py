@@ -78,7 +78,7 @@ class _CrossAttention3d(nn.Module):
 class ChannelCrossAttention3d(_CrossAttention3d):
     """Channel-wise cross-attention (CCA): the decoder picks, for each channel, a mixture of encoder channels.
 
-        CCA = softmax(s(Q K^T)) V,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
+        O = softmax(s(Q K^T)) V + U,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
 
     Q, K and V are C x L (C channels, L voxels), so the attention map is C x C whatever the volume's size.
 
@@ -149,7 +149,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
 class SliceCrossAttention3d(_CrossAttention3d):
     """Slice-wise cross-attention (SCA): each slice of the output is a mixture of the encoder's slices.
 
-        SCA = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
+        O = Wo softmax(s(q k^T)) v + bo + U,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
 
     q, k and v have one channel and are D x HW, so the attention map is D x D; Wo restores the channels.
 
@@ -227,7 +227,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
 class CSCA(_CrossAttention3d):
     """Channel- and slice-wise cross-attention, summed: the skip connection of UCA-Net.
 
-        O = CCA(U, E) + SCA(U, E)  (+ U with `residual`)
+        O = CCA(U, E) + SCA(U, E) + U,   without the last term if not `residual`
 
     Args:
         query_channels: channels of the decoder map U.
@@ -261,10 +261,20 @@ class CSCA(_CrossAttention3d):
     ) -> None:
         super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
         self.channel = ChannelCrossAttention3d(
-            query_channels, context_channels, score_norm=score_norm, residual=False, slice_dim=slice_dim, backend=backend
+            query_channels,
+            context_channels,
+            score_norm=score_norm,
+            residual=False,
+            slice_dim=slice_dim,
+            backend=backend,
         )
         self.slices = SliceCrossAttention3d(
-            query_channels, context_channels, score_norm=score_norm, residual=False, slice_dim=slice_dim, backend=backend
+            query_channels,
+            context_channels,
+            score_norm=score_norm,
+            residual=False,
+            slice_dim=slice_dim,
+            backend=backend,
         )
 
     def forward(

@@ -19,7 +19,9 @@ SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttentio
 class UCANet(UNet3d):
     """UNet3d whose skip connections are cross-attention; the defaults are the paper's net (5.91 M parameters).
 
-        O_i = CCA(U_i, E_i) + SCA(U_i, E_i),   i = 1 .. levels - 1
+        O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,   i = 1 .. levels - 1
+
+    The paper's formula as printed is `score_norm="none", residual=False`.
 
     Args:
         in_channels: channels of the input, 1 for CT.
@@ -27,7 +29,7 @@ class UCANet(UNet3d):
         channels: width of each level, finest first.
         attention: `csca` (both), `cca` (channel-wise only) or `sca` (slice-wise only), the rows of Table 2.
         score_norm: how scores are normalised before the softmax: `none | sqrt | mean | cosine | instance`. The paper
-            prints none, which is one-hot at its patch size and does not train.
+            prints none, with which attention is one-hot at every size that was tried.
         residual: whether the decoder map is added to the attention's result. The paper does not say; with False it
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
