@@ -33,7 +33,8 @@ def main() -> int:
     parser.add_argument("--data", choices=("all", "plain"), default="all",
                         help="train on all cases, or on the plain phantoms alone (default: all)")  # fmt: skip
     parser.add_argument("--sizes", type=float, nargs="+", choices=SHARES, default=SHARES, metavar="SHARE",
-                        help="patches to predict with, in voxels of the training's (default: 1 0.25 4)")  # fmt: skip
+                        help="patches to predict with, in voxels of the training's; all of them, the default "
+                        "(1 0.25 4), to look at the attention as well")  # fmt: skip
     parser.add_argument("--task", choices=tuple(TASKS), default="cpu", help="the setting, see task.py (default: cpu)")
     parser.add_argument("--jobs", type=int, default=max(1, torch.cuda.device_count()),
                         help="runs side by side (default: one, or one per GPU)")  # fmt: skip

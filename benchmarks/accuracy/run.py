@@ -97,7 +97,7 @@ def run(
         "losses": state["losses"],
         "finite": state["finite"],
         "scores": scores,
-        "probes": _probes(net, cases, task, device) if state["finite"] else {},
+        "probes": _probes(net, cases, task, device) if state["finite"] and set(SHARES) <= set(sizes) else {},
         "machine": machine(device),
     }
     unfinished = result.with_suffix(".part")
