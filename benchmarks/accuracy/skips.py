@@ -59,7 +59,9 @@ class AllAxes(nn.Module):
         super().__init__()
         self.csca = CSCA(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
         self.rows, self.columns = (
-            SliceCrossAttention3d(decoder_channels, encoder_channels, score_norm=score_norm, slice_dim=dim)
+            SliceCrossAttention3d(
+                decoder_channels, encoder_channels, score_norm=score_norm, residual=False, slice_dim=dim
+            )
             for dim in (-2, -1)
         )
         self.out_channels = encoder_channels
