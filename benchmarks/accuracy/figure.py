@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.accuracy.collect import by_seed
 from benchmarks.accuracy.reading import Json
-from benchmarks.accuracy.statistics import seed_means
+from benchmarks.accuracy.statistics import Array, seed_means
 
 #: Points of type: a phone shows the plot at three quarters of its width or more, where this is still 8.
 TYPE = 11
 PANELS = ("vessel", "tumor")
+#: Percent of Dice below the reference at which a panel begins; what is further below is written there.
+BELOW = 30
 WIDTH, ROW, REST = 5.0, 0.27, 0.9  # inches: of the plot, of a variant's row, of what is above and below the rows
 
 
@@ -30,17 +32,21 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
         figure = Figure(figsize=(WIDTH, REST + ROW * max(len(shown), 1)), facecolor="white", layout="constrained")
         axes = np.ravel(figure.subplots(1, len(PANELS), sharey=True))
         for panel, label in zip(axes, PANELS, strict=True):
+            base = _points(whole, data, reference, label)
+            low = max(0, 10 * ((base.mean() - BELOW) // 10)) if len(base) else 0
             for row, variant in enumerate(shown):
+                points = _points(whole, data, variant, label)
                 scores = by_seed(whole, data, variant, label, "dice")
-                points = 100 * seed_means(np.array(list(scores.values()))) if scores else np.array([])
-                points = points[np.isfinite(points)]
-                if len(points):
+                if len(points) and points.mean() < low:
+                    panel.annotate(f"◂ {points.mean():.0f}", (0, row), xycoords=("axes fraction", "data"), va="center")
+                elif len(points):
                     panel.plot(points, [row] * len(points), "o", color="#1f6fb4", alpha=0.6, markersize=5, mew=0)
                     panel.plot([points.mean()] * 2, [row - 0.38, row + 0.38], color="black", linewidth=2)
                     if variant == reference:
                         panel.axvline(points.mean(), color="#666666", linewidth=0.8, linestyle="--", zorder=0)
                 elif not scores:
                     panel.annotate("failed", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center")
+            panel.set_xlim(left=low)
             panel.set_title(label, fontsize=TYPE)
             panel.set_xlabel("Dice, %")
             panel.grid(axis="x", color="#dddddd")
@@ -52,3 +58,10 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
             panel.tick_params(axis="y", length=0)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _points(whole: Json, data: str, variant: str, label: str) -> Array:
+    """Mean Dice of each seed that has one, percent."""
+    scores = by_seed(whole, data, variant, label, "dice")
+    points = 100 * seed_means(np.array(list(scores.values()))) if scores else np.array([])
+    return points[np.isfinite(points)]

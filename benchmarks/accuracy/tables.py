@@ -141,8 +141,9 @@ def sizes_table(whole: Json, data: str, variants: Sequence[str]) -> str:
                 cells += [_mean_sd(np.where(known, scores[size], np.nan)) if size in sizes else "" for size in SIZES]
             else:
                 cells += [""] * len(SIZES)
-        rows.append(cells)
-    return _table(heads, rows) if any(any(row[1:]) for row in rows) else ""
+        if any(cells[1:]):
+            rows.append(cells)
+    return _table(heads, rows) if rows else ""
 
 
 def probes_table(whole: Json, data: str, variants: Sequence[str], what: str) -> str:
@@ -203,15 +204,15 @@ def _section(data: str, titled: Mapping[str, str]) -> list[str]:
 
 def _made(whole: Json) -> str:
     task = ", ".join(f"{name} {value}" for name, value in whole["task"].items())
-    about = "; ".join(
-        f"{found['name']} ({found['device']}), {found['threads']} threads, PyTorch {found['versions']['torch']}, "
-        f"commit {found['commit']}"
-        for found in whole["machines"]
-    )
+    commits: dict[str, list[str]] = {}
+    for found in whole["machines"]:
+        about = f"{found['name']} ({found['device']}), {found['threads']} threads, PyTorch {found['versions']['torch']}"
+        commits.setdefault(about, []).append(found["commit"] or "unknown")
+    machines = "; ".join(f"{about}, commits {', '.join(found)}" for about, found in commits.items())
     own = int(plain(whole).sum())
     return (
         f"{len(whole['runs'])} runs; {len(whole['cases'])} test cases, of which {own} are plain phantoms. "
-        f"Task: {task}. Machine: {about}.\n"
+        f"Task: {task}. Machine: {machines}.\n"
     )
 
 
