@@ -285,6 +285,55 @@ def test_data_are_never_compared_with_each_other(runs: Path, tmp_path: Path) -> 
     assert [run["machine"] for run in whole["runs"]] == [0] * 8 + [1, 1]
 
 
+def split(runs: Path, first: Path, second: Path) -> None:
+    """The runs of `concat` and the others, one that is in both with other scores at first."""
+    for folder in (first, second):
+        folder.mkdir()
+    for file in runs.iterdir():
+        run = json.loads(file.read_text())
+        (first if run["variant"] == "concat" else second).joinpath(file.name).write_text(file.read_text())
+        if (run["variant"], run["seed"]) == ("instance", 0):
+            (first / file.name).write_text(json.dumps(made_run("instance", 0, 0.1)))
+
+
+def test_runs_are_added_to_an_earlier_study(
+    runs: Path, whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, earlier, later = (tmp_path / name for name in ("first", "second", "earlier.json", "later.json"))
+    split(runs, first, second)
+    assert collected(monkeypatch, first, to=earlier) == 0
+    monkeypatch.setattr(sys, "argv", ["collect", "--runs", str(second), "--add-to", str(earlier), "--json", str(later)])
+    assert collect.main() == 0
+    found = json.loads(later.read_text())
+
+    def of(rows: list[dict]) -> list[str]:
+        return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+    assert of(found["runs"]) == of(whole["runs"])
+    assert of(found["comparisons"]) == of(whole["comparisons"])
+    assert (found["task"], found["cases"], found["machines"]) == (whole["task"], whole["cases"], whole["machines"])
+
+
+@pytest.mark.parametrize("what", ["task", "cases"])
+def test_other_tasks_and_cases_are_not_joined(whole: dict, what: str) -> None:
+    with pytest.raises(ValueError, match=f"collect: expected studies of the same {what}; got different ones"):
+        collect.joined(whole | {what: []}, whole)
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "got Expecting"), ("[]", "got other JSON")])
+def test_a_wrong_earlier_study_is_named(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, content: str, message: str
+) -> None:
+    earlier, out = tmp_path / "earlier.json", tmp_path / "out.json"
+    earlier.write_text(content)
+    monkeypatch.setattr(sys, "argv", ["collect", "--runs", str(runs), "--add-to", str(earlier), "--json", str(out)])
+    assert collect.main() == 1
+    said = capsys.readouterr().err
+    assert re.search(rf"earlier\.json: expected a study as this command writes it; {message}", said)
+    assert len(said.strip().splitlines()) == 1
+    assert not out.exists()
+
+
 def test_a_large_study_is_a_small_file() -> None:
     cases = [f"plain-{number:04d}" for number in range(12)] + [f"3dircadb-{number}" for number in range(19)]
     rng = np.random.default_rng(0)

@@ -37,6 +37,30 @@ def study(runs: list[Json]) -> Json:
     return whole | {"comparisons": [row for data in DATA for row in _comparisons(whole, data)]}
 
 
+def joined(earlier: Json, later: Json) -> Json:
+    """Two studies as one; a run that both have is taken from the later.
+
+    Raises:
+        ValueError: they are not about one task and one list of test cases.
+    """
+    for what in ("task", "cases"):
+        if earlier[what] != later[what]:
+            raise ValueError(f"collect: expected studies of the same {what}; got different ones; keep them apart")
+
+    def of(run: Json) -> tuple[str, str, int]:
+        return run["data"], run["variant"], run["seed"]
+
+    made = {of(run) for run in later["runs"]}
+    machines = [*later["machines"], *(found for found in earlier["machines"] if found not in later["machines"])]
+    kept = [
+        run | {"machine": machines.index(earlier["machines"][run["machine"]])}
+        for run in earlier["runs"]
+        if of(run) not in made
+    ]
+    whole = {"task": later["task"], "machines": machines, "cases": later["cases"], "runs": kept + later["runs"]}
+    return whole | {"comparisons": [row for data in DATA for row in _comparisons(whole, data)]}
+
+
 def names(whole: Json, data: str) -> list[str]:
     """The variants that were trained on this data."""
     return list(dict.fromkeys(run["variant"] for run in whole["runs"] if run["data"] == data))
@@ -127,23 +151,35 @@ def _dumped(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
+def _study_in(path: Path) -> Json:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a study as this command writes it; got {error}") from error
+    if not isinstance(found, dict) or not {"task", "machines", "cases", "runs"} <= set(found):
+        raise ValueError(f"{path}: expected a study as this command writes it; got other JSON")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.collect", description=__doc__)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR",
                         help="folders with the runs' files")  # fmt: skip
+    parser.add_argument("--add-to", type=Path, metavar="STUDY", help="an earlier study, to which the runs are added")
     parser.add_argument("--json", type=Path, required=True, help="where to write the study")
     arguments = parser.parse_args()
     try:
-        runs = read(arguments.runs)
+        whole = study(read(arguments.runs))
+        if arguments.add_to is not None:
+            whole = joined(_study_in(arguments.add_to), whole)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    whole = study(runs)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     unfinished = arguments.json.with_name(arguments.json.name + ".part")
     unfinished.write_text(text(whole), encoding="utf-8")
     unfinished.replace(arguments.json)
-    print(f"{arguments.json}: {len(runs)} runs, {len(whole['comparisons'])} comparisons")
+    print(f"{arguments.json}: {len(whole['runs'])} runs, {len(whole['comparisons'])} comparisons")
     return 0
 
 
