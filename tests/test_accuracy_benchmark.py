@@ -27,7 +27,7 @@ from benchmarks.accuracy.run import UNFINISHED, file_of, run
 from benchmarks.accuracy.scoring import Skeletons, predicted, scored
 from benchmarks.accuracy.skips import StudiedCSCA, scores
 from benchmarks.accuracy.task import Task
-from benchmarks.accuracy.variants import GROUPS, make
+from benchmarks.accuracy.variants import CHOSEN, GROUPS, make
 from crossattn3d import CSCA, UCANet
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import reference
@@ -180,9 +180,9 @@ def test_an_unknown_variant_is_refused(variant: str, message: str) -> None:
         make(variant, TINY, 0)
 
 
-def test_variants_are_the_networks_of_the_package() -> None:
-    chosen = make("csca-instance", TINY, 0)
-    net = UCANet(1, 3, TINY.channels, score_norm="instance", norm=TINY.norm)
+def test_the_chosen_variant_is_the_default_of_the_package() -> None:
+    chosen = make(f"csca-{CHOSEN}", TINY, 0)
+    net = UCANet(1, 3, TINY.channels)
     net.load_state_dict(chosen.state_dict())
     x = torch.randn(1, 1, 8, 16, 16)
     assert torch.equal(net.eval()(x), chosen.eval()(x))
