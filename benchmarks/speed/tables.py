@@ -33,6 +33,9 @@ the same run: 4 maps of C x voxels forward, 11 forward and backward. *Memory* co
 a skip; what a library takes past PyTorch's allocator is not seen. PyTorch on CPU gives the memory of large maps back to
 the system and asks for it again with every call, and calls that make many maps wait for that; where the heading names
 GLIBC_TUNABLES or LD_PRELOAD, the process kept freed memory instead.
+
+CSCA is timed without the decoder map added (`residual=False`); to add it is to read one map more. So were the networks of
+commits before 0e2167b, where it became the default.
 """
 
 
