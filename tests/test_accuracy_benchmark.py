@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from benchmarks.accuracy import __main__ as command
@@ -31,6 +32,7 @@ from benchmarks.accuracy.variants import CHOSEN, GROUPS, make
 from crossattn3d import CSCA, UCANet
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import reference
+from ltvs.case import Case
 from ltvs.metrics import cldice
 
 TINY = Task(channels=(2, 3, 4, 5), patch=(8, 16, 16), batch=2, steps=4)
@@ -114,6 +116,12 @@ def test_a_made_case_is_a_box_around_its_liver() -> None:
     assert set(np.unique(made.labels)) == {0, 1, 2, 3}
 
 
+def test_a_case_without_labelled_vessels_is_refused() -> None:
+    image = sitk.Image(3, 4, 5, sitk.sitkUInt8)
+    with pytest.raises(ValueError, match="a: expected vessels; got none; use a source that labels them"):
+        data.cut(Case("a", image, image + 1, None, image))
+
+
 def test_less_contrast_more_noise_and_isodense_tumours() -> None:
     plain = replace(TINY, contrast=1.0, noise=0.0, isodense=0.0)
     case, liver = volume(), volume().labels == 1
@@ -172,6 +180,7 @@ def test_every_variant_trains(variant: str) -> None:
         ("csca", r"variant 'csca': expected concat, add, no-skip or"),
         ("csca-l2", r"variant 'csca-l2': expected .*; got 'csca-l2'"),
         ("csca-mean+twice", r"got 'csca-mean\+twice'"),
+        ("csca-sqrt+temperature", r"StudiedCSCA: expected score_norm to be one of 'mean', 'instance'; got 'sqrt'"),
         ("concat,norm=layer", r"expected options of interpolate, up-norm, .*; got 'norm=layer'"),
     ],
 )
@@ -371,6 +380,15 @@ def test_wrong_arguments_are_named(folder: Path, tmp_path: Path, options: list[s
     done = accuracy("--cases", folder, "--runs", tmp_path / "runs", *options)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_without_cases_ends_a_run_in_one_line(tmp_path: Path) -> None:
+    done = accuracy("--cases", tmp_path, "--runs", tmp_path / "runs", "--variants", "add", "--seeds", 0)
+    assert done.returncode == 1
+    assert "add 0: failed, exit 2" in done.stdout
+    assert done.stderr.strip() == (
+        f"error: {tmp_path}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data"
+    )
 
 
 @pytest.mark.slow

@@ -49,7 +49,11 @@ def main() -> int:
     parser.add_argument("--sizes", type=float, nargs="+", default=SHARES)
     a = parser.parse_args()
     task, device = TASKS[a.task], torch.device(a.device)
-    return run(a.cases, a.runs, a.variant, a.seed, a.data, task, device, a.seconds, tuple(a.sizes))
+    try:
+        return run(a.cases, a.runs, a.variant, a.seed, a.data, task, device, a.seconds, tuple(a.sizes))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def file_of(runs: Path, variant: str, seed: int, data: str) -> Path:
