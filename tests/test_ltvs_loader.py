@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +155,18 @@ def test_a_damaged_case_is_said_in_one_line(tmp_path: Path, workers: int) -> Non
     with pytest.raises(InputError, match=r"stage2/b: .* missing or damaged .*prepare it again") as caught:
         list(loader.epoch(1))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_ends_while_it_hands_over_a_batch(data: PreparedSet, error: Exception) -> None:
+    def broken() -> Iterator[None]:
+        raise error
+        yield
+
+    loader = PatchLoader(dataset(data), 1, 5, 2)
+    loader._loader = broken()
+    with pytest.raises(InputError, match=r"was ended, perhaps for want of memory \((\[Errno 104\] C|EOFError).*or 0"):
+        list(loader.epoch(1))
 
 
 def test_a_worker_that_is_killed(data: PreparedSet) -> None:

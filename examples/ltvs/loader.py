@@ -146,9 +146,10 @@ class PatchLoader:
                     if isinstance(part, InputError):
                         raise part
                 yield cast("list[Sample]", parts)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            if not reason.startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # Of a worker that ended while it handed over a batch, the connection tells before PyTorch does.
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            if isinstance(error, RuntimeError) and not reason.startswith("DataLoader worker"):
                 raise
             raise InputError(
                 f"a process that reads patches was ended, perhaps for want of memory ({reason.rstrip('. ')}); "
