@@ -4,7 +4,7 @@ All three follow the skip protocol of `crossattn3d.unet`: made with `(query_chan
 with `(query, context)`, and `out_channels` says how wide the result is.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -260,22 +260,12 @@ class CSCA(_CrossAttention3d):
         backend: Backend = "auto",
     ) -> None:
         super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
-        self.channel = ChannelCrossAttention3d(
-            query_channels,
-            context_channels,
-            score_norm=score_norm,
-            residual=False,
-            slice_dim=slice_dim,
-            backend=backend,
-        )
-        self.slices = SliceCrossAttention3d(
-            query_channels,
-            context_channels,
-            score_norm=score_norm,
-            residual=False,
-            slice_dim=slice_dim,
-            backend=backend,
-        )
+        # U is added to the sum, not to each half.
+        options: dict[str, Any] = {
+            "score_norm": score_norm, "residual": False, "slice_dim": slice_dim, "backend": backend
+        }  # fmt: skip
+        self.channel = ChannelCrossAttention3d(query_channels, context_channels, **options)
+        self.slices = SliceCrossAttention3d(query_channels, context_channels, **options)
 
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
