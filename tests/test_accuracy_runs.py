@@ -50,7 +50,8 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["csca-instance-1.pt"]
     assert torch.load(tmp_path / "killed" / "csca-instance-1.pt", weights_only=True)["state"]["step"] == 2
     assert go_on(tmp_path / "killed") == 0
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["csca-instance-1.json"]
+    left = sorted(path.name for path in (tmp_path / "killed").iterdir())
+    assert left == ["csca-instance-1.json", "csca-instance-1.net.pt"]
     whole, again = (json.loads((tmp_path / n / "csca-instance-1.json").read_text()) for n in ("whole", "killed"))
     for key in ("scores", "losses", "parameters", "task", "probes", "finite"):
         assert again[key] == whole[key]

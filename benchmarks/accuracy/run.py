@@ -61,6 +61,11 @@ def file_of(runs: Path, variant: str, seed: int, data: str) -> Path:
     return runs / (f"{variant}-{seed}.json" if data == "all" else f"{variant}-{seed}-{data}.json")
 
 
+def net_of(result: Path) -> Path:
+    """Where the weights of a finished run lie."""
+    return result.with_suffix(".net.pt")
+
+
 def run(
     folder: Path,
     runs: Path,
@@ -104,6 +109,8 @@ def run(
         "probes": _probes(net, cases, task, device) if state["finite"] and set(SHARES) <= set(sizes) else {},
         "machine": machine(device),
     }
+    # Kept for benchmarks.accuracy.causes, which asks why a net scores as it does.
+    _save(net.state_dict(), net_of(result))
     unfinished = result.with_suffix(".part")
     unfinished.write_text(json.dumps(report) + "\n", encoding="utf-8")
     unfinished.replace(result)

@@ -1,7 +1,5 @@
 """Skip connections that are only compared: controls without attention, and changes to CSCA under study."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from crossattn3d import CSCA
 from crossattn3d.attention import SliceCrossAttention3d
 from crossattn3d.kernels.parameters import EPS
 from crossattn3d.options import check_option
+from crossattn3d.unet import ConcatSkip, SkipFactory
 
 #: Normalisations that a factor or centred scores go with.
 SCALED = ("mean", "instance")
@@ -42,7 +41,7 @@ class AddSkip(nn.Module):
 class BesideConcat(nn.Module):
     """[attention(U, E), U]: attention in front of the concatenation instead of in its place."""
 
-    def __init__(self, decoder_channels: int, encoder_channels: int, *, make: Callable[[int, int], nn.Module]) -> None:
+    def __init__(self, decoder_channels: int, encoder_channels: int, *, make: SkipFactory) -> None:
         super().__init__()
         self.attention = make(decoder_channels, encoder_channels)
         self.out_channels = decoder_channels + encoder_channels
@@ -70,6 +69,13 @@ class AllAxes(nn.Module):
         """The sum of all."""
         out: Tensor = self.csca(query, context) + self.rows(query, context) + self.columns(query, context)
         return out
+
+
+def at_widths(
+    decoder_channels: int, encoder_channels: int, *, widths: tuple[int, ...], make: SkipFactory
+) -> nn.Module:
+    """What `make` gives at the levels of these widths, concatenation at the others."""
+    return (make if encoder_channels in widths else ConcatSkip)(decoder_channels, encoder_channels)
 
 
 class StudiedCSCA(CSCA):

@@ -3,7 +3,7 @@
 A name is a skip and options after commas:
 
     concat | add | no-skip
-    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+concat]
+    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+concat][+fine][+coarse]
     ,interpolate  ,up-norm  ,norm=instance
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, StudiedCSCA
+from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, StudiedCSCA, at_widths
 from benchmarks.accuracy.task import Task
 from crossattn3d import UNet3d
 from crossattn3d.functional import SCORE_NORMS
@@ -25,7 +25,7 @@ from ltvs.stages import CLASSES
 #: Skips without attention.
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
 #: What may follow the normalisation of an attention's scores.
-CHANGES = ("residual", "temperature", "centred", "axes", "concat")
+CHANGES = ("residual", "temperature", "centred", "axes", "concat", "fine", "coarse")
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
     "up-norm": {"up_norm": True},
@@ -61,7 +61,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "no-skip",
         "add",
     ),
-    "mending": ("concat", f"csca-{CHOSEN}", f"csca-{CHOSEN}+axes", "csca-instance+concat"),
+    "mending": (
+        "concat",
+        f"csca-{CHOSEN}",
+        f"csca-{CHOSEN}+axes",
+        "csca-instance+concat",
+        f"csca-{CHOSEN}+fine",
+        f"csca-{CHOSEN}+coarse",
+    ),
 }
 
 #: What each group's table is called.
@@ -69,7 +76,7 @@ TITLES = {
     "scores": "Score normalisation and residual",
     "layers": "Up-sampling and normalisation layers",
     "table-2": "The paper's Table 2, with controls",
-    "mending": "Within the idea: all axes, and attention beside concatenation",
+    "mending": "Within the idea: all axes, beside concatenation, at the finest skip or at the others alone",
 }
 
 
@@ -80,7 +87,7 @@ def make(variant: str, task: Task, seed: int) -> UNet3d:
         ValueError: no such variant.
     """
     skip, *options = variant.split(",")
-    settings: dict[str, Any] = {"norm": task.norm, "skip": _skip(variant, skip)}
+    settings: dict[str, Any] = {"norm": task.norm, "skip": _skip(variant, skip, task.channels)}
     for option in options:
         if option not in OPTIONS:
             raise ValueError(f"variant {variant!r}: expected options of {', '.join(OPTIONS)}; got {option!r}")
@@ -90,7 +97,7 @@ def make(variant: str, task: Task, seed: int) -> UNet3d:
     return net
 
 
-def _skip(variant: str, name: str) -> SkipFactory:
+def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
     if name in PLAIN_SKIPS:
         return PLAIN_SKIPS[name]
     form, _, rest = name.partition("-")
@@ -105,7 +112,12 @@ def _skip(variant: str, name: str) -> SkipFactory:
     elif {"temperature", "centred"} & set(changes):
         factory = partial(StudiedCSCA, score_norm=norm, residual=residual,
                           temperature="temperature" in changes, centred="centred" in changes)  # fmt: skip
-    return partial(BesideConcat, make=factory) if "concat" in changes else factory
+    if "concat" in changes:
+        factory = partial(BesideConcat, make=factory)
+    for change, levels in (("fine", widths[:1]), ("coarse", widths[1:-1])):
+        if change in changes:
+            factory = partial(at_widths, widths=levels, make=factory)
+    return factory
 
 
 def _start(net: nn.Module, seed: int) -> None:
