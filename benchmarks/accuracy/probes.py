@@ -67,16 +67,16 @@ def _attention_of(skip: nn.Module) -> nn.Module | None:
     return next((module for module in skip.modules() if isinstance(module, kinds)), None)
 
 
+def halves_of(attention: nn.Module) -> dict[str, nn.Module]:
+    """The modules of one attention by what they attend over: `channel`, `slices`, or both."""
+    if isinstance(attention, CSCA):
+        return {"channel": attention.channel, "slices": attention.slices}
+    return {"channel" if isinstance(attention, ChannelCrossAttention3d) else "slices": attention}
+
+
 def _of_skip(module: nn.Module, query: Tensor, context: Tensor) -> Probe:
-    halves = {"channel": module, "slices": module}
-    if isinstance(module, CSCA):
-        halves = {"channel": module.channel, "slices": module.slices}
-    elif isinstance(module, ChannelCrossAttention3d):
-        del halves["slices"]
-    else:
-        del halves["channel"]
     probe = {}
-    for i, (name, half) in enumerate(halves.items()):
+    for i, (name, half) in enumerate(halves_of(module).items()):
         (to_query, _), (to_key, _), _ = projections(half, query, context)
         q, k = to_query(query), to_key(context)
         q, k = (x.flatten(2) if name == "channel" else x[:, 0].flatten(2) for x in (q, k))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
+from torch import nn
 
 from benchmarks.accuracy.cases import batch, names_for_testing, names_for_training, prepare, read_case
 from benchmarks.accuracy.probes import probed
@@ -123,9 +124,7 @@ def trained(
 ) -> dict[str, Any]:
     """Train until the last step, the deadline, or a loss that is not finite; what there is to say about it."""
     optimizer = torch.optim.Adam(net.parameters(), lr=task.learning_rate)
-    weight = torch.ones(len(CLASSES[2]))
-    weight[0] = task.background_weight
-    loss_of = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight).to(device)
+    loss_of = loss(task).to(device)
     state: dict[str, Any] = {"step": 0, "losses": [], "recent": [], "seconds": [], "finite": True}
     if checkpoint.exists():
         kept = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -148,10 +147,10 @@ def trained(
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         logits = net(image.to(device).contiguous(memory_format=torch.channels_last_3d))
-        loss = loss_of(logits, target.to(device))
-        loss.backward()
+        error = loss_of(logits, target.to(device))
+        error.backward()
         optimizer.step()
-        value = float(loss.detach())
+        value = float(error.detach())
         state["seconds"].append(time.perf_counter() - start)
         state["step"] += 1
         state["recent"].append(value)
@@ -160,6 +159,13 @@ def trained(
             state["losses"].append([state["step"], round(sum(state["recent"]) / NOTED, 4)])
             state["recent"] = []
     return state
+
+
+def loss(task: Task) -> nn.Module:
+    """Dice of vessels and tumours plus cross-entropy."""
+    weight = torch.ones(len(CLASSES[2]))
+    weight[0] = task.background_weight
+    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight)
 
 
 def _probes(net: UNet3d, cases: list[Any], task: Task, device: torch.device) -> dict[str, Any]:

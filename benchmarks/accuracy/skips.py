@@ -71,9 +71,7 @@ class AllAxes(nn.Module):
         return out
 
 
-def at_widths(
-    decoder_channels: int, encoder_channels: int, *, widths: tuple[int, ...], make: SkipFactory
-) -> nn.Module:
+def at_widths(decoder_channels: int, encoder_channels: int, *, widths: tuple[int, ...], make: SkipFactory) -> nn.Module:
     """What `make` gives at the levels of these widths, concatenation at the others."""
     return (make if encoder_channels in widths else ConcatSkip)(decoder_channels, encoder_channels)
 

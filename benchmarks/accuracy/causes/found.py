@@ -1,0 +1,65 @@
+"""What is found of the vessels of each calibre and of bright, dark and isodense tumours, and what is taken for what."""
+
+import numpy as np
+from numpy import ndarray
+from scipy import ndimage
+
+from benchmarks.accuracy.cases import Prepared
+from ltvs.stages import CLASSES
+
+#: Voxels that a ball inside a vessel is wide, at which the next calibre begins.
+WIDTHS = (3, 5)
+CALIBRES = ("narrower than 3 voxels", "3 or 4 voxels", "5 voxels and more")
+#: Tumours nearer to the liver's brightness than this are isodense; what a network sees, units of 50 HU.
+ISODENSE = 0.2
+KINDS = ("darker", "isodense", "brighter")
+VESSEL, TUMOR = 1, 2
+
+#: Voxels found and voxels there are, by kind.
+Counts = dict[str, list[int]]
+
+
+def calibres(vessel: ndarray) -> ndarray:
+    """1, 2 or 3 in vessels, 0 elsewhere: by the widest ball inside the vessel that holds the voxel."""
+    out = vessel.astype(np.uint8)
+    for number, width in enumerate(WIDTHS, start=2):
+        out[ndimage.binary_opening(vessel, _ball(width // 2))] = number
+    return out
+
+
+def vessels_by_calibre(prediction: ndarray, case: Prepared) -> Counts:
+    """Voxels of vessels that are predicted as such, and all there are, by calibre."""
+    found, kind = prediction == VESSEL, calibres(case.target == VESSEL)
+    return {name: _counts(found, kind == number) for number, name in enumerate(CALIBRES, start=1)}
+
+
+def tumors_by_brightness(prediction: ndarray, case: Prepared) -> Counts:
+    """Voxels of tumours that are predicted as such, and all there are, by each tumour's mean brightness."""
+    found = prediction == TUMOR
+    pieces, count = ndimage.label(case.target == TUMOR)
+    counts: Counts = {name: [0, 0] for name in KINDS}
+    for piece in range(1, count + 1):
+        there = pieces == piece
+        brightness = float(case.image[there].mean())
+        kind = KINDS[1] if abs(brightness) < ISODENSE else KINDS[0] if brightness < 0 else KINDS[2]
+        counts[kind] = [a + b for a, b in zip(counts[kind], _counts(found, there), strict=True)]
+    return counts
+
+
+def taken_for(prediction: ndarray, case: Prepared) -> list[list[int]]:
+    """Voxels of each class, a row, that are predicted as each class, a column; in the liver alone."""
+    inside = case.image != 0
+    classes = len(CLASSES[2])
+    pairs = case.target[inside].astype(np.int64) * classes + prediction[inside]
+    table: list[list[int]] = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+    return table
+
+
+def _counts(found: ndarray, there: ndarray) -> list[int]:
+    return [int((found & there).sum()), int(there.sum())]
+
+
+def _ball(radius: int) -> ndarray:
+    z, y, x = np.ogrid[(slice(-radius, radius + 1),) * 3]
+    ball: ndarray = z**2 + y**2 + x**2 <= radius**2
+    return ball
