@@ -1,5 +1,6 @@
-"""The part of a page of the docs that a measurement writes: what is between two marks."""
+"""The part of a page of the docs that a measurement writes: what is between two marks, and tables in it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 END = "<!-- end -->\n"
@@ -53,3 +54,16 @@ def write(page: Path, maker: str, text: str) -> None:
         ValueError: as `parts`.
     """
     page.write_text(replaced(page.read_text(encoding="utf-8"), maker, text), encoding="utf-8")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown of a table whose first column is text and whose others are figures.
+
+    Example:
+        >>> print(table(["net", "Dice"], [["a", "61.0"]]), end="")
+        | net | Dice |
+        | --- | --: |
+        | a | 61.0 |
+    """
+    lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

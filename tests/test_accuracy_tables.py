@@ -45,6 +45,14 @@ def test_the_table_of_results(whole: dict) -> None:
     assert not any(list(found["no-skip"].values())[1:]), "what was not run stays empty"
 
 
+def test_the_paper_s_figures_stand_beside_ours(whole: dict) -> None:
+    found = rows_of(tables.paper_table(whole, "all"))
+    assert list(found) == ["concat", "sca", "cca", "csca"]
+    ours = rows_of(tables.results_table(whole, "all", ("concat",)))["concat"]
+    assert found["concat"]["here, `none`"] == f"{ours['vessel Dice']} / {ours['tumor Dice']}"
+    assert (found["sca"]["the paper"], found["sca"]["here, `none`"]) == ("65.2 / 84.2", "")
+
+
 def test_time_is_compared_on_one_machine(whole: dict) -> None:
     whole["machines"].append(MACHINE | {"name": "another"})
     for run in whole["runs"]:
