@@ -94,15 +94,8 @@ def gradients_table(nets: dict[str, list[Json]]) -> str:
 
 def frozen_table(nets: dict[str, list[Json]]) -> str:
     """Dice with the nets' own maps and with frozen ones, and how much each half adds; of nets with attention."""
-    heads = [
-        "variant",
-        "seeds",
-        "vessel Dice",
-        "frozen",
-        "tumor Dice",
-        "frozen",
-        *(f"added by {h}" for h in HALVES.values()),
-    ]
+    heads = ["variant", "seeds", *(f"{label} Dice{how}" for label in LABELS for how in ("", ", frozen")),
+             *(f"added by {word}" for word in HALVES.values())]  # fmt: skip
     rows = []
     for variant, group in nets.items():
         if "dice_frozen" in group[0]:
