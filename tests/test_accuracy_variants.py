@@ -8,6 +8,7 @@ from benchmarks.accuracy.variants import CHOSEN, GROUPS, make
 from crossattn3d import CSCA, UCANet
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import reference
+from crossattn3d.unet import ConcatSkip
 from study_cases import TINY
 
 
@@ -49,6 +50,20 @@ def test_what_two_variants_share_starts_alike() -> None:
     assert all(torch.equal(one[key], other[key]) for key in shared)
     another = make("concat", TINY, 4).state_dict()
     assert not torch.equal(one["encoder.0.0.weight"], another["encoder.0.0.weight"])
+
+
+def test_a_quiet_csca_starts_as_its_channel_wise_half() -> None:
+    quiet, half = (make(name, TINY, 0).double() for name in ("csca-mean+residual+quiet", "cca-mean+residual"))
+    u, e = torch.randn(1, 3, 4, 6, 7).double(), torch.randn(1, 3, 4, 6, 7).double()
+    half.skips[1].load_state_dict(quiet.skips[1].channel.state_dict())
+    torch.testing.assert_close(quiet.skips[1](u, e), half.skips[1](u, e))
+
+
+def test_attention_at_some_levels_leaves_concatenation_at_the_others() -> None:
+    kinds = {
+        change: [type(skip) for skip in make(f"csca-mean+{change}", TINY, 0).skips] for change in ("fine", "coarse")
+    }
+    assert kinds == {"fine": [CSCA, ConcatSkip, ConcatSkip], "coarse": [ConcatSkip, CSCA, CSCA]}
 
 
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)

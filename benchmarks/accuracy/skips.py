@@ -76,6 +76,15 @@ def at_widths(decoder_channels: int, encoder_channels: int, *, widths: tuple[int
     return (make if encoder_channels in widths else ConcatSkip)(decoder_channels, encoder_channels)
 
 
+class QuietCSCA(CSCA):
+    """CSCA whose slice-wise half adds nothing at first: its last projection begins at 0."""
+
+    def quieten(self) -> None:
+        """Set that projection to 0."""
+        for parameter in self.slices.to_out.parameters():
+            nn.init.zeros_(parameter)
+
+
 class StudiedCSCA(CSCA):
     """CSCA with scores that CSCA does not offer, computed literally.
 

@@ -3,7 +3,7 @@
 A name is a skip and options after commas:
 
     concat | add | no-skip
-    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+concat][+fine][+coarse]
+    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+quiet][+concat][+fine][+coarse]
     ,interpolate  ,up-norm  ,norm=instance
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, StudiedCSCA, at_widths
+from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, QuietCSCA, StudiedCSCA, at_widths
 from benchmarks.accuracy.task import Task
 from crossattn3d import UNet3d
 from crossattn3d.functional import SCORE_NORMS
@@ -25,7 +25,7 @@ from ltvs.stages import CLASSES
 #: Skips without attention.
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
 #: What may follow the normalisation of an attention's scores.
-CHANGES = ("residual", "temperature", "centred", "axes", "concat", "fine", "coarse")
+CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
     "up-norm": {"up_norm": True},
@@ -68,6 +68,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "csca-instance+concat",
         f"csca-{CHOSEN}+fine",
         f"csca-{CHOSEN}+coarse",
+        f"csca-{CHOSEN}+quiet",
     ),
 }
 
@@ -76,7 +77,7 @@ TITLES = {
     "scores": "Score normalisation and residual",
     "layers": "Up-sampling and normalisation layers",
     "table-2": "The paper's Table 2, with controls",
-    "mending": "Within the idea: all axes, beside concatenation, at the finest skip or at the others alone",
+    "mending": "What could mend it, within the idea",
 }
 
 
@@ -109,6 +110,8 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
     factory: SkipFactory = partial(SKIPS[form], score_norm=norm, residual=residual)
     if "axes" in changes:
         factory = partial(AllAxes, score_norm=norm, residual=residual)
+    elif "quiet" in changes:
+        factory = partial(QuietCSCA, score_norm=norm, residual=residual)
     elif {"temperature", "centred"} & set(changes):
         factory = partial(StudiedCSCA, score_norm=norm, residual=residual,
                           temperature="temperature" in changes, centred="centred" in changes)  # fmt: skip
@@ -126,3 +129,6 @@ def _start(net: nn.Module, seed: int) -> None:
         if hasattr(module, "reset_parameters"):
             torch.manual_seed(zlib.crc32(name.encode(), seed))
             module.reset_parameters()
+    for module in net.modules():
+        if isinstance(module, QuietCSCA):
+            module.quieten()

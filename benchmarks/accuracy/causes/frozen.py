@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from benchmarks.accuracy.probes import halves_of
+from benchmarks.accuracy.skips import QuietCSCA
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.unet import UNet3d
 
 #: The skips that are looked at: attention in the package's forms, in the place of the concatenation.
-KINDS = (CSCA, ChannelCrossAttention3d, SliceCrossAttention3d)
+KINDS = (CSCA, QuietCSCA, ChannelCrossAttention3d, SliceCrossAttention3d)
 
 #: An attention map of each half of an attention.
 Maps = dict[str, Float[Tensor, "n n"]]
