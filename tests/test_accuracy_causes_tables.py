@@ -1,6 +1,6 @@
 """Tables and picture of why nets score as they do."""
 
-import copy
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def net(variant: str, seed: int, recall: int) -> dict:
         "dice_frozen": {"vessel": 0.4, "tumor": 0.3},
         "found": {
             "vessels": {name: [recall, 200] for name in tables.CALIBRES},
-            "tumors": {name: [10, 100] for name in tables.KINDS},
+            "tumors": {"darker": [10, 100, 4], "isodense": [10, 100, 3], "brighter": [0, 0, 0]},
             "taken_for": [[5, 0, 0], [2, 5, 1], [3, 1, 6]],
         },
     }
@@ -45,7 +45,8 @@ def test_the_table_of_what_is_found(whole: dict) -> None:
     assert found["concat"]["seeds"] == "1"
     assert found["concat"][f"vessels {tables.CALIBRES[0]}"] == "50.0"
     assert found["csca"][f"vessels {tables.CALIBRES[2]}"] == "15.0 ± 7.1"
-    assert found["csca"]["isodense tumors"] == "10.0 ± 0.0"
+    assert found["csca"]["isodense tumors (3)"] == "10.0 ± 0.0"
+    assert found["csca"]["brighter tumors (0)"] == ""
     assert (found["concat"]["vessel taken for tumor"], found["concat"]["tumor taken for vessel"]) == ("12.5", "10.0")
 
 
@@ -70,19 +71,24 @@ def test_the_picture_has_a_map_per_variant_skip_and_half(tmp_path: Path) -> None
     tree = ElementTree.parse(path)
     images = [element for element in tree.iter() if element.tag.endswith("image")]
     assert len(images) == 2 * 2 * 2
+    titles = [element.text for element in tree.iter() if element.tag.endswith("text")]
+    assert titles.count("CCA, 2 x 2") == titles.count("SCA, 1 x 1") == 2
     first = path.read_bytes()
     figure.draw({"a": net("a", 0, 1)["maps"], "b": net("b", 0, 1)["maps"]}, path)
     assert path.read_bytes() == first
 
 
 def test_the_page_is_written_between_its_marks(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole["nets"] += [net(name, 0, 1) for name in tables.DRAWN]
     file, page = tmp_path / "causes.json", tmp_path / "study.md"
-    file.write_text(tables.json.dumps(copy.deepcopy(whole)))
-    page.write_text(f"before\n{marks.begin(tables.MAKER)}{marks.END}after\n")
     monkeypatch.setattr(tables, "FILE", file)
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     monkeypatch.setattr(tables, "PLOT", tmp_path / "maps.svg")
+    file.write_text(json.dumps(whole))
+    with pytest.raises(SystemExit, match=r"expected a net of csca-none, .*; found none"):
+        tables.main()
+    whole["nets"] += [net(name, 0, 1) for name in tables.DRAWN]
+    file.write_text(json.dumps(whole))
+    page.write_text(f"before\n{marks.begin(tables.MAKER)}{marks.END}after\n")
     tables.main()
     text = page.read_text()
     assert text.startswith("before\n")

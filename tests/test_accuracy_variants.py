@@ -27,6 +27,9 @@ def test_every_variant_trains(variant: str) -> None:
         ("csca-l2", r"variant 'csca-l2': expected .*; got 'csca-l2'"),
         ("csca-mean+twice", r"got 'csca-mean\+twice'"),
         ("csca-sqrt+temperature", r"StudiedCSCA: expected score_norm to be one of 'mean', 'instance'; got 'sqrt'"),
+        ("cca-mean+quiet", r"expected, with csca, one of \+axes, .*; got 'cca-mean\+quiet'"),
+        ("csca-mean+axes+centred", r"expected, with csca, one of \+axes, .*; got 'csca-mean\+axes\+centred'"),
+        ("csca-mean+fine+coarse", r"one of \+fine, \+coarse; got 'csca-mean\+fine\+coarse'"),
         ("concat,norm=layer", r"expected options of interpolate, up-norm, .*; got 'norm=layer'"),
     ],
 )

@@ -26,6 +26,8 @@ from ltvs.stages import CLASSES
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
 #: What may follow the normalisation of an attention's scores.
 CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
+#: Changes to CSCA as a whole, which do not go together.
+OF_CSCA = ({"axes"}, {"quiet"}, {"temperature", "centred"})
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
     "up-norm": {"up_norm": True},
@@ -106,6 +108,12 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
     if form not in SKIPS or norm not in SCORE_NORMS or not set(changes) <= set(CHANGES):
         known = f"{', '.join(PLAIN_SKIPS)} or {{{','.join(SKIPS)}}}-NORM with +{', +'.join(CHANGES)}"
         raise ValueError(f"variant {variant!r}: expected {known}; got {name!r}")
+    of_csca = [kind for kind in OF_CSCA if kind & set(changes)]
+    if len(of_csca) > (form == "csca") or {"fine", "coarse"} <= set(changes):
+        raise ValueError(
+            f"variant {variant!r}: expected, with csca, one of +axes, +quiet, or +temperature and +centred; and one of "
+            f"+fine, +coarse; got {name!r}"
+        )
     residual = "residual" in changes
     factory: SkipFactory = partial(SKIPS[form], score_norm=norm, residual=residual)
     if "axes" in changes:

@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_
 from benchmarks.accuracy.causes.found import Counts, taken_for, tumors_by_brightness, vessels_by_calibre
 from benchmarks.accuracy.causes.frozen import Maps, frozen, mean_maps, terms
 from benchmarks.accuracy.causes.gradients import Batches, handed_on
+from benchmarks.accuracy.reading import Json, read_run
 from benchmarks.accuracy.run import file_of, loss, net_of
 from benchmarks.accuracy.scoring import predicted, scored
 from benchmarks.accuracy.task import TASKS, Task
@@ -29,8 +29,6 @@ from ltvs.stages import CLASSES
 
 #: Batches of the training cases, none of which a run has trained on, for gradients and mean maps.
 BATCHES = 16
-
-Json = dict[str, Any]
 
 
 def main() -> int:
@@ -52,9 +50,9 @@ def main() -> int:
 
 def study(folder: Path, runs: Path, wanted: list[tuple[str, int]], task: Task, result: Path) -> None:
     """Look at each net and write what was seen after each."""
-    whole: Json = {"task": task.as_dict(), "machine": machine(torch.device("cpu")), "nets": []}
+    whole: Json = {"task": task.as_dict(), "nets": []}
     if result.exists():
-        whole["nets"] = _read(result, whole["task"])["nets"]
+        whole["nets"] = _read(result, whole["task"])
     done = {(net["variant"], net["seed"]) for net in whole["nets"]}
     todo = [job for job in wanted if job not in done]
     nets = {job: _net(runs, *job, task) for job in todo}
@@ -64,7 +62,8 @@ def study(folder: Path, runs: Path, wanted: list[tuple[str, int]], task: Task, r
     )
     batches = [batch(training, task, 0, task.steps + i) for i in range(BATCHES)]
     for (variant, seed), net in nets.items():
-        whole["nets"].append({"variant": variant, "seed": seed} | looked_at(net, variant, seed, task, batches, testing))
+        seen = looked_at(net, variant, seed, task, batches, testing)
+        whole["nets"].append({"variant": variant, "seed": seed, "machine": machine(torch.device("cpu"))} | seen)
         _write(whole, result)
         print(f"{variant} {seed}: done", flush=True)
 
@@ -112,35 +111,46 @@ def _summed(counts: list[Counts]) -> Counts:
 
 
 def _net(runs: Path, variant: str, seed: int, task: Task) -> UNet3d:
-    path = net_of(file_of(runs, variant, seed, "all"))
+    result = file_of(runs, variant, seed, "all")
+    path = net_of(result)
+    if not path.exists():
+        left = f"; remove {result.name}, which has none" if result.exists() else ""
+        raise ValueError(f"{path}: expected the weights of a finished run; found none; run benchmarks.accuracy{left}")
+    run = read_run(result)
+    if not run["finite"]:
+        raise ValueError(f"{result}: expected a run that did not fail; got one that did; leave it out")
+    if run["task"] != task.as_dict():
+        raise ValueError(f"{result}: expected a run of this task; got another task's; see --task")
     net = make(variant, task, seed)
     try:
-        net.load_state_dict(torch.load(path, weights_only=True))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: expected the weights of a finished run; found none; run benchmarks.accuracy"
-        ) from None
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # whatever a damaged file makes of torch.load, which would say more than is safe to do
-        raise ValueError(f"{path}: expected the weights of {variant}; got a damaged file or others; remove it and its "
-                         ".json and run benchmarks.accuracy again") from error  # fmt: skip
+        raise ValueError(
+            f"{path}: expected the weights of {variant}; got a damaged file or others; remove it and {result.name} and "
+            "run benchmarks.accuracy again"
+        ) from error
     return net.to(memory_format=torch.channels_last_3d)
 
 
-def _read(path: Path, task: Json) -> Json:
+def _read(path: Path, task: Json) -> list[Json]:
+    """What was seen of the nets so far."""
     try:
         whole: Json = json.loads(path.read_text(encoding="utf-8"))
-        earlier = whole["task"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected what this command wrote ({error!r}); remove it") from None
+        earlier, nets = whole["task"], list(whole["nets"])
+        _ = [(net["variant"], net["seed"]) for net in nets]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected what this command wrote ({error!r:.80}); remove it") from None
     if earlier != task:
         raise ValueError(f"{path}: expected the same task; got another; give another --json")
-    return whole
+    return nets
 
 
 def _write(whole: Json, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+    unfinished.write_text(json.dumps(whole, allow_nan=False) + "\n", encoding="utf-8")
     unfinished.replace(path)
 
 

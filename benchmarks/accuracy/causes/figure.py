@@ -21,13 +21,14 @@ def draw(maps: dict[str, list[dict[str, Any]]], path: Path) -> None:
         size = LEFT + CELL * len(columns), CELL * len(maps) + 0.4
         figure = Figure(figsize=size, facecolor="white", layout="constrained")
         grid = figure.subplots(len(maps), len(columns), squeeze=False)
-        for row, (variant, levels) in zip(grid, maps.items(), strict=True):
+        for number, (variant, levels) in enumerate(maps.items()):
+            row = grid[number]
             for panel, (half, level) in zip(row, columns, strict=True):
                 weights = np.array(levels[level][half])
                 panel.imshow(weights, cmap="gray_r", vmin=0, vmax=weights.max())
                 panel.set_xticks([])
                 panel.set_yticks([])
-                if row is grid[0]:
+                if number == 0:
                     panel.set_title(f"{HALVES[half]}, {' x '.join(map(str, weights.shape))}", fontsize=TYPE)
             row[0].set_ylabel(variant.replace("+", "\n+"), fontsize=TYPE)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -13,17 +13,21 @@ CALIBRES = ("narrower than 3 voxels", "3 or 4 voxels", "5 voxels and more")
 #: Tumours nearer to the liver's brightness than this are isodense; what a network sees, units of 50 HU.
 ISODENSE = 0.2
 KINDS = ("darker", "isodense", "brighter")
-VESSEL, TUMOR = 1, 2
+#: Numbers of what stage 2 predicts.
+VESSEL, TUMOR = (CLASSES[2].index(name) for name in ("vessel", "tumor"))
 
-#: Voxels found and voxels there are, by kind.
+#: Voxels found and voxels there are, by kind; of tumours also how many there are.
 Counts = dict[str, list[int]]
 
 
 def calibres(vessel: ndarray) -> ndarray:
-    """1, 2 or 3 in vessels, 0 elsewhere: by the widest ball inside the vessel that holds the voxel."""
+    """1, 2 or 3 in vessels, else 0: by the widest ball inside the vessel that holds the voxel or ends beside it."""
     out = vessel.astype(np.uint8)
     for number, width in enumerate(WIDTHS, start=2):
-        out[ndimage.binary_opening(vessel, _ball(width // 2))] = number
+        radius = width // 2
+        held = ndimage.binary_opening(vessel, _ball(radius))
+        # The rim of a vessel is as wide as the vessel, though a ball of voxels does not reach all of it.
+        out[vessel & ndimage.binary_dilation(held, np.ones((3, 3, 3), bool), iterations=radius)] = number
     return out
 
 
@@ -34,24 +38,23 @@ def vessels_by_calibre(prediction: ndarray, case: Prepared) -> Counts:
 
 
 def tumors_by_brightness(prediction: ndarray, case: Prepared) -> Counts:
-    """Voxels of tumours that are predicted as such, and all there are, by each tumour's mean brightness."""
+    """Voxels of tumours that are predicted as such, all there are, and tumours, by each one's mean brightness."""
     found = prediction == TUMOR
     pieces, count = ndimage.label(case.target == TUMOR)
-    counts: Counts = {name: [0, 0] for name in KINDS}
+    counts: Counts = {name: [0, 0, 0] for name in KINDS}
     for piece in range(1, count + 1):
         there = pieces == piece
         brightness = float(case.image[there].mean())
         kind = KINDS[1] if abs(brightness) < ISODENSE else KINDS[0] if brightness < 0 else KINDS[2]
-        counts[kind] = [a + b for a, b in zip(counts[kind], _counts(found, there), strict=True)]
+        counts[kind] = [a + b for a, b in zip(counts[kind], [*_counts(found, there), 1], strict=True)]
     return counts
 
 
 def taken_for(prediction: ndarray, case: Prepared) -> list[list[int]]:
-    """Voxels of each class, a row, that are predicted as each class, a column; in the liver alone."""
-    inside = case.image != 0
+    """Voxels of each class, a row, that are predicted as each class, a column."""
     classes = len(CLASSES[2])
-    pairs = case.target[inside].astype(np.int64) * classes + prediction[inside]
-    table: list[list[int]] = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+    pairs = case.target.astype(np.int64) * classes + prediction
+    table: list[list[int]] = np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes).tolist()
     return table
 
 

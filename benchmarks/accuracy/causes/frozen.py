@@ -44,7 +44,10 @@ class Frozen(nn.Module):
 
 @torch.inference_mode()
 def mean_maps(net: UNet3d, images: Sequence[Tensor]) -> list[Maps]:
-    """The mean over patches of the attention maps of each skip, finest first; empty where a skip has none."""
+    """Means over images of each skip's attention maps, finest first; empty where a skip has none.
+
+    Every image holds as many patches.
+    """
     sums: list[Maps] = [{} for _ in net.skips]
 
     def add(number: int, attention: nn.Module, query: Tensor, context: Tensor) -> None:
@@ -67,7 +70,7 @@ def frozen(net: UNet3d, maps: Sequence[Maps]) -> UNet3d:
 
 @torch.inference_mode()
 def terms(net: UNet3d, images: Sequence[Tensor]) -> list[dict[str, float]]:
-    """Root mean square of what each half adds, over that of U, for each skip, finest first; means over patches."""
+    """Root mean square of what each half adds, over that of U, for each skip, finest first; means over images."""
     found: list[dict[str, list[float]]] = [{} for _ in net.skips]
 
     def add(number: int, attention: nn.Module, query: Tensor, context: Tensor) -> None:

@@ -7,9 +7,9 @@ from statistics import mean, stdev
 import numpy as np
 
 from benchmarks import marks
-from benchmarks.accuracy.causes.__main__ import Json
 from benchmarks.accuracy.causes.figure import draw
 from benchmarks.accuracy.causes.found import CALIBRES, KINDS, TUMOR, VESSEL
+from benchmarks.accuracy.reading import Json
 from benchmarks.accuracy.tables import DOCS, HALVES, RESULT
 from benchmarks.accuracy.variants import CHOSEN
 
@@ -24,8 +24,9 @@ NOTES = """\
 Of nets trained on all cases, means over seeds (and standard deviation), over the same test cases.
 
 **Found** is the share of the voxels of a kind that a net finds, of all cases together. A calibre is the width of the
-widest ball in the vessel that holds the voxel, of about 2 mm each. A tumor is isodense if what the net sees of it is on
-average within 10 HU of the liver. *Taken for* is the share of a class's voxels.
+widest ball in the vessel that holds the voxel or ends beside it; a voxel is 1.8 to 2.4 mm wide and 2.5 mm high. A tumor
+is isodense if what the net sees of it is on average within 10 HU of the liver; how many there are is in the headings.
+*Taken for* is the share of a class's voxels.
 
 **Gradient handed on** is the norm of what a skip connection O = f(U, E) hands back to the decoder map U, or to the
 encoder map E, over the norm of what arrives at O; from the finest skip to the coarsest, means over 16 batches.
@@ -57,26 +58,21 @@ def by_variant(whole: Json) -> dict[str, list[Json]]:
 
 def found_table(nets: dict[str, list[Json]]) -> str:
     """Recall by calibre and brightness, and what the two classes are taken for."""
-    heads = ["variant", "seeds", *(f"vessels {c}" for c in CALIBRES), *(f"{k} tumors" for k in KINDS),
-             "vessel taken for tumor", "tumor taken for vessel"]  # fmt: skip
-
-    def share(net: Json, kind: str, name: str) -> float:
-        found, there = net["found"][kind][name]
-        return found / there
-
-    def taken(net: Json, of: int, by: int) -> float:
-        row = net["found"]["taken_for"][of]
-        return row[by] / sum(row)
-
-    rows = [
-        [
-            variant, str(len(group)),
-            *(_percent(share(net, "vessels", name) for net in group) for name in CALIBRES),
-            *(_percent(share(net, "tumors", name) for net in group) for name in KINDS),
-            _percent(taken(net, VESSEL, TUMOR) for net in group), _percent(taken(net, TUMOR, VESSEL) for net in group),
+    some = next(iter(nets.values()))[0]["found"]["tumors"]
+    heads = ["variant", "seeds", *(f"vessels {name}" for name in CALIBRES),
+             *(f"{kind} tumors ({some[kind][2]})" for kind in KINDS), "vessel taken for tumor",
+             "tumor taken for vessel"]  # fmt: skip
+    rows = []
+    for variant, group in nets.items():
+        found = [net["found"] for net in group]
+        cells = [[of["vessels"][name] for of in found] for name in CALIBRES]
+        cells += [[of["tumors"][kind] for of in found] for kind in KINDS]
+        cells += [
+            [(of["taken_for"][row][column], sum(of["taken_for"][row])) for of in found]
+            for row, column in ((VESSEL, TUMOR), (TUMOR, VESSEL))
         ]
-        for variant, group in nets.items()
-    ]  # fmt: skip
+        shares = [_percent(part / whole for part, whole, *_ in counts if whole) for counts in cells]
+        rows.append([variant, str(len(group)), *shares])
     return marks.table(heads, rows)
 
 
@@ -112,19 +108,23 @@ def frozen_table(nets: dict[str, list[Json]]) -> str:
 
 def _levels(group: Sequence[Json], of: Callable[[Json], list[float]]) -> str:
     means = np.mean([of(net) for net in group], axis=0)
-    return " / ".join(f"{value:.2g}" for value in means)
+    return " / ".join(f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in means)
 
 
 def _percent(values: Iterable[float]) -> str:
     known = [100 * value for value in values]
+    if not known:
+        return ""
     return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
 
 
 def main() -> None:
     whole = json.loads(FILE.read_text(encoding="utf-8"))
-    marks.write(DOCS / "study.md", MAKER, results(whole))
     nets = by_variant(whole)
-    draw({name: nets[name][0]["maps"] for name in DRAWN}, PLOT)
+    if lost := [name for name in DRAWN if name not in nets]:
+        raise SystemExit(f"error: {FILE}: expected a net of {', '.join(lost)}; found none; look at one first")
+    draw({name: min(nets[name], key=lambda net: net["seed"])["maps"] for name in DRAWN}, PLOT)
+    marks.write(DOCS / "study.md", MAKER, results(whole))
 
 
 if __name__ == "__main__":
