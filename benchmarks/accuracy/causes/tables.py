@@ -46,7 +46,7 @@ def results(whole: Json) -> str:
         "Attention frozen to its mean": frozen_table(nets),
     }
     picture = f"![Mean attention maps of three variants](images/{PLOT.name})\n"
-    caption = "Mean attention maps of the first seed, white at 0, black at the largest weight of each map.\n"
+    caption = "Mean attention maps of one seed, white at 0, black at the largest weight of each map.\n"
     return "\n".join([NOTES, *(f"### {title}\n\n{table}" for title, table in made.items()), picture, caption])
 
 
@@ -121,9 +121,13 @@ def _percent(values: Iterable[float]) -> str:
 def main() -> None:
     whole = json.loads(FILE.read_text(encoding="utf-8"))
     nets = by_variant(whole)
-    if lost := [name for name in DRAWN if name not in nets]:
-        raise SystemExit(f"error: {FILE}: expected a net of {', '.join(lost)}; found none; look at one first")
-    draw({name: min(nets[name], key=lambda net: net["seed"])["maps"] for name in DRAWN}, PLOT)
+    seeds = [{net["seed"] for net in nets.get(name, [])} for name in DRAWN]
+    if not (common := set.intersection(*seeds)):
+        raise SystemExit(
+            f"error: {FILE}: expected nets of one seed of {', '.join(DRAWN)}; found none; look at them first"
+        )
+    drawn = {net["variant"]: net["maps"] for net in whole["nets"] if net["seed"] == min(common)}
+    draw({name: drawn[name] for name in DRAWN}, PLOT)
     marks.write(DOCS / "study.md", MAKER, results(whole))
 
 
