@@ -178,3 +178,14 @@ def test_the_plot(whole: dict, tmp_path: Path) -> None:
     assert len(sizes) == len(texts)
     # In units of the plot's width in points; a phone shows it at three quarters of that.
     assert min(sizes) * 0.75 >= 8
+
+
+def test_the_plot_says_what_is_left_of_it(whole: dict, tmp_path: Path) -> None:
+    for run in whole["runs"]:
+        if run["variant"] == "instance":
+            dice = run["scores"]["1"]["vessel"]["dice"]
+            run["scores"]["1"]["vessel"]["dice"] = [0.05 * (1 + run["seed"])] * len(dice)
+    figure.draw(whole, "all", tables.ordered(GROUPS), "concat", tmp_path / "plot.svg")
+    words = [node.text for node in ElementTree.parse(tmp_path / "plot.svg").iter() if node.tag.endswith("text")]
+    # Means of 5 and 10 percent; the panel begins at 10.
+    assert [word.strip() for word in words if "◂" in word] == ["◂ 5"]

@@ -14,9 +14,11 @@ from benchmarks.accuracy.statistics import Array, seed_means
 #: Points of type: a phone shows the plot at three quarters of its width or more, where this is still 8.
 TYPE = 11
 PANELS = ("vessel", "tumor")
-#: Percent of Dice below the reference at which a panel begins; what is further below is written there.
-BELOW = 30
-WIDTH, ROW, REST = 5.0, 0.27, 0.9  # inches: of the plot, of a variant's row, of what is above and below the rows
+#: Percent of Dice below the reference at which a panel begins; seeds further below are written there.
+BELOW = 40
+WIDTH, ROW, REST = 5.0, 0.38, 0.9  # inches: of the plot, of a variant's row, of what is above and below the rows
+#: Rows above the points at which their variant's name is: beside them it would take most of the width.
+ABOVE = 0.45
 
 
 def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: Path) -> None:
@@ -37,11 +39,13 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
             for row, variant in enumerate(shown):
                 points = _points(whole, data, variant, label)
                 scores = by_seed(whole, data, variant, label, "dice")
-                if len(points) and points.mean() < low:
-                    panel.annotate(f"◂ {points.mean():.0f}", (0, row), xycoords=("axes fraction", "data"), va="center")
-                elif len(points):
-                    panel.plot(points, [row] * len(points), "o", color="#1f6fb4", alpha=0.6, markersize=5, mew=0)
-                    panel.plot([points.mean()] * 2, [row - 0.38, row + 0.38], color="black", linewidth=2)
+                if outside := [f"{value}" for value in np.unique(points[points < low].round().astype(int))]:
+                    text = f" ◂ {', '.join(outside)}"
+                    panel.annotate(text, (0, row), xycoords=("axes fraction", "data"), va="center")
+                if len(points):
+                    inside = points[points >= low]
+                    panel.plot(inside, [row] * len(inside), "o", color="#1f6fb4", alpha=0.6, markersize=5, mew=0)
+                    panel.plot([points.mean()] * 2, [row - 0.22, row + 0.22], color="black", linewidth=2)
                     if variant == reference:
                         panel.axvline(points.mean(), color="#666666", linewidth=0.8, linestyle="--", zorder=0)
                 elif not scores:
@@ -51,11 +55,15 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
             panel.set_xlabel("Dice, %")
             panel.grid(axis="x", color="#dddddd")
             panel.set_axisbelow(True)
-            panel.set_ylim(max(len(shown), 1) - 0.5, -0.5)
-            panel.spines[["top", "right"]].set_visible(False)
-        axes[0].set_yticks(range(len(shown)), shown)
-        for panel in axes[1:]:
-            panel.tick_params(axis="y", length=0)
+            panel.set_ylim(max(len(shown), 1) - 0.5, -0.5 - ABOVE)
+            panel.set_yticks([])
+            panel.spines[["top", "left", "right"]].set_visible(False)
+        axes[0].set_zorder(1)
+        axes[0].patch.set_visible(False)
+        for row, variant in enumerate(shown):
+            name = axes[0].annotate(variant, (0, row - ABOVE), xycoords=("axes fraction", "data"), va="center")
+            name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0})
+            name.set_in_layout(False)  # it may reach into the next panel, whose points are below it
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
