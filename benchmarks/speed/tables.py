@@ -34,8 +34,8 @@ a skip; what a library takes past PyTorch's allocator is not seen. PyTorch on CP
 the system and asks for it again with every call, and calls that make many maps wait for that; where the heading names
 GLIBC_TUNABLES or LD_PRELOAD, the process kept freed memory instead.
 
-CSCA is timed without the decoder map added (`residual=False`); to add it is to read one map more. So were the networks
-of commits before 0e2167b, where it became the default.
+CSCA is timed without the decoder map added (`residual=False`); to add it is to read one map more. The networks are
+timed as they are by default, with it.
 """
 
 
