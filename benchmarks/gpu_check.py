@@ -28,9 +28,9 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 import triton  # noqa: E402
+import triton_cases  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-import triton_cases  # noqa: E402
 from crossattn3d.kernels import triton_passes  # noqa: E402
 
 PAPER = (32, 320, 320)

@@ -13,14 +13,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltvs.baseline import threshold_labels
-from ltvs.cli import run
-from ltvs.errors import InputError
-from ltvs.figures import draw_report
-from ltvs.files import read_json, write_json
-from ltvs.images import read_ct, read_labels, write_volume
-from ltvs.prepared import PreparedSet
-from ltvs.scores import score_table
+from ltvs.dataset.layout import PreparedSet
+from ltvs.evaluation.baseline import threshold_labels
+from ltvs.evaluation.scores import score_table
+from ltvs.report.figures import draw_report
+from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json, write_json
+from ltvs.volume.images import read_ct, read_labels, write_volume
 
 EXAMPLES = Path(__file__).resolve().parent
 MARK = "demo.json"
@@ -53,7 +53,7 @@ def main(settings: DemoSettings) -> None:
 
     _step("Phantoms: 12 to train on, 2 to choose the weights by, 4 held out")
     _command("prepare_ltvs.py", PHANTOMS, GRIDS, "--output", data_folder)
-    _step("Both stages side by side: a 3D U-Net learns to find the liver, UCA-Net to tell vessels and tumours in it")
+    _step("Both stages side by side: a 3D U-Net learns to find the liver, UCA-Net to tell vessels and tumors in it")
     folders = ("--data", data_folder, "--output", trained)
     _side_by_side([("train_ltvs.py", stage, NETWORKS, *folders) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from ltvs.cli import run
-from ltvs.images import stem
-from ltvs.scores import mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.evaluation.scores import mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.runtime.command_line import run
+from ltvs.volume.images import stem
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from crossattn3d.export import export_onnx
-from ltvs.cli import run
-from ltvs.errors import InputError
-from ltvs.runs import load_stage
+from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
+from ltvs.training.run_folder import load_stage
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ExportSettings:
 
 
 def main(settings: ExportSettings) -> None:
-    """Write the network of one stage of a trained run as ONNX, batch normalisation folded into its convolutions."""
+    """Write the network of one stage of a trained run as ONNX, batch normalization folded into its convolutions."""
     stage = load_stage(settings.run, settings.stage)
     export_onnx(stage.net, settings.output)
     print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltvs.bundle import make_bundle
-from ltvs.cli import run
+from ltvs.bundle.write import make_bundle
+from ltvs.runtime.command_line import run
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltvs.cli import run
-from ltvs.devices import best_device, check_device
-from ltvs.figures import draw_report
-from ltvs.images import check_suffix, read_ct, stem, write_volume
-from ltvs.prediction import predict
+from ltvs.model.pipeline import predict
+from ltvs.report.figures import draw_report
+from ltvs.runtime.command_line import run
+from ltvs.training.devices import best_device, check_device
+from ltvs.volume.images import check_suffix, read_ct, stem, write_volume
 
 
 @dataclass(frozen=True)

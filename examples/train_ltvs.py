@@ -5,16 +5,16 @@ from dataclasses import replace
 
 from lightning_fabric import Fabric
 
-from ltvs.cli import run
-from ltvs.distributed import is_first_process, lost_processes, make_deterministic, start_processes
-from ltvs.estimate import duration, estimate_stage
-from ltvs.locking import locked
-from ltvs.networks import make_network
-from ltvs.prepared import PreparedSet
-from ltvs.runs import check_folder, stage_folder, start_stage
-from ltvs.settings import TrainSettings
-from ltvs.summary import results_of, score_test_cases, seed_folder, summary_table, write_summary
-from ltvs.training import seed_everything, train_stage
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.networks import make_network
+from ltvs.report.seeds import results_of, score_test_cases, seed_folder, summary_table, write_summary
+from ltvs.runtime.command_line import run
+from ltvs.runtime.locks import locked
+from ltvs.training.distributed import is_first_process, lost_processes, make_deterministic, start_processes
+from ltvs.training.estimate import duration, estimate_stage
+from ltvs.training.loop import seed_everything, train_stage
+from ltvs.training.run_folder import check_folder, stage_folder, start_stage
+from ltvs.training.settings import TrainSettings
 
 
 def main(settings: TrainSettings) -> None:

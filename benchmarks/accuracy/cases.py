@@ -11,9 +11,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.accuracy.task import Task
-from ltvs.labels import LIVER, TUMOR
-from ltvs.rotation import turned
-from ltvs.stages import liver_region, network_input, network_target, zero_level
+from ltvs.model.stages import liver_region, network_input, network_target, zero_level
+from ltvs.training.rotation import turned
+from ltvs.volume.labels import LIVER, TUMOR
 
 #: How names of cases for testing begin: plain phantoms, and those around livers of 3D-IRCADb.
 PLAIN, REAL = "plain-", "3dircadb-"
@@ -91,7 +91,7 @@ def prepare(name: str, volume: Volume, task: Task) -> Prepared:
 
 
 def hardened(volume: Volume, task: Task, rng: np.random.Generator) -> ndarray:
-    """HU with less contrast in the liver, more noise, and some of its tumours as bright as the tissue around them."""
+    """HU with less contrast in the liver, more noise, and some of its tumors as bright as the tissue around them."""
     hu, liver = volume.hu.astype(np.float32), volume.labels > 0
     tissue = float(np.median(hu[volume.labels == LIVER]))
     pieces, count = ndimage.label(volume.labels == TUMOR)
@@ -108,7 +108,7 @@ def hardened(volume: Volume, task: Task, rng: np.random.Generator) -> ndarray:
 def batch(cases: list[Prepared], task: Task, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """The patches of a step, (b, 1, d, h, w) float32 and uint8; seed and step alone decide them.
 
-    The middle of a patch is a voxel of vessel, tumour, or anything in the liver, each as likely; it is turned about the
+    The middle of a patch is a voxel of vessel, tumor, or anything in the liver, each as likely; it is turned about the
     body axis by any angle.
     """
     rng = np.random.default_rng((seed, step))

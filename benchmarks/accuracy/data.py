@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from benchmarks.accuracy.cases import Volume, write_case
-from ltvs.case import Case
-from ltvs.labels import LIVER, TUMOR, VESSEL
 from ltvs.phantom import make_phantom
+from ltvs.volume.case import Case
+from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
 PLAIN_TRAINING, PLAIN_TEST = 32, 12
 #: 2 mm in plane: a whole liver in about half a million voxels.
@@ -25,7 +25,7 @@ MATRIX, SLICE_SPACING = 176, 2.5
 MARGIN = 2
 #: LiTS holds the patients of 3D-IRCADb under these numbers.
 SHARED = {f"lits-{number}.nii.gz" for number in range(28, 49)}
-#: Tumours find no place in some small livers; the next seed may do better.
+#: Tumors find no place in some small livers; the next seed may do better.
 TRIES, NEXT = 5, 10_000
 
 
@@ -63,7 +63,7 @@ def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
 
 
 def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX, slice_spacing: float = SLICE_SPACING) -> Volume:
-    """A phantom that has a tumour where one can be placed, cut to its liver."""
+    """A phantom that has a tumor where one can be placed, cut to its liver."""
     for attempt in range(TRIES):
         case = make_phantom(seed + attempt * NEXT, matrix=matrix, slice_spacing=slice_spacing, anatomy=anatomy)
         if sitk.GetArrayViewFromImage(case.tumor).any():

@@ -22,7 +22,7 @@ from benchmarks.accuracy.task import TASKS, Task
 from benchmarks.accuracy.variants import make
 from benchmarks.speed.machine import machine
 from crossattn3d.unet import UNet3d
-from ltvs.stages import CLASSES
+from ltvs.model.stages import CLASSES
 
 #: What a run exits with that was stopped by its limit and can go on.
 UNFINISHED = 75
@@ -162,7 +162,7 @@ def trained(
 
 
 def loss(task: Task) -> nn.Module:
-    """Dice of vessels and tumours plus cross-entropy."""
+    """Dice of vessels and tumors plus cross-entropy."""
     weight = torch.ones(len(CLASSES[2]))
     weight[0] = task.background_weight
     return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, weight=weight)

@@ -1,4 +1,4 @@
-"""A trained network on cases it has not seen: Dice, IoU and clDice of vessels, Dice and IoU of tumours."""
+"""A trained network on cases it has not seen: Dice, IoU and clDice of vessels, Dice and IoU of tumors."""
 
 import torch
 from monai.inferers import SlidingWindowInferer
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.accuracy.cases import Prepared
 from benchmarks.accuracy.task import Triple
-from ltvs.stages import CLASSES
+from ltvs.model.stages import CLASSES
 
 #: Share of a patch's length that the next one covers again.
 OVERLAP = 0.25

@@ -32,7 +32,7 @@ WORDS = {"dice": "Dice", "iou": "IoU", "cldice": "clDice"}
 SIZES = ("0.25", SIZE, "4")
 HALVES = {"channel": "CCA", "slices": "SCA"}
 
-#: Vessel and tumour Dice of the paper's Table 2, percent, by the variant here that is its skip.
+#: Vessel and tumor Dice of the paper's Table 2, percent, by the variant here that is its skip.
 PAPER = {"concat": (66.00, 80.36), "sca": (65.16, 84.20), "cca": (67.40, 82.73), "csca": (67.47, 84.96)}
 
 Groups = Mapping[str, Sequence[str]]

@@ -20,7 +20,7 @@ class Task:
         background_weight: of background in the cross-entropy, which is added to Dice.
         contrast: what is left of each voxel's distance to the liver's median HU.
         noise: standard deviation of the noise that is added, HU.
-        isodense: share of the tumours that are on average as bright as the liver.
+        isodense: share of the tumors that are on average as bright as the liver.
         norm: of the networks, but for the variants about it.
     """
 

@@ -20,11 +20,11 @@ from crossattn3d import UNet3d
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.ucanet import SKIPS
 from crossattn3d.unet import ConcatSkip, SkipFactory
-from ltvs.stages import CLASSES
+from ltvs.model.stages import CLASSES
 
 #: Skips without attention.
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
-#: What may follow the normalisation of an attention's scores.
+#: What may follow the normalization of an attention's scores.
 CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
 #: Changes to CSCA as a whole, which do not go together.
 OF_CSCA = ({"axes"}, {"quiet"}, {"temperature", "centred"})
@@ -76,8 +76,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 #: What each group's table is called.
 TITLES = {
-    "scores": "Score normalisation and residual",
-    "layers": "Up-sampling and normalisation layers",
+    "scores": "Score normalization and residual",
+    "layers": "Up-sampling and normalization layers",
     "table-2": "The paper's Table 2, with controls",
     "mending": "What could mend it, within the idea",
 }

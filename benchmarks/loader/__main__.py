@@ -18,7 +18,7 @@ from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
 from benchmarks.loader.streams import BATCH, copied, patches, streams
 from benchmarks.loader.tables import CACHE, OURS, PERSISTENT, missed, text
 from benchmarks.speed.machine import machine
-from ltvs.prepared import PreparedSet
+from ltvs.dataset.layout import PreparedSet
 from prepare_ltvs import PrepareSettings
 from prepare_ltvs import main as prepare
 

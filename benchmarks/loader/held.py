@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.loader.streams import streams
-from ltvs.prepared import PreparedSet
+from ltvs.dataset.layout import PreparedSet
 
 
 def held() -> int:

@@ -17,8 +17,8 @@ import torch
 from benchmarks.loader import ROOT
 from benchmarks.loader.streams import STAGE, Triple, copied
 from crossattn3d import UCANet
-from ltvs.prepared import PreparedSet
-from ltvs.stages import CLASSES
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.stages import CLASSES
 
 
 def rates(

@@ -18,11 +18,11 @@ from monai.data import CacheDataset, DataLoader, PersistentDataset
 from monai.transforms import Compose, LoadImaged, RandRotated, RandSpatialCropSamplesd, ScaleIntensityRanged
 from torch.utils.data import RandomSampler
 
-from ltvs.files import read_json, write_json
-from ltvs.images import write_volume
-from ltvs.loader import PatchLoader
-from ltvs.patches import PatchDataset
-from ltvs.prepared import PreparedSet
+from ltvs.dataset.layout import PreparedSet
+from ltvs.runtime.files import read_json, write_json
+from ltvs.training.loader import PatchLoader
+from ltvs.training.patches import PatchDataset
+from ltvs.volume.images import write_volume
 
 STAGE = 2
 BATCH, ROTATION, JITTER = 4, 15.0, 4.0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from ltvs.grids import Grid
 from ltvs.sources.ircadb import CT, MASKS, structure_of
+from ltvs.volume.grids import Grid
 
 
 def prepare_barely(patient: Path, grids: Iterable[Grid], low: float, output: Path) -> None:

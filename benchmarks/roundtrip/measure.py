@@ -19,14 +19,14 @@ import torch
 from benchmarks.roundtrip import ROOT
 from benchmarks.roundtrip.bare import prepare_barely
 from benchmarks.speed.measure import interleaved
-from ltvs.grids import Grid
-from ltvs.images import read_labels
-from ltvs.labels import LIVER, TUMOR, VESSEL
-from ltvs.prepared import PreparedSet
-from ltvs.resample import restore_probabilities
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.stages import STAGES
 from ltvs.sources.archives import unpacked
 from ltvs.sources.ircadb import CT
-from ltvs.stages import STAGES
+from ltvs.volume.grids import Grid
+from ltvs.volume.images import read_labels
+from ltvs.volume.labels import LIVER, TUMOR, VESSEL
+from ltvs.volume.resampling import restore_probabilities
 from prepare_ltvs import PrepareSettings
 from prepare_ltvs import main as prepare
 

@@ -45,7 +45,7 @@ def cases(size: tuple[int, int, int] = (32, 320, 320)) -> list[PrecisionCase]:
 
 
 def measure(case: PrecisionCase, device: torch.device) -> list[dict[str, Any]]:
-    """A row per score normalisation but `none`, of which the scores leave the range of any softmax.
+    """A row per score normalization but `none`, of which the scores leave the range of any softmax.
 
     Returns:
         Whether output and gradients are finite; and for each, root mean squares against float64 of the fast path

@@ -1,4 +1,4 @@
-"""The liver-tumour-vessel pipeline: everything the command lines in `examples/` share."""
+"""The liver-tumor-vessel pipeline: everything the command lines in `examples/` share."""
 
 import os
 import sys

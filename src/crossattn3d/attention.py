@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
+from crossattn3d._options import check_option
 from crossattn3d.functional import (
     BACKENDS,
     SCORE_NORMS,
@@ -20,7 +21,6 @@ from crossattn3d.functional import (
     SliceParameters,
     check_slice_dim,
 )
-from crossattn3d.options import check_option
 
 
 class AttentionMaps(NamedTuple):
@@ -232,7 +232,7 @@ class CSCA(_CrossAttention3d):
     Args:
         query_channels: channels of the decoder map U.
         context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
-        score_norm: how the scores of both parts are normalised, one of `none | sqrt | mean | cosine | instance`.
+        score_norm: how the scores of both parts are normalized, one of `none | sqrt | mean | cosine | instance`.
         residual: whether U is added to the sum; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `factorised`, `native` or `triton`.

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 # The base of convolutions of any rank, transposed or not, has no public name.
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from crossattn3d._options import check_option
 from crossattn3d.functional import Backend, ScoreNorm
-from crossattn3d.options import check_option
 from crossattn3d.ucanet import SKIPS, Attention
 
 N = TypeVar("N", bound=nn.Module)
@@ -94,7 +94,7 @@ def wrap_skips(
     zero_init: bool = False,
     concatenate: bool = True,
 ) -> N:
-    """Put cross-attention into the skips of a U-Net of another library, in place; wrap it before making the optimiser.
+    """Put cross-attention into the skips of a U-Net of another library, in place; wrap it before making the optimizer.
 
         cat([E, U])  ->  cat([CSCA(U, E), U]), or CSCA(U, E) without `concatenate`
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from crossattn3d.extras import extra_module
+from crossattn3d._extras import extra_module
 from crossattn3d.unet import UNet3d
 
 #: Version of ONNX's operators that is written.

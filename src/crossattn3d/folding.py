@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: one pass over the maps less, for prediction."""
+"""Batch normalization folded into the convolution before it: one pass over the maps less, for prediction."""
 
 import copy
 from itertools import pairwise
@@ -13,7 +13,7 @@ N = TypeVar("N", bound=UNet3d)
 
 
 def fold_batch_norm(net: N) -> N:
-    r"""A copy of a trained net without the batch normalisation of its blocks; the logits in evaluation stay the same.
+    r"""A copy of a trained net without the batch normalization of its blocks; the logits in evaluation stay the same.
 
     With running mean $\mu$ and variance $\sigma^2$, $W' = \gamma W / \sqrt{\sigma^2 + \epsilon}$ and
     $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay, and so do
@@ -26,7 +26,7 @@ def fold_batch_norm(net: N) -> N:
         A net to predict with, whose parameters take no gradient.
 
     Raises:
-        ValueError: the net, or a part of it, is in training mode, where it normalises by the batch.
+        ValueError: the net, or a part of it, is in training mode, where it normalizes by the batch.
 
     Examples:
         >>> net = UNet3d(1, 3, channels=(4, 8)).eval()

@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from crossattn3d._options import check_option
 from crossattn3d.kernels import Kernel, factorised, plain, reference
 from crossattn3d.kernels.parameters import SCORE_NORMS, ChannelParameters, ScoreNorm, SliceParameters
-from crossattn3d.options import check_option
 
 Backend = Literal["auto", "reference", "factorised", "native", "triton"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossattn3d.card import model_card
-from crossattn3d.extras import extra_module
+from crossattn3d._card import model_card
+from crossattn3d._extras import extra_module
+from crossattn3d._version import __version__
 from crossattn3d.ucanet import UCANet
 from crossattn3d.unet import UNet3d
-from crossattn3d.version import __version__
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+from crossattn3d._norms import Norm
+from crossattn3d._options import check_option
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Backend, ScoreNorm
-from crossattn3d.norms import Norm
-from crossattn3d.options import check_option
 from crossattn3d.unet import UNet3d, Upsample
 
 Attention = Literal["csca", "cca", "sca"]
@@ -28,7 +28,7 @@ class UCANet(UNet3d):
         out_channels: classes; raw logits come out.
         channels: width of each level, finest first.
         attention: `csca` (both), `cca` (channel-wise only) or `sca` (slice-wise only), the rows of Table 2.
-        score_norm: how scores are normalised before the softmax: `none | sqrt | mean | cosine | instance`. The paper
+        score_norm: how scores are normalized before the softmax: `none | sqrt | mean | cosine | instance`. The paper
             prints none, with which attention is one-hot at every size that was tried.
         residual: whether the decoder map is added to the attention's result. The paper does not say; with False it
             reaches the output through attention weights only, and tumors are found much worse.

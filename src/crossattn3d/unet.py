@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crossattn3d.checkpoint import input_recomputed, recomputed
-from crossattn3d.norms import Norm, make_norm
-from crossattn3d.options import check_option
+from crossattn3d._norms import Norm, make_norm
+from crossattn3d._options import check_option
+from crossattn3d._recompute import input_recomputed, recomputed
 
 Upsample = Literal["transposed", "interpolate"]
 Triple = tuple[int, int, int]
@@ -61,7 +61,7 @@ class ConcatSkip(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, normalisation, ReLU, twice; both convolutions at the full width and with a bias.
+    """Convolution, normalization, ReLU, twice; both convolutions at the full width and with a bias.
 
     Args:
         in_channels, out_channels: widths.
@@ -107,7 +107,7 @@ class UpConv(nn.Module):
         kernel_size: voxels along (d, h, w), odd.
         stride: how many times finer the result is along (d, h, w).
         upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear and then a convolution.
-        norm: normalisation and ReLU after it, or none.
+        norm: normalization and ReLU after it, or none.
 
     Examples:
         >>> UpConv(8, 4)(torch.zeros(1, 8, 2, 3, 4), (4, 5, 8)).shape
@@ -126,7 +126,7 @@ class UpConv(nn.Module):
         super().__init__()
         self.conv: nn.Conv3d | nn.ConvTranspose3d
         if upsample == "transposed":
-            # Exactly `stride` times the size, with the kernels centred so that they reach the last voxel too.
+            # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
             padding = cast("Triple", tuple((k - s + 1) // 2 for k, s in zip(kernel_size, stride, strict=True)))
             rest = cast("Triple", tuple((k - s) % 2 for k, s in zip(kernel_size, stride, strict=True)))
             self.conv = nn.ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
@@ -158,7 +158,7 @@ class UNet3d(nn.Module):
         kernel_sizes: of the convolutions of each level; an int or (d, h, w) each, odd.
         norm: `batch`, `instance` or `group`.
         upsample: `transposed` or `interpolate` (trilinear, then a convolution); equal in parameters.
-        up_norm: whether normalisation and ReLU follow the up-sampling convolution too.
+        up_norm: whether normalization and ReLU follow the up-sampling convolution too.
         use_checkpoint: keep only each block's input for the backward pass and compute the rest again there: less
             memory, more time, the same gradients.
         deep_supervision: return a list of logits, one for each level but the deepest, finest first. The attribute of
@@ -166,7 +166,7 @@ class UNet3d(nn.Module):
 
     Raises:
         ValueError: an option is unknown or the lengths of channels, strides and kernel_sizes do not fit; in forward,
-            the input has another rank or width, or is too small for the levels or the normalisation, or
+            the input has another rank or width, or is too small for the levels or the normalization, or
             deep_supervision was switched on in a net made without.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.

@@ -8,11 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backends import FAST, NATIVE
-from both_ways import output_and_gradients
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import SCORE_NORMS
-from randomised import assert_close, generator, maps, randomise
+from support.backends import FAST, NATIVE
+from support.output_and_gradients import output_and_gradients
+from support.random_parameters import assert_close, generator, maps, randomize
 
 LAYOUTS = ("contiguous", "channels last", "transposed", "strided")
 
@@ -40,7 +40,7 @@ class Case(NamedTuple):
             slice_dim=self.slice_dim,
             backend=self.backend,
         )
-        return randomise(module.double(), self.seed)
+        return randomize(module.double(), self.seed)
 
     def maps(self) -> tuple[Tensor, Tensor]:
         query, context = maps(self.seed, self.batch, self.query_channels, self.context_channels, self.size)

@@ -5,7 +5,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from crossattn3d import CSCA, ConcatSkip, UCANet, UNet3d
-from randomised import generator, normal, randomise
+from support.random_parameters import generator, normal, randomize
 
 sizes = st.tuples(st.integers(8, 19), st.integers(8, 18), st.integers(8, 17))
 seeds = st.integers(0, 10_000)
@@ -30,7 +30,7 @@ def test_shape_in_equals_shape_out(size, attention, upsample, seed):
         net = UNet3d(1, 3, channels, upsample=upsample)
     else:
         net = UCANet(1, 3, channels, attention=attention, upsample=upsample)
-    out = randomise(net, seed).eval()(volume(seed, 1, size))
+    out = randomize(net, seed).eval()(volume(seed, 1, size))
     assert out.shape == (1, 3, *size)
     assert torch.isfinite(out).all()
 
@@ -45,7 +45,7 @@ def test_shape_in_equals_shape_out_for_any_strides(strides, extra, skip, seed):
     least = [torch.tensor([s[axis] for s in strides]).prod().item() for axis in range(3)]
     size = tuple(n + more for n, more in zip(least, extra, strict=True))
     net = UNet3d(1, 2, range(2, 3 + len(strides)), skip=skip, strides=strides)
-    assert randomise(net, seed).eval()(volume(seed, 1, size)).shape == (1, 2, *size)
+    assert randomize(net, seed).eval()(volume(seed, 1, size)).shape == (1, 2, *size)
 
 
 @example((9, 10, 11), "csca", "batch", 0)
@@ -56,7 +56,7 @@ def test_shape_in_equals_shape_out_for_any_strides(strides, extra, skip, seed):
     seeds,
 )
 def test_samples_of_a_batch_do_not_see_each_other_in_eval(size, attention, norm, seed):
-    net = randomise(UCANet(1, 2, (4, 5, 6, 7), attention=attention, norm=norm), seed).double().eval()
+    net = randomize(UCANet(1, 2, (4, 5, 6, 7), attention=attention, norm=norm), seed).double().eval()
     x = volume(seed, 2, size).double()
     together = net(x)
     assume((together[0] - together[1]).abs().max() > 1e-6)  # else every ReLU of a narrow level is shut

@@ -1,6 +1,6 @@
 """python -m benchmarks.accuracy.causes --cases DATA --runs RUNS --variants NAMES --json FILE: why nets score so.
 
-Looks at nets that `benchmarks.accuracy` has trained: what they find of vessels by calibre and of tumours by brightness,
+Looks at nets that `benchmarks.accuracy` has trained: what they find of vessels by caliber and of tumors by brightness,
 how much gradient each skip hands on before and after training, and what is left when attention maps are frozen to
 their means. Nets that the file has already are not looked at again.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, prepare, read_case
-from benchmarks.accuracy.causes.found import Counts, taken_for, tumors_by_brightness, vessels_by_calibre
+from benchmarks.accuracy.causes.found import Counts, taken_for, tumors_by_brightness, vessels_by_caliber
 from benchmarks.accuracy.causes.frozen import Maps, frozen, mean_maps, terms
 from benchmarks.accuracy.causes.gradients import Batches, handed_on
 from benchmarks.accuracy.reading import Json, read_run
@@ -25,7 +25,7 @@ from benchmarks.accuracy.task import TASKS, Task
 from benchmarks.accuracy.variants import make
 from benchmarks.speed.machine import machine
 from crossattn3d.unet import UNet3d
-from ltvs.stages import CLASSES
+from ltvs.model.stages import CLASSES
 
 #: Batches of the training cases, none of which a run has trained on, for gradients and mean maps.
 BATCHES = 16
@@ -100,7 +100,7 @@ def _dice(predictions: list[Tensor], testing: list[Prepared]) -> dict[str, float
 def _found(predictions: list[Tensor], testing: list[Prepared]) -> Json:
     pairs = [(p.numpy(), case) for p, case in zip(predictions, testing, strict=True)]
     return {
-        "vessels": _summed([vessels_by_calibre(*pair) for pair in pairs]),
+        "vessels": _summed([vessels_by_caliber(*pair) for pair in pairs]),
         "tumors": _summed([tumors_by_brightness(*pair) for pair in pairs]),
         "taken_for": np.sum([taken_for(*pair) for pair in pairs], axis=0).tolist(),
     }

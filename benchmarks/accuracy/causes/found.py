@@ -1,26 +1,26 @@
-"""What is found of the vessels of each calibre and of bright, dark and isodense tumours, and what is taken for what."""
+"""What is found of the vessels of each caliber and of bright, dark and isodense tumors, and what is taken for what."""
 
 import numpy as np
 from numpy import ndarray
 from scipy import ndimage
 
 from benchmarks.accuracy.cases import Prepared
-from ltvs.stages import CLASSES
+from ltvs.model.stages import CLASSES
 
-#: Voxels that a ball inside a vessel is wide, at which the next calibre begins.
+#: Voxels that a ball inside a vessel is wide, at which the next caliber begins.
 WIDTHS = (3, 5)
-CALIBRES = ("narrower than 3 voxels", "3 or 4 voxels", "5 voxels and more")
-#: Tumours nearer to the liver's brightness than this are isodense; what a network sees, units of 50 HU.
+CALIBERS = ("narrower than 3 voxels", "3 or 4 voxels", "5 voxels and more")
+#: Tumors nearer to the liver's brightness than this are isodense; what a network sees, units of 50 HU.
 ISODENSE = 0.2
 KINDS = ("darker", "isodense", "brighter")
 #: Numbers of what stage 2 predicts.
 VESSEL, TUMOR = (CLASSES[2].index(name) for name in ("vessel", "tumor"))
 
-#: Voxels found and voxels there are, by kind; of tumours also how many there are.
+#: Voxels found and voxels there are, by kind; of tumors also how many there are.
 Counts = dict[str, list[int]]
 
 
-def calibres(vessel: ndarray) -> ndarray:
+def calibers(vessel: ndarray) -> ndarray:
     """1, 2 or 3 in vessels, else 0: by the widest ball inside the vessel that holds the voxel or ends beside it."""
     out = vessel.astype(np.uint8)
     for number, width in enumerate(WIDTHS, start=2):
@@ -31,14 +31,14 @@ def calibres(vessel: ndarray) -> ndarray:
     return out
 
 
-def vessels_by_calibre(prediction: ndarray, case: Prepared) -> Counts:
-    """Voxels of vessels that are predicted as such, and all there are, by calibre."""
-    found, kind = prediction == VESSEL, calibres(case.target == VESSEL)
-    return {name: _counts(found, kind == number) for number, name in enumerate(CALIBRES, start=1)}
+def vessels_by_caliber(prediction: ndarray, case: Prepared) -> Counts:
+    """Voxels of vessels that are predicted as such, and all there are, by caliber."""
+    found, kind = prediction == VESSEL, calibers(case.target == VESSEL)
+    return {name: _counts(found, kind == number) for number, name in enumerate(CALIBERS, start=1)}
 
 
 def tumors_by_brightness(prediction: ndarray, case: Prepared) -> Counts:
-    """Voxels of tumours that are predicted as such, all there are, and tumours, by each one's mean brightness."""
+    """Voxels of tumors that are predicted as such, all there are, and tumors, by each one's mean brightness."""
     found = prediction == TUMOR
     pieces, count = ndimage.label(case.target == TUMOR)
     counts: Counts = {name: [0, 0, 0] for name in KINDS}

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import marks
 from benchmarks.accuracy.causes.figure import draw
-from benchmarks.accuracy.causes.found import CALIBRES, KINDS, TUMOR, VESSEL
+from benchmarks.accuracy.causes.found import CALIBERS, KINDS, TUMOR, VESSEL
 from benchmarks.accuracy.reading import Json
 from benchmarks.accuracy.tables import DOCS, HALVES, RESULT
 from benchmarks.accuracy.variants import CHOSEN
@@ -23,7 +23,7 @@ DRAWN = ("csca-none", "csca-instance", f"csca-{CHOSEN}")
 NOTES = """\
 Of nets trained on all cases, means over seeds (and standard deviation), over the same test cases.
 
-**Found** is the share of the voxels of a kind that a net finds, of all cases together. A calibre is the width of the
+**Found** is the share of the voxels of a kind that a net finds, of all cases together. A caliber is the width of the
 widest ball in the vessel that holds the voxel or ends beside it; a voxel is 1.8 to 2.4 mm wide and 2.5 mm high. A tumor
 is isodense if what the net sees of it is on average within 10 HU of the liver; how many there are is in the headings.
 *Taken for* is the share of a class's voxels.
@@ -57,15 +57,15 @@ def by_variant(whole: Json) -> dict[str, list[Json]]:
 
 
 def found_table(nets: dict[str, list[Json]]) -> str:
-    """Recall by calibre and brightness, and what the two classes are taken for."""
+    """Recall by caliber and brightness, and what the two classes are taken for."""
     some = next(iter(nets.values()))[0]["found"]["tumors"]
-    heads = ["variant", "seeds", *(f"vessels {name}" for name in CALIBRES),
+    heads = ["variant", "seeds", *(f"vessels {name}" for name in CALIBERS),
              *(f"{kind} tumors ({some[kind][2]})" for kind in KINDS), "vessel taken for tumor",
              "tumor taken for vessel"]  # fmt: skip
     rows = []
     for variant, group in nets.items():
         found = [net["found"] for net in group]
-        cells = [[of["vessels"][name] for of in found] for name in CALIBRES]
+        cells = [[of["vessels"][name] for of in found] for name in CALIBERS]
         cells += [[of["tumors"][kind] for of in found] for kind in KINDS]
         cells += [
             [(of["taken_for"][row][column], sum(of["taken_for"][row])) for of in found]

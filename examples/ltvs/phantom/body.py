@@ -12,7 +12,7 @@ from ltvs.phantom.wall import paint_wall
 
 
 def paint_body(space: Space, build: Build, rng: np.random.Generator) -> None:
-    """Paint all but the liver, its vessels and its tumours."""
+    """Paint all but the liver, its vessels and its tumors."""
     blood = rng.uniform(140, 165)
     paint_wall(space, build, rng)
     paint_bowel(space, build, rng)

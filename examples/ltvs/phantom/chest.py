@@ -1,4 +1,4 @@
-"""What is seen above the diaphragm: lungs with their vessels, heart, oesophagus."""
+"""What is seen above the diaphragm: lungs with their vessels, heart, esophagus."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def _floor(build: Build, x: ndarray, y: ndarray) -> ndarray:
 
 
 def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generator) -> None:
-    """Paint the lungs under the ribs, then heart and oesophagus between them."""
+    """Paint the lungs under the ribs, then heart and esophagus between them."""
     s = build.scale
     ripple, vessels, gradient = waves(rng, 1.2 * s, 60 * s), waves(rng, 1.0, 15 * s, 9), waves(rng, 14, 70)
 
@@ -51,10 +51,10 @@ def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generat
 
     space.paint(heart, middle - 80 * s, middle + 80 * s)
 
-    def oesophagus(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float]]:
+    def esophagus(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float]]:
         tube = ellipsoid((12 * s, build.spine - 42 * s, 0), (9 * s, 7 * s, 1e5))(x, y, z)
         above = np.minimum(tube, z - build.dome + 45 * s)
         yield above, 62.0
         yield above - 4.5 * s, -60.0
 
-    space.paint(oesophagus, (0, 0 - 60 * s, -1e4), (30 * s, build.spine, 1e4))
+    space.paint(esophagus, (0, 0 - 60 * s, -1e4), (30 * s, build.spine, 1e4))

@@ -20,7 +20,7 @@ def hepatic_trees(space: Space, build: Build, liver: Region, rng: np.random.Gene
     deep = liver.level > min(4.0, 0.5 * float(liver.level.max()))
     targets = spread(deep, space, liver.box, 150, 11 * s, rng)
     half = len(targets) // 2
-    # Trees fill 2.5 to 5.5% of a liver, as the 19 labelled ones of 3D-IRCADb do (2.4 to 8%, median 3.8%).
+    # Trees fill 2.5 to 5.5% of a liver, as the 19 labeled ones of 3D-IRCADb do (2.4 to 8%, median 3.8%).
     tip, widest = 1.8 * rng.uniform(1.0, 1.4) * np.sqrt(s), 6.8 * s
     trees = [grow(_portal_trunk(s), targets[:half], tip, widest, rng)]
     rest = targets[half:]

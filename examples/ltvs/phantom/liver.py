@@ -4,11 +4,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.errors import InputError
-from ltvs.grids import label_box
-from ltvs.labels import BACKGROUND, VESSEL
 from ltvs.phantom.build import Build
 from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
+from ltvs.runtime.errors import InputError
+from ltvs.volume.grids import label_box
+from ltvs.volume.labels import BACKGROUND, VESSEL
 
 
 def made_liver(build: Build, rng: np.random.Generator) -> Level:

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 
 def scan(hu: ndarray, deviation: float, rng: np.random.Generator) -> ndarray:
-    """Add noise to a volume, in place of a scanner's: neighbours are alike, more so within a slice.
+    """Add noise to a volume, in place of a scanner's: neighbors are alike, more so within a slice.
 
     The shape is that of a soft-tissue kernel: correlation about 0.4 to the next voxel in a slice, 0.15 to the second,
     0.25 to the next slice. A coarser part, a fifth of the deviation, stands for streaks and photon starvation.

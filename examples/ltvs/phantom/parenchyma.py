@@ -1,4 +1,4 @@
-"""What makes thresholds fail in a liver: uneven fat and perfusion, and lesions that are no tumours."""
+"""What makes thresholds fail in a liver: uneven fat and perfusion, and lesions that are no tumors."""
 
 import numpy as np
 from numpy import ndarray
@@ -40,7 +40,7 @@ def _ramp(t: ndarray) -> ndarray:
 
 
 def make_mimics(places: Places, blood: float, scale: float, rng: np.random.Generator) -> list[Lesion]:
-    """Cysts, much darker than a tumour, and haemangiomas and nodules of perfusion, about as bright as vessels.
+    """Cysts, much darker than a tumor, and hemangiomas and nodules of perfusion, about as bright as vessels.
 
     Args:
         places: where they may lie.

@@ -1,4 +1,4 @@
-"""A made patient: a portal-venous CT in HU with its liver, vessel and tumour masks, decided by a seed alone.
+"""A made patient: a portal-venous CT in HU with its liver, vessel and tumor masks, decided by a seed alone.
 
 Not a model of physics: the body is painted tissue by tissue from smooth shapes, with the contrasts and the noise of
 real portal-venous CT, so that what is learned on it has to cope with what makes livers hard.
@@ -8,9 +8,6 @@ import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.grids import Grid
 from ltvs.phantom.body import paint_body
 from ltvs.phantom.build import Build
 from ltvs.phantom.hepatic import hepatic_trees, portal_vein, vena_cava
@@ -21,6 +18,9 @@ from ltvs.phantom.parenchyma import make_mimics, uneven
 from ltvs.phantom.space import HIGHEST, LOWEST, Level, Region, Space, waves
 from ltvs.phantom.tumors import make_tumors
 from ltvs.phantom.vessels import tree_region
+from ltvs.runtime.errors import InputError
+from ltvs.volume.case import Case
+from ltvs.volume.grids import Grid
 
 
 def make_phantom(
@@ -35,7 +35,7 @@ def make_phantom(
         anatomy: label map of a real liver (above 0) and its vessels (2) to build around; made ones if None.
 
     Returns:
-        The CT with masks of the liver, its vessels (which go on outside it) and its tumours.
+        The CT with masks of the liver, its vessels (which go on outside it) and its tumors.
 
     Raises:
         InputError: a matrix too small to show a liver, a spacing that is not positive, a negative seed, or an anatomy
@@ -92,7 +92,7 @@ def _make_space(matrix: int, spacing: float, step: float, low: float, high: floa
 def _paint_liver(
     space: Space, build: Build, shape: Level, inner: Level | None, rng: np.random.Generator
 ) -> tuple[ndarray, ndarray, ndarray]:
-    """Paint the liver, of a given shape and maybe given vessels, with all in it; masks of liver, vessels, tumours."""
+    """Paint the liver, of a given shape and maybe given vessels, with all in it; masks of liver, vessels, tumors."""
     s = build.scale
     cava = vena_cava(build, rng)
     liver = _grooved(_cropped(space.region(shape)), tree_region(space, [cava]), space)
@@ -145,7 +145,7 @@ def _joined(space: Space, outside: Region, inner: Level, liver: Region) -> Regio
 def _masks(
     space: Space, liver: Region, vessels: Region, mimics: list[Lesion], tumors: list[Lesion]
 ) -> tuple[ndarray, ndarray, ndarray]:
-    """Masks of liver, vessels and tumours: what grows in a liver belongs to it, and no vessel runs through it."""
+    """Masks of liver, vessels and tumors: what grows in a liver belongs to it, and no vessel runs through it."""
     shape = space.hu.shape
     vessel_mask = _union(shape, [vessels])
     tumor_mask = _union(shape, [tumor.region for tumor in tumors])

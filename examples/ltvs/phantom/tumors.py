@@ -1,4 +1,4 @@
-"""Tumours: one to five, of varied size, irregular, dark in the middle, in part as bright as liver or vessels."""
+"""Tumors: one to five, of varied size, irregular, dark in the middle, in part as bright as liver or vessels."""
 
 import numpy as np
 from numpy import ndarray
@@ -8,7 +8,7 @@ from ltvs.phantom.space import Level, Space, waves
 
 
 def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Generator) -> list[Lesion]:
-    """Tumours in a liver.
+    """Tumors in a liver.
 
     Args:
         places: where they may lie.
@@ -18,7 +18,7 @@ def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Gene
     """
     tumors = []
     for number in range(int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))):
-        # The first is never tiny: a patient of this kind has a tumour that was seen.
+        # The first is never tiny: a patient of this kind has a tumor that was seen.
         smallest, largest = (16, 28) if number == 0 else (4.5, 22)
         radius = scale * float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         # Every third lies close enough to the surface to touch it.

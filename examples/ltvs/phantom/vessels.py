@@ -1,4 +1,4 @@
-"""Vessel trees that branch and taper: portal vein and hepatic veins, grown towards points spread over the liver."""
+"""Vessel trees that branch and taper: portal vein and hepatic veins, grown toward points spread over the liver."""
 
 from dataclasses import dataclass
 from itertools import pairwise

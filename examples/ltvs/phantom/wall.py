@@ -15,7 +15,7 @@ def paint_wall(space: Space, build: Build, rng: np.random.Generator) -> None:
     """Paint the wall of the trunk, and fat where the organs will be."""
     s = build.scale
     folds, septa, strands = waves(rng, 1.6, 130), waves(rng, 7.0, 24), waves(rng, 1.0, 13, 9)
-    fibres, streaks, thickness = waves(rng, 7.0, 8), waves(rng, 1.0, 19, 8), waves(rng, 2.2 * s, 60)
+    fibers, streaks, thickness = waves(rng, 7.0, 8), waves(rng, 1.0, 19, 8), waves(rng, 2.2 * s, 60)
     ripple, mesentery = waves(rng, 4.0 * s, 55 * s), waves(rng, 8.0, 17)
 
     def layers(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float | ndarray]]:
@@ -27,7 +27,7 @@ def paint_wall(space: Space, build: Build, rng: np.random.Generator) -> None:
         cavity = build.cavity(x, y)
         midline = 7 * np.exp(-((x / (5 * s)) ** 2)) * (y < 0)
         muscle = cavity + 9.5 * s + 2 * np.cos(3 * angle) - midline + thickness(x, y, z)
-        flesh = MUSCLE + fibres(x, y, z) - 120 * np.clip(2.2 * (streaks(x, y, z) - 1.25), 0, 1)
+        flesh = MUSCLE + fibers(x, y, z) - 120 * np.clip(2.2 * (streaks(x, y, z) - 1.25), 0, 1)
         for side in (-1, 1):
             column = build.back_muscle(side)(x, y, z) + 0.4 * thickness(x, y, z)
             yield np.minimum(column, outline - 7), flesh

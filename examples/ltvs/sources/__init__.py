@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltvs.case import Case
+from ltvs.volume.case import Case
 
 
 @dataclass(frozen=True)

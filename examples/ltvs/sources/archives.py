@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ltvs.errors import InputError
+from ltvs.runtime.errors import InputError
 
 #: What reading a damaged or an encrypted zip can raise.
 _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)

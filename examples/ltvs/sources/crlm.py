@@ -18,11 +18,9 @@ import pydicom
 import SimpleITK as sitk
 from highdicom.seg import Segmentation
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.grids import Grid
-from ltvs.images import read_ct
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
+from ltvs.sources.acquisitions import Slice, meant_slices
 from ltvs.sources.segments import (
     Structure,
     place_segments,
@@ -31,7 +29,9 @@ from ltvs.sources.segments import (
     referenced_series,
     segment_labels,
 )
-from ltvs.sources.slices import Slice, meant_slices
+from ltvs.volume.case import Case
+from ltvs.volume.grids import Grid
+from ltvs.volume.images import read_ct
 
 _PATIENT = re.compile(r"CRLM-CT-(\d+)", re.IGNORECASE)
 _STRUCTURES: dict[str, Structure] = {"liver": "liver", "hepatic": "vessel", "portal": "vessel"}

@@ -15,13 +15,13 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.grids import Grid
-from ltvs.images import read_ct, read_mask
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.sources.archives import members, unpacked
-from ltvs.sources.labelled import check_grid
+from ltvs.sources.labeled import check_grid
+from ltvs.volume.case import Case
+from ltvs.volume.grids import Grid
+from ltvs.volume.images import read_ct, read_mask
 
 Structure = Literal["liver", "tumor", "vessel"]
 

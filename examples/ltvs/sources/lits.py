@@ -8,9 +8,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from ltvs.errors import InputError
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
-from ltvs.sources.labelled import load_liver_and_tumor, present
+from ltvs.sources.labeled import load_liver_and_tumor, present
 
 _FILE = re.compile(r"(volume|segmentation)-(\d+)\.nii(?:\.gz)?", re.IGNORECASE)
 

@@ -9,12 +9,12 @@ networks that there are none.
 from functools import partial
 from pathlib import Path
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.images import VOLUME_SUFFIXES, read_ct, read_mask, stem
-from ltvs.patients import patient_of
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
-from ltvs.sources.labelled import check_grid
+from ltvs.sources.labeled import check_grid
+from ltvs.sources.patients import patient_of
+from ltvs.volume.case import Case
+from ltvs.volume.images import VOLUME_SUFFIXES, read_ct, read_mask, stem
 
 PARTS = ("ct", "liver", "vessel", "tumor")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.images import VOLUME_SUFFIXES, read_mask, stem
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
-from ltvs.sources.labelled import check_grid, load_liver_and_tumor, present, read_pair
+from ltvs.sources.labeled import check_grid, load_liver_and_tumor, present, read_pair
+from ltvs.volume.case import Case
+from ltvs.volume.images import VOLUME_SUFFIXES, read_mask, stem
 
 VESSEL_AND_TUMOR = {1: "vessel", 2: "tumor"}
 
@@ -131,8 +131,8 @@ def _liver_of_mask(missing: str, mask: Path | None, ct: sitk.Image) -> sitk.Imag
 # PyTorch is imported in these two alone: it takes seconds, and no other source needs it.
 def _check_run(run: Path, device: str) -> tuple[Path, ...]:
     """The files that decide what stage 1 of a run finds; said once if it cannot be used, not for every case."""
-    from ltvs.devices import check_device
-    from ltvs.runs import load_stage, stage_folder
+    from ltvs.training.devices import check_device
+    from ltvs.training.run_folder import load_stage, stage_folder
 
     check_device(device)
     load_stage(run, 1)
@@ -140,8 +140,8 @@ def _check_run(run: Path, device: str) -> tuple[Path, ...]:
 
 
 def _liver_by_stage_1(name: str, run: Path, device: str, ct: sitk.Image) -> sitk.Image:
-    from ltvs.prediction import whole_liver
-    from ltvs.runs import load_stage
+    from ltvs.model.pipeline import whole_liver
+    from ltvs.training.run_folder import load_stage
 
     try:
         return whole_liver(ct, load_stage(run, 1), device)

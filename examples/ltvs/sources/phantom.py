@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from ltvs.case import Case
-from ltvs.errors import InputError
-from ltvs.images import VOLUME_SUFFIXES, read_labels
 from ltvs.phantom import make_phantom
+from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
+from ltvs.volume.case import Case
+from ltvs.volume.images import VOLUME_SUFFIXES, read_labels
 
 
 def phantoms(count: int, seed: int, matrix: int, slice_spacing: float | None, anatomy: Path | None) -> Source:

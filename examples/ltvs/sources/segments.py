@@ -11,8 +11,8 @@ from highdicom import Volume
 from highdicom.seg import Segmentation, segread
 from pydicom.valuerep import DSfloat
 
-from ltvs.errors import InputError
-from ltvs.grids import Grid
+from ltvs.runtime.errors import InputError
+from ltvs.volume.grids import Grid
 
 #: Voxels of the CT by which a segmentation may lie beside them: what rounding does, and less than labels may move.
 _OFF = 0.1

@@ -20,7 +20,7 @@ class ChannelParameters(NamedTuple):
         q_weight, q_bias: from the decoder map to queries.
         k_weight, k_bias: from the encoder map to keys.
         v_weight, v_bias: from the encoder map to values.
-        temperature: multiplies the scores of `cosine`; not used by the other normalisations.
+        temperature: multiplies the scores of `cosine`; not used by the other normalizations.
     """
 
     q_weight: Float[Tensor, "c cq"]
@@ -40,7 +40,7 @@ class SliceParameters(NamedTuple):
         k_weight, k_bias: from the encoder map to keys of one channel.
         v_weight, v_bias: from the encoder map to values of one channel.
         out_weight, out_bias: from the one channel of the result to the channels that come out.
-        temperature: multiplies the scores of `cosine`; not used by the other normalisations.
+        temperature: multiplies the scores of `cosine`; not used by the other normalizations.
     """
 
     q_weight: Float[Tensor, "1 cq"]

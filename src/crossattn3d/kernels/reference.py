@@ -3,7 +3,7 @@
     Q = Wq U + bq,   K = Wk E + bk,   V = Wv E + bv,   M = softmax(s(Q K^T)),   O = M V
 
 Channel-wise, the rows of Q, K and V are channels (C x L, L = D*H*W); slice-wise, they are the slices of a
-single channel (D x H*W), and the result is brought back to all channels. s is the score normalisation.
+single channel (D x H*W), and the result is brought back to all channels. s is the score normalization.
 """
 
 import torch.nn.functional as F
@@ -29,8 +29,8 @@ def attention(
         scores = scores / length
     elif score_norm == "instance":
         scores = scores / length
-        centred = scores - scores.mean((-2, -1), keepdim=True)
-        scores = centred / (centred.square().mean((-2, -1), keepdim=True) + EPS).sqrt()
+        centered = scores - scores.mean((-2, -1), keepdim=True)
+        scores = centered / (centered.square().mean((-2, -1), keepdim=True) + EPS).sqrt()
     return scores.softmax(-1)
 
 

@@ -26,7 +26,7 @@ def attention(
     if score_norm == "cosine" and squares is not None and temperature is not None:
         return (temperature.to(scores.dtype) * scores / _lengths(squares)).softmax(-1)
     if score_norm == "instance":
-        return _standardised(scores / length)[0].softmax(-1)
+        return _standardized(scores / length)[0].softmax(-1)
     return (scores / _divisor(length, score_norm)).softmax(-1)
 
 
@@ -48,9 +48,9 @@ def attention_backward(
         q, k = (torch.where(x >= EPS**2, d_log.sum(dim) / x, 0) for x, dim in zip(squares, (-1, -2), strict=True))
         return temperature.to(scores.dtype) * dx / lengths, (q, k), along.sum()
     if score_norm == "instance":
-        x, root = _standardised(scores / length)
-        centred = dx - dx.mean((-2, -1), keepdim=True) - x * (dx * x).mean((-2, -1), keepdim=True)
-        return centred * root / length, None, None
+        x, root = _standardized(scores / length)
+        centered = dx - dx.mean((-2, -1), keepdim=True) - x * (dx * x).mean((-2, -1), keepdim=True)
+        return centered * root / length, None, None
     return dx / _divisor(length, score_norm), None, None
 
 
@@ -58,7 +58,7 @@ def _divisor(length: int, score_norm: ScoreNorm) -> float:
     return float(length**0.5 if score_norm == "sqrt" else length if score_norm == "mean" else 1)
 
 
-def _standardised(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:
+def _standardized(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:
     """Scores of mean 0 and variance 1 per sample, and what they were multiplied with."""
     variance, mean = torch.var_mean(scores, dim=(-2, -1), correction=0, keepdim=True)
     root = torch.rsqrt(variance + EPS)

@@ -145,7 +145,7 @@ def sum_dtype(x: Tensor) -> torch.dtype:
 
 
 def new_map(like: Tensor, channels: int) -> Tensor:
-    """An uninitialised map of another number of channels in the dtype and memory format of `like`."""
+    """An uninitialized map of another number of channels in the dtype and memory format of `like`."""
     last = _rows(like).stride(1) < _rows(like).stride(2)
     return torch.empty(
         (like.shape[0], channels, *like.shape[2:]),

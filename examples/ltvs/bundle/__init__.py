@@ -1,0 +1,1 @@
+"""A run as a MONAI bundle. Imports everything but `report`."""

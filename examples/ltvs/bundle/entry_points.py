@@ -1,0 +1,51 @@
+"""What a MONAI bundle of two trained stages runs: its `configs/inference.json` names these functions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from crossattn3d import UNet3d
+from crossattn3d.folding import fold_batch_norm
+from ltvs.dataset.layout import Preparation
+from ltvs.model.pipeline import label_ct
+from ltvs.model.precision import Precision
+from ltvs.training.run_folder import TrainedStage
+from ltvs.volume.images import read_ct, write_volume
+
+
+def trained_stage(
+    net: UNet3d,
+    weights: str,
+    preparation: dict[str, Any],
+    patch: Sequence[int],
+    overlap: Sequence[int],
+    precision: Precision,
+) -> TrainedStage:
+    """A stage as `ltvs.training.run_folder.load_stage` loads it from a run.
+
+    Args:
+        net: with any weights.
+        weights: file with its state_dict, which is read as tensors only.
+        preparation: as `Preparation.json` writes it.
+        patch: slices, rows and columns, voxels.
+        overlap: what neighboring patches share of them.
+        precision: of the layers.
+    """
+    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    net = cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
+    (d, h, w), (shared_d, shared_h, shared_w) = patch, overlap
+    return TrainedStage(
+        fold_batch_norm(net.eval()),
+        Preparation.from_json(preparation),
+        (d, h, w),
+        (shared_d, shared_h, shared_w),
+        precision,
+    )
+
+
+def label_file(ct: str, labels: str, stage1: TrainedStage, stage2: TrainedStage, device: str) -> None:
+    """Label the CT in a file or DICOM folder, and write the label map."""
+    write_volume(label_ct(read_ct(Path(ct)), stage1, stage2, device), Path(labels))
+    print(f"labels: {labels}")

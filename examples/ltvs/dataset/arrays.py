@@ -1,0 +1,107 @@
+"""The files of one case on the grid of one stage: mapped arrays, and what sampling has to know of them beforehand.
+
+CASE/image.npy  CASE/labels.npy  CASE/places.npy  CASE/grid.json  CASE/facts.json
+
+The arrays are mapped anew for every read and let go after it: no read touches more than it returns, and a process that
+has gone through a hundred cases holds no more than after one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int16, Int32, UInt8
+from numpy import ndarray
+
+from ltvs.model.stages import CLASSES, Stage, liver_region, network_target, zero_level
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json, write_json
+from ltvs.volume.grids import Grid
+
+#: Of each class, how many voxels are kept as `places`: enough for any number of epochs to find it everywhere.
+_MOST_PLACES = 10_000
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case on the grid of one stage, memory-mapped.
+
+    Args:
+        image: HU clipped to the window, (d, h, w).
+        labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
+        grid: where the arrays lie.
+        zero: HU that the network of the stage sees as 0.
+        places: (d, h, w) of voxels of each class but background, spread evenly over all that there are.
+    """
+
+    image: Int16[ndarray, "d h w"]
+    labels: UInt8[ndarray, "d h w"]
+    grid: Grid
+    zero: float
+    places: tuple[Int32[ndarray, "n 3"], ...]
+
+
+def write_case(
+    folder: Path,
+    image: Int16[ndarray, "d h w"],
+    labels: UInt8[ndarray, "d h w"],
+    grid: Grid,
+    stage: Stage,
+    window: tuple[float, float],
+) -> None:
+    """Write the files of a case into a new folder.
+
+    Args:
+        folder: of the case and the stage.
+        image: HU clipped to the window.
+        labels: 0 background, 1 liver, 2 vessel, 3 tumor.
+        grid: where both lie.
+        stage: whose grid it is.
+        window: lowest and highest HU.
+
+    Raises:
+        OSError: the files cannot be written.
+        InputError: the same, of a JSON file.
+    """
+    folder.mkdir(parents=True)
+    target = network_target(labels, stage)
+    places = [_spread(np.flatnonzero(target == k)) for k in range(1, len(CLASSES[stage]))]
+    np.save(folder / "image.npy", image)
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "places.npy", np.stack(np.unravel_index(np.concatenate(places), labels.shape), 1).astype(np.int32))
+    write_json(folder / "grid.json", grid.json())
+    zero = zero_level(image, liver_region(labels, stage), window)
+    write_json(folder / "facts.json", {"zero": zero, "places": [len(of_class) for of_class in places]})
+
+
+def open_case(folder: Path, stage: Stage) -> PreparedCase:
+    """The files in the folder of a case and a stage, mapped.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        image, labels, places = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("image", "labels", "places")
+        )
+        grid, facts = Grid.from_json(read_json(folder / "grid.json")), read_json(folder / "facts.json")
+        zero, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
+    if (
+        image.shape != labels.shape
+        or image.shape != grid.size[::-1]
+        or len(counts) != len(CLASSES[stage]) - 1
+        or places.shape != (sum(counts), 3)
+        or (image.dtype, labels.dtype, places.dtype) != (np.int16, np.uint8, np.int32)
+    ):
+        raise InputError(f"{folder}: image, labels, grid and facts do not belong together; prepare it again")
+    return PreparedCase(image, labels, grid, zero, tuple(np.split(places, np.cumsum(counts)[:-1])))
+
+
+def _spread(voxels: ndarray) -> ndarray:
+    """At most `_MOST_PLACES` of the voxels, every k-th."""
+    if len(voxels) <= _MOST_PLACES:
+        return voxels
+    chosen: ndarray = voxels[np.linspace(0, len(voxels) - 1, _MOST_PLACES).astype(int)]
+    return chosen

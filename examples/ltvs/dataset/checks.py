@@ -1,0 +1,197 @@
+"""What is wrong or odd about a case, in one place: the report of --check, and what stops a case in preparation."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+from jaxtyping import Bool, Int16
+from numpy import ndarray
+
+from ltvs.dataset.layout import Preparation
+from ltvs.model.stages import PATCH
+from ltvs.runtime.errors import plain
+from ltvs.volume.case import Case
+from ltvs.volume.grids import Grid, liver_grid, whole_grid
+from ltvs.volume.images import same_grid
+
+#: HU, the median of a liver: without contrast about 60, with it 100 to 150, less by up to 80 in a fatty one. Far beyond
+#: that the file does not hold HU, or what is marked is no liver: lung has -800, stored values without intercept 1100.
+_LIVER_HU = (-100.0, 400.0)
+
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong (`error`: the case cannot be used), odd (`warning`) or usual (`note`), and what to do."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a case holds.
+
+    Args:
+        size: voxels of the CT, (x, y, z).
+        spacing: mm, (x, y, z).
+        hu: lowest and highest value of the CT.
+        ml: volume of liver, tumor and vessel by name; without what was not labeled.
+        ct: digest of the size and the voxels of the CT, not of its place in space.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    hu: tuple[int, int]
+    ml: dict[str, float]
+    ct: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of one case: what it holds, None if it cannot be loaded, and what is to be said about it."""
+
+    facts: Facts | None
+    findings: tuple[Finding, ...]
+
+    def texts(self, level: Level) -> list[str]:
+        """What is to be said on a level; the case can be used if there are no errors."""
+        return [finding.text for finding in self.findings if finding.level == level]
+
+
+def examine(case: Case, preparation: Preparation) -> Report:
+    """Check one case; masks first, as nothing else can be said where they do not belong to the CT."""
+    masks = {"liver": case.liver, "tumor": case.tumor}
+    if case.vessel is not None:
+        masks["vessel"] = case.vessel
+    unlike = [finding for name, mask in masks.items() for finding in _unlike(case, name, mask)]
+    if unlike:
+        return Report(None, tuple(unlike))
+    hu = sitk.GetArrayViewFromImage(case.ct)
+    marked = {name: sitk.GetArrayViewFromImage(mask) > 0 for name, mask in masks.items()}
+    liver = marked["liver"]
+    voxels = {name: int(np.count_nonzero(mask)) for name, mask in marked.items()}
+    outside = {name: int(np.count_nonzero(mask & ~liver)) for name, mask in marked.items() if name != "liver"}
+    facts = Facts(
+        size=case.ct.GetSize(),
+        spacing=case.ct.GetSpacing(),
+        hu=(int(hu.min()), int(hu.max())),
+        ml={name: float(count * np.prod(case.ct.GetSpacing()) / 1000) for name, count in voxels.items()},
+        ct=hashlib.sha256(repr(hu.shape).encode() + hashlib.sha256(hu.data).digest()).hexdigest(),
+    )
+    findings = [*_values(hu, liver, facts.hu), *_places(voxels, outside)]
+    if voxels["liver"]:
+        findings += _depths(case, preparation)
+    return Report(facts, tuple(Finding(finding.level, f"{case.name}: {finding.text}") for finding in findings))
+
+
+def repeated(cts: Mapping[str, str], patients: Mapping[str, str]) -> dict[str, list[Finding]]:
+    """What is odd about cases beside each other: one CT or one patient under two names.
+
+    Args:
+        cts: digest of each case's CT, by name; of two with the same, the first one stays.
+        patients: whose each case is, by name.
+
+    Returns:
+        Findings by the name of the later case.
+    """
+    first_ct: dict[str, str] = {}
+    first_case: dict[str, str] = {}
+    findings: dict[str, list[Finding]] = {}
+    for name, ct in cts.items():
+        twin, sibling = first_ct.setdefault(ct, name), first_case.setdefault(patients[name], name)
+        if twin != name and patients[twin] != patients[name]:
+            text = f"has the CT of {twin}, as another patient; remove one of the two"
+            findings.setdefault(name, []).append(Finding("error", f"{name}: {text}"))
+        elif twin != name:
+            text = f"has the CT of {twin}, of the same patient; if that is a mistake, remove one of the two"
+            findings.setdefault(name, []).append(Finding("warning", f"{name}: {text}"))
+        elif sibling != name:
+            text = f"is of the same patient as {sibling} ({patients[name]}); both go to the same part of the split"
+            findings.setdefault(name, []).append(Finding("warning", f"{name}: {text}"))
+    return findings
+
+
+def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
+    """A mask that is none, or has another place than the CT.
+
+    A thousandth of a voxel is allowed: headers in single precision round by a tenth of that at most (1e-7 of the half
+    meter that a CT measures, against voxels of half a millimeter), and a label moves by half a voxel at the earliest.
+    """
+    highest = int(sitk.GetArrayViewFromImage(mask).max())
+    if highest > 1:
+        return [Finding("error", f"{case.name}: expected 0 and 1 in the {name} mask, got {highest}")]
+    if same_grid(mask, case.ct):
+        return []
+    own, expected = asdict(Grid.of(mask)), asdict(Grid.of(case.ct))
+    differences = [
+        f"{key} {plain(own[key])}, expected {plain(expected[key])}" for key in own if own[key] != expected[key]
+    ]
+    text = f"the {name} mask does not lie on the CT: {'; '.join(differences)}; is it of another CT?"
+    return [Finding("error", f"{case.name}: {text}")]
+
+
+def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tuple[int, int]) -> list[Finding]:
+    """Whether the CT is in HU: air and fat lie below 0, and the liver where livers are."""
+    low, high = span
+    if low >= 0 and high <= 255:
+        return [Finding("error", f"CT of {low} to {high}, a picture of 8 bits and not HU; export the CT itself")]
+    if low >= 0:
+        return [
+            Finding(
+                "error", f"CT of {low} to {high}, air and fat are below 0 HU; apply the rescale intercept, often -1024"
+            )
+        ]
+    if not liver.any():
+        return [Finding("error", "the liver mask is empty; leave the case out, or mark the liver")]
+    median = float(np.median(hu[liver]))
+    if not _LIVER_HU[0] <= median <= _LIVER_HU[1]:
+        low_end, high_end = _LIVER_HU
+        return [
+            Finding(
+                "error",
+                f"the liver has a median of {median:g} HU, expected {low_end:g} to {high_end:g}; "
+                "is the CT in HU, and is the mask of this CT?",
+            )
+        ]
+    return []
+
+
+def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Finding]:
+    """Tumors and vessels that do not lie in the liver. Vessels may leave it, as the vena cava does."""
+    findings = []
+    parts: list[tuple[str, Level, str]] = [("tumor", "warning", "counts as liver"), ("vessel", "note", "is cut off")]
+    for name, level, becomes in parts:
+        count, beyond = voxels.get(name, 0), outside.get(name, 0)
+        if not beyond or not voxels["liver"]:
+            continue
+        if beyond == count:
+            text = f"all {count} voxels of the {name} lie outside the liver; are both masks of this CT?"
+            findings.append(Finding("error", text))
+        else:
+            text = f"{beyond} of {count} voxels of the {name} ({100 * beyond / count:.1f}%) lie outside the liver"
+            findings.append(Finding(level, f"{text}; that {becomes}"))
+    return findings
+
+
+def _depths(case: Case, preparation: Preparation) -> list[Finding]:
+    """Stages whose grid has fewer slices than a patch of the paper."""
+    fine, liver_fine = preparation.stage1, preparation.stage2
+    grids = {
+        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
+        2: liver_grid(case.liver, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
+    }
+    return [
+        Finding(
+            "warning",
+            f"stage {stage} gets {grid.size[2]} slices, a patch has {PATCH[0]} and is filled up; "
+            "prepare finer slices, or train with a smaller --patch",
+        )
+        for stage, grid in grids.items()
+        if grid.size[2] < PATCH[0]
+    ]

@@ -1,0 +1,136 @@
+"""A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
+
+DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
+DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ltvs.dataset.arrays import PreparedCase, open_case
+from ltvs.model.stages import CLASSES, Stage
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json
+from ltvs.sources.patients import check_apart
+
+#: Of the folder; 2 came with facts.json and places.npy.
+FORMAT = 2
+PARTS = ("train", "validation", "test")
+
+#: Names of the cases of each part.
+Split = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class StageGrid:
+    """How fine the grid of one stage is.
+
+    Args:
+        pixels: rows and columns.
+        slice_spacing: mm.
+    """
+
+    pixels: int
+    slice_spacing: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What turns a CT into the input of the networks; kept with the weights, since prediction has to do the same.
+
+    Args:
+        window: HU that become 0 and 1.
+        stage1: grid over the whole slices.
+        stage2: grid over the liver box.
+        margin: mm around the liver, on every side of the box.
+    """
+
+    window: tuple[float, float]
+    stage1: StageGrid
+    stage2: StageGrid
+    margin: float
+
+    def json(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `json`."""
+        low, high = content["window"]
+        return cls(
+            (float(low), float(high)),
+            StageGrid(**content["stage1"]),
+            StageGrid(**content["stage2"]),
+            float(content["margin"]),
+        )
+
+
+class PreparedSet:
+    """A prepared data set.
+
+    Args:
+        folder: as written by prepare_ltvs.py.
+        split: file that says which cases train, validate and test; a name is one of the folder's.
+
+    Raises:
+        InputError: the folder holds no prepared data set, or a damaged one.
+    """
+
+    def __init__(self, folder: Path, split: Path = Path("split.json")) -> None:
+        if not (folder / "dataset.json").is_file():
+            raise InputError(
+                f"{folder}: no prepared data set here (dataset.json is missing); make one with prepare_ltvs.py"
+            )
+        file = folder / split
+        if not file.is_file():
+            there = ", ".join(sorted(path.name for path in folder.glob("*.json") if path.name != "dataset.json"))
+            raise InputError(f"{file}: no such split, found {there or 'none'}; prepare_ltvs.py makes them")
+        description, parts = read_json(folder / "dataset.json"), read_json(file)
+        self.folder = folder
+        try:
+            if description["format"] != FORMAT:
+                raise InputError(f"{folder}: format {description['format']}, expected {FORMAT}; prepare it again")
+            self.preparation = Preparation.from_json(description["preparation"])
+            self.cases: tuple[str, ...] = tuple(description["cases"])
+            self.structures: tuple[str, ...] = tuple(description["structures"])
+            self.split: Split = {part: list(parts[part]) for part in PARTS}
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{folder}: dataset.json or {file.name} is damaged ({error!r}); prepare it again"
+            ) from error
+        unknown = sorted({name for names in self.split.values() for name in names} - set(self.cases))
+        if unknown:
+            raise InputError(f"{file}: names cases that were not prepared: {', '.join(unknown)}")
+        check_apart(description["cases"])
+
+    def check_stage(self, stage: Stage) -> None:
+        """Raise InputError if a structure that a stage has to tell apart was not labeled in these cases.
+
+        They would teach the network that there is none.
+        """
+        missing = [name for name in CLASSES[stage][1:] if name not in self.structures]
+        if missing:
+            raise InputError(
+                f"{self.folder}: expected labels of {' and '.join(CLASSES[stage][1:])} to train stage {stage}; not all "
+                f"cases have {' and '.join(missing)}; train stage 1 alone (--stage 1), and stage 2 on another set"
+            )
+
+    def ct(self, name: str) -> Path:
+        """The CT of a case, in its own grid."""
+        return self.folder / "images" / f"{name}.nii.gz"
+
+    def labels(self, name: str) -> Path:
+        """The label map of a case, in the CT's own grid."""
+        return self.folder / "labels" / f"{name}.nii.gz"
+
+    def case(self, stage: Stage, name: str) -> PreparedCase:
+        """The arrays of a case for a stage, mapped anew.
+
+        Raises:
+            InputError: they are missing or damaged.
+        """
+        return open_case(self.folder / f"stage{stage}" / name, stage)

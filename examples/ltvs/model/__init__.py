@@ -1,0 +1,1 @@
+"""The networks and what they see: stages, patch inference, the two-stage pipeline. Imports `volume` and `runtime`."""

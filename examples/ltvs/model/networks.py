@@ -1,0 +1,99 @@
+"""The network of each stage, made from its settings, saved and loaded without unpickling anything."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from crossattn3d import UCANet, UNet3d
+from crossattn3d._norms import Norm
+from crossattn3d.functional import ScoreNorm
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import atomic_path
+
+Skip = Literal["csca", "cca", "sca", "concat"]
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a network is made from; saved beside its weights.
+
+    Args:
+        classes: output channels.
+        skip: `concat` is the 3D U-Net, the others UCA-Net with both or one of its attentions.
+        channels: width of each level, finest first.
+        norm: normalization after each convolution.
+        score_norm: how attention scores are normalized.
+        residual: whether the decoder map is added to the attention's result.
+    """
+
+    classes: int
+    skip: Skip
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    norm: Norm = "batch"
+    score_norm: ScoreNorm = "instance"
+    residual: bool = True
+
+
+def make_network(settings: NetworkSettings) -> UNet3d:
+    """The network with fresh weights, for CT of one channel, in the memory format that convolutions prefer."""
+    if settings.skip == "concat":
+        net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
+    else:
+        net = UCANet(
+            1,
+            settings.classes,
+            settings.channels,
+            attention=settings.skip,
+            score_norm=settings.score_norm,
+            residual=settings.residual,
+            norm=settings.norm,
+        )
+    return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
+
+
+def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write the state_dict as safetensors, atomically, with notes of what it is."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
+    with atomic_path(path) as temporary:
+        # In one entry, as the order of several is at random.
+        save_file(tensors, temporary, {"notes": json.dumps(notes or {})})
+
+
+def weight_notes(path: Path) -> dict[str, str]:
+    """The notes that `save_weights` was given."""
+    with safe_open(path, "pt") as file:
+        return dict(json.loads(file.metadata()["notes"]))
+
+
+def load_weights(net: UNet3d, path: Path) -> None:
+    """Give a network the weights that `save_weights` has written."""
+    net.load_state_dict(load_file(path))
+
+
+def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
+    """The network that `settings` describe, with the weights of a safetensors file, in eval mode.
+
+    Raises:
+        InputError: settings or weights are missing, damaged, or do not belong together.
+    """
+    try:
+        net = make_network(NetworkSettings(**{**settings, "channels": tuple(settings["channels"])}))
+        load_weights(net, weights)
+    except OSError as error:
+        raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise InputError(f"{weights}: is not a safetensors file or is damaged ({error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{weights}: does not fit the settings beside it ({reason}); train it again") from error
+    return net.eval()
+
+
+def settings_json(settings: NetworkSettings) -> dict[str, Any]:
+    """The settings as JSON holds them."""
+    return asdict(settings)

@@ -1,0 +1,1 @@
+"""Pictures of a labeled CT, and tables over several seeds. Imports everything but `bundle`."""

@@ -1,0 +1,156 @@
+"""Pictures: a case's labels over its CT and in 3D, and the curves of a training."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy import ndarray
+
+from ltvs.report.rendering import render
+from ltvs.report.slices import VIEWS, crossing, draw_slice, field_of_view, frame, mark_edges, scale_bar, upright
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import atomic_path
+from ltvs.volume.images import same_grid
+from ltvs.volume.labels import COLORS, LIVER, TUMOR, VESSEL
+
+#: Pixels: of a square panel, between panels, of a line above them, below them, left of them; and pixels per inch.
+PANEL, GAP, LINE, _FOOT, _NAMES, _DPI = 420, 8, 36, 52, 38, 150
+
+_COLUMNS = (*(view.name for view in VIEWS), "3D, from the front")
+
+
+def draw_report(
+    ct: sitk.Image, labels: sitk.Image, path: Path, *, reference: sitk.Image | None = None, title: str = ""
+) -> None:
+    """Write a PNG: labels over three slices of the CT, and in 3D; a reference the same way in a second row.
+
+    In radiological convention, whatever the orientation of the CT, and all panels at one scale. The slices go through
+    the middle of the largest tumor, else where most vessel is, else through the liver; the reference decides if given.
+
+    Args:
+        ct: HU.
+        labels: on the CT's grid.
+        path: of the PNG.
+        reference: labels to compare with, on the CT's grid.
+        title: written above.
+
+    Raises:
+        InputError: labels or reference do not lie on the CT's grid, or the file cannot be written.
+    """
+    rows = {"Prediction": labels} if reference is None else {"Prediction": labels, "Reference": reference}
+    for name, row in rows.items():
+        if not same_grid(row, ct):
+            raise InputError(
+                f"{path}: {name.lower()} {row.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
+                "give labels made for this CT"
+            )
+    ct, rows = upright(ct), {name: upright(row) for name, row in rows.items()}
+    shown = list(rows.values())[::-1]
+    center, side = field_of_view(ct, shown)
+    index = crossing(shown)
+
+    figure, panels = _layout(list(rows), title)
+    for row, line in zip(rows.values(), panels, strict=True):
+        for axes, view in zip(line, VIEWS, strict=False):
+            draw_slice(axes, ct, row, view, index)
+            frame(axes, view, center, side)
+        line[-1].imshow(render(row, center, side, PANEL), interpolation="none")
+        mark_edges(line[-1], "RLSI", "0.45", "white")
+    scale_bar(panels[0][0], side)
+    figure.legend(handles=_key(list(rows.values())), loc="lower center", ncols=3, frameon=False, fontsize=11)
+    _save(figure, path)
+
+
+def draw_curves(source: Path, path: Path) -> None:
+    """Write a PNG of the loss and of each class's Dice over the epochs.
+
+    Args:
+        source: curves.csv of a training: epoch, loss, dice_<class>...; cells are blank where nothing was measured.
+        path: of the PNG.
+
+    Raises:
+        InputError: `source` cannot be read, or lacks columns or epochs, or `path` cannot be written.
+    """
+    columns = _read_curves(source)
+    epochs = columns["epoch"]
+    dice = {name.removeprefix("dice_"): values for name, values in columns.items() if name.startswith("dice_")}
+    figure = Figure(figsize=(1800 / _DPI, 660 / _DPI), dpi=_DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, columns["loss"], ".-", color="0.25", markersize=4)
+    left.set(title="Training", xlabel="epoch", ylabel="loss")
+    for name, values in dice.items():
+        measured = np.isfinite(values)
+        right.plot(epochs[measured], values[measured], ".-", color=COLORS.get(name), label=name)
+    right.set(title="Validation", xlabel="epoch", ylabel="Dice", xlim=left.get_xlim(), ylim=(0, 1))
+    right.legend(handles=right.get_lines(), loc="lower right")
+    for axes in (left, right):
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _layout(names: list[str], title: str) -> tuple[Figure, list[list[Axes]]]:
+    """An empty picture with a row of square panels for every name; one row alone needs none."""
+    left, top = GAP + (_NAMES if len(names) > 1 else 0), LINE * (2 if title else 1)
+    step = PANEL + GAP
+    width, height = left + len(_COLUMNS) * step, top + len(names) * step + _FOOT
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    figure.text(0.5, 1 - LINE / 2 / height, title, ha="center", va="center", size=13)
+    panels = []
+    for i, name in enumerate(names):
+        low = 1 - (top + i * step + PANEL) / height
+        corners = [(left + k * step) / width for k in range(len(_COLUMNS))]
+        panels.append([figure.add_axes((x, low, PANEL / width, PANEL / height)) for x in corners])
+        for axes in panels[-1]:
+            axes.set_axis_off()
+        if len(names) > 1:
+            middle = low + PANEL / 2 / height
+            figure.text(_NAMES * 0.6 / width, middle, name, rotation=90, ha="center", va="center", size=11)
+    for axes, column in zip(panels[0], _COLUMNS, strict=True):
+        axes.set_title(column, size=11, pad=5)
+    return figure, panels
+
+
+def _key(rows: list[sitk.Image]) -> list[Patch]:
+    """What each color stands for, with its volume in every row; the liver is the whole organ."""
+    patches = []
+    for name, values in (("liver", (LIVER, VESSEL, TUMOR)), ("vessel", (VESSEL,)), ("tumor", (TUMOR,))):
+        volumes = []
+        for row in rows:
+            voxels = np.count_nonzero(np.isin(sitk.GetArrayViewFromImage(row), values))
+            volume = voxels * np.prod(row.GetSpacing()) / 1000
+            volumes.append(f"{volume:.0f} mL" if volume >= 100 else f"{volume:.1f} mL")
+        text = " (reference ".join([f"{name} {volumes[0]}", *(f"{volume})" for volume in volumes[1:])])
+        filling = "none" if name == "liver" else (*COLORS[name], 0.4)
+        patches.append(Patch(edgecolor=COLORS[name], facecolor=filling, label=text))
+    return patches
+
+
+def _read_curves(source: Path) -> dict[str, Float[ndarray, " epochs"]]:
+    """The columns of a table of numbers by name, with NaN for blank cells."""
+    try:
+        with source.open(newline="", encoding="utf-8") as file:
+            names, *rows = list(csv.reader(file)) or [[]]
+        table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(len(rows), len(names))
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{source}: expected a table of numbers as train_ltvs.py writes it ({error})") from error
+    if not {"epoch", "loss"} <= set(names):
+        raise InputError(
+            f"{source}: expected the columns epoch, loss and dice_<class>; got {', '.join(names) or 'none'}"
+        )
+    if not rows:
+        raise InputError(f"{source}: has no epochs yet; train for one at least")
+    return dict(zip(names, table.T, strict=True))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,83 @@
+"""Runs with several seeds, averaged: what the paper reports."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import SimpleITK as sitk
+from rich.console import Console
+from rich.table import Table
+
+from ltvs.dataset.layout import PreparedSet
+from ltvs.evaluation.scores import HEADINGS, MEASURES, score_case, write_scores
+from ltvs.model.pipeline import NoLiverError, predict
+from ltvs.runtime.files import read_json, write_json
+from ltvs.training.run_folder import stage_folder
+from ltvs.training.settings import TrainSettings
+from ltvs.volume.images import read_ct, read_labels
+
+_HEADINGS = HEADINGS | {"hd95_mm": "HD95 mm"}
+
+#: Of one run: what is measured -> value; None where no case has it.
+Results = dict[str, float | None]
+
+
+def seed_folder(settings: TrainSettings, seed: int) -> Path:
+    """The run of a seed: the output itself where there is one seed alone."""
+    return settings.output if settings.seeds == 1 else settings.output / f"seed{seed}"
+
+
+def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
+    """Predict the test cases with both stages of a run, score them in the grid of their CT, and write RUN/test.
+
+    A case in which stage 1 finds no liver counts as an empty prediction. What has been scored is not scored again.
+    """
+    if (run / "test" / "summary.json").is_file():
+        return
+    cases = {}
+    for name in data.split["test"]:
+        ct, reference = read_ct(data.ct(name)), read_labels(data.labels(name))
+        try:
+            found = sitk.GetArrayFromImage(predict(ct, run, device))
+        except NoLiverError:
+            found = np.zeros(ct.GetSize()[::-1], np.uint8)
+        cases[name] = score_case(found, sitk.GetArrayFromImage(reference), reference.GetSpacing()[::-1])
+    write_scores(cases, run / "test")
+
+
+def results_of(run: Path, settings: TrainSettings) -> Results:
+    """The validation Dice of each stage of a run, and what its test cases score, if they were scored."""
+    results: Results = {}
+    for stage in settings.stages():
+        results[f"stage {stage} validation Dice"] = read_json(stage_folder(run, stage) / "result.json")["dice"]
+    if (run / "test" / "summary.json").is_file():
+        summary = read_json(run / "test" / "summary.json")
+        for name, measures in MEASURES.items():
+            results |= {f"test {name} {_HEADINGS[key]}": summary[name][key] for key in measures}
+    return results
+
+
+def write_summary(runs: Mapping[int, Results], output: Path) -> None:
+    """Write `summary.json`: results by seed, their mean, and their standard deviation (of a sample, n - 1)."""
+    names = next(iter(runs.values()))
+    columns = {name: [value for run in runs.values() if (value := run[name]) is not None] for name in names}
+    content = {
+        "seeds": {str(seed): run for seed, run in runs.items()},
+        "mean": {name: fmean(values) if values else None for name, values in columns.items()},
+        "std": {name: stdev(values) if len(values) > 1 else None for name, values in columns.items()},
+    }
+    write_json(output / "summary.json", content)
+
+
+def summary_table(output: Path) -> None:
+    """Print `summary.json`: a row for each measure, with its mean, standard deviation, and value by seed."""
+    content = read_json(output / "summary.json")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for heading in ("mean", "std", *(f"seed {seed}" for seed in content["seeds"])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, mean in content["mean"].items():
+        values = [mean, content["std"][name], *(run[name] for run in content["seeds"].values())]
+        table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in values))
+    Console().print(table)

@@ -1,0 +1,4 @@
+"""Training of one stage: settings, patches, loader, step, loop, checkpoints, validation.
+
+Imports `dataset` and what that imports.
+"""

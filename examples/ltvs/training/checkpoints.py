@@ -1,0 +1,131 @@
+"""Checkpoints that survive a kill at any moment, with a checksum, and the one before as a reserve.
+
+FOLDER/last.ckpt  FOLDER/previous.ckpt: the SHA-256 of what follows, in hexadecimal, a line feed, and a file as
+torch.save writes it, which is read with weights_only=True: nothing in it is executed.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import TEMPORARY
+
+_DIGEST = 64
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """The newest checkpoint cannot be used, the one before is."""
+
+
+def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
+    """Write the newest checkpoint; what was the newest becomes the one before once this one is verified.
+
+    Args:
+        state: tensors, numbers, strings, and dictionaries and lists of them.
+        folder: made if need be.
+
+    Raises:
+        InputError: the folder cannot be written to, the disk is full, or what was written reads back differently.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    content = hashlib.sha256(payload).hexdigest().encode() + b"\n"
+    last = _last(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as temporary:
+            path = Path(temporary) / last.name
+            with path.open("wb") as file:
+                file.write(content)
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            _verified(path)
+            # Between the two, the one before is all there is.
+            if last.exists():
+                last.replace(_previous(folder))
+            path.replace(last)
+        _sync_folder(folder)
+    except OSError as error:
+        raise InputError(f"{last}: cannot be written ({error.strerror or error})") from error
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to go on from."""
+    return _last(folder).exists() or _previous(folder).exists()
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, its tensors in main memory; None if there is none.
+
+    Warns:
+        DamagedCheckpointWarning: the newest is torn or damaged, and this is the one before.
+
+    Raises:
+        InputError: there are checkpoints, and none of them is whole.
+    """
+    reasons = []
+    for path in (_last(folder), _previous(folder)):
+        if not path.exists():
+            continue
+        try:
+            state = _read(path)
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            warnings.warn(DamagedCheckpointWarning(f"{reasons[0]}; going on from {path.name}"), stacklevel=2)
+        return state
+    if reasons:
+        raise InputError(f"{'; '.join(reasons)}; remove {folder.parent} to begin again")
+    return None
+
+
+def _last(folder: Path) -> Path:
+    return folder / "last.ckpt"
+
+
+def _previous(folder: Path) -> Path:
+    return folder / "previous.ckpt"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(io.BytesIO(_verified(path)), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: is not a checkpoint of train_ltvs.py ({reason})") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: is not a checkpoint of train_ltvs.py (holds a {type(state).__name__})")
+    return state
+
+
+def _verified(path: Path) -> bytes:
+    """What follows the checksum, if it is that of it."""
+    content = path.read_bytes()
+    digest, payload = content[:_DIGEST], content[_DIGEST + 1 :]
+    if hashlib.sha256(payload).hexdigest().encode() != digest:
+        raise InputError(f"{path}: is torn or damaged ({len(content)} bytes, the checksum does not fit)")
+    return payload
+
+
+def _sync_folder(folder: Path) -> None:
+    """Renames are on the disk, too, once the folder is."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,81 @@
+"""A network and all that changes with it in a step: optimizer, learning rate, the scale of half precision."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from crossattn3d import UNet3d
+from ltvs.training.losses import make_loss, make_schedule
+from ltvs.training.patches import Sample
+from ltvs.training.settings import TrainSettings
+
+
+class Learner:
+    """A network in training on one or several devices.
+
+    Args:
+        fabric: launched.
+        net: with fresh weights; moved to the device.
+        settings: of the training.
+        steps: of the whole training, which the learning rate is planned by.
+    """
+
+    def __init__(self, fabric: Fabric, net: UNet3d, settings: TrainSettings, steps: int) -> None:
+        net.use_checkpoint = settings.use_checkpoint
+        if settings.sync_batch_norm:
+            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+        self.fabric = fabric
+        self.net = net
+        self.loss = make_loss(settings.loss, net.out_channels, settings.background_weight, settings.dice_over)
+        self.loss.to(fabric.device)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
+        self.scheduler = make_schedule(self.optimizer, settings.schedule, steps)
+        ready: Any = torch.compile(net) if settings.compile else net
+        self.module, self._optimizer = fabric.setup(ready, self.optimizer)
+
+    def backward(self, parts: Sequence[Sample]) -> Tensor:
+        """Gradients of the mean loss of the parts of a batch, all of one size; the loss, on the device."""
+        self.net.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for i, (image, target, _) in enumerate(parts):
+            x = image.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True)
+            y = target.to(self.fabric.device, torch.long)
+            # Gradients of several devices are averaged once, with those of the last part.
+            with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(parts)):
+                loss = self.loss(self.module(x), y) / len(parts)
+                self.fabric.backward(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def update(self) -> bool:
+        """One step of the optimizer along the gradients; whether all weights are finite after it."""
+        self._optimizer.step()
+        self.scheduler.step()
+        return bool(torch.nn.utils.get_total_norm(self.net.parameters(), math.inf).isfinite())
+
+    def share_statistics(self) -> None:
+        """Give every process the batch statistics of the first one, which are those that are saved."""
+        if self.fabric.world_size > 1:
+            for buffer in self.net.buffers():
+                buffer.copy_(self.fabric.broadcast(buffer))
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on as if nothing had happened."""
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])

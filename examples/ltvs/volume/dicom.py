@@ -1,0 +1,173 @@
+"""Reading one DICOM series; what SimpleITK would pass over with a warning, or without, is an error here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+
+from ltvs.runtime.errors import InputError, itk_reason
+from ltvs.volume.grids import UPRIGHT, Grid
+
+#: Voxels by which a slice may lie beside its place in a regular stack: labels have half a voxel in all.
+_OFF = 0.25
+
+# ITK's warnings would come before the one line that says what is wrong.
+sitk.ProcessObject.GlobalWarningDisplayOff()
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What the headers of a series say of each slice, in the order of the volume.
+
+    Args:
+        positions: center of each first voxel, mm, one row a slice.
+        orientations: direction cosines of the rows and of the columns, one row a slice.
+        spacings: mm between rows and between columns, one row a slice.
+        thickness: mm, of the first slice; None where it is not said.
+    """
+
+    positions: np.ndarray
+    orientations: np.ndarray
+    spacings: np.ndarray
+    thickness: float | None
+
+
+def read_series(folder: Path) -> sitk.Image:
+    """The one series of a folder as a volume, slices in the order of their positions, not of their names.
+
+    The series may be one file with many frames.
+
+    Raises:
+        InputError: none or several series, a file that cannot be read, color, slices that are missing, doubled,
+            unevenly spaced, of several orientations or not straight above each other.
+    """
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    if not files:
+        raise InputError(f"{folder}: no DICOM series found in this folder")
+    _check_all_read(folder, files)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        volume = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{folder}: the DICOM series cannot be read ({itk_reason(error)})") from error
+    frames = volume.GetDimension() == 4 and volume.GetSize()[3] == 1
+    if frames:
+        volume = volume[..., 0]
+    if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{folder}: expected a 3D series with one value per voxel, got {volume.GetDimension()}D with "
+            f"{volume.GetNumberOfComponentsPerPixel()}; give the CT itself, one file a slice and not in color"
+        )
+    slices = _slices_of_frames(folder, Path(files[0])) if frames else _slices_of_files(folder, reader, len(files))
+    _check_alike(folder, slices)
+    if len(slices.positions) == 1:
+        if not slices.thickness:
+            raise InputError(f"{folder}: expected SliceThickness in a single slice, got none; export it again")
+        # ITK knows the distance of slices by their positions alone, and takes 1 mm where there is one.
+        volume.SetSpacing((*volume.GetSpacing()[:2], slices.thickness))
+    else:
+        _check_regular(folder, slices.positions, Grid.of(volume))
+    return volume
+
+
+def _check_all_read(folder: Path, files: Sequence[str]) -> None:
+    """GDCM gives one series of several, and leaves out a slice that was cut short, without a word."""
+    read = {Path(file).name for file in files}
+    others = [path for path in sorted(folder.iterdir()) if path.name not in read and path.is_file()]
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)) if others else ()
+    if len(series) > 1:
+        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
+    for path in others:
+        with path.open("rb") as file:
+            if file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR":
+                raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+
+
+def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> Slices:
+    """What each file says; where a tag is missing ITK goes on with zeros and ones."""
+
+    def numbers(tag: str, name: str) -> np.ndarray:
+        values = [reader.GetMetaData(k, tag) if reader.HasMetaDataKey(k, tag) else "" for k in range(count)]
+        if not all(value.strip() for value in values):
+            raise InputError(f"{folder}: expected {name} in every slice, got some without; export the series again")
+        return np.array([[float(number) for number in value.split("\\")] for value in values])
+
+    thickness = reader.GetMetaData(0, "0018|0050") if reader.HasMetaDataKey(0, "0018|0050") else ""
+    return Slices(
+        numbers("0020|0032", "ImagePositionPatient"),
+        numbers("0020|0037", "ImageOrientationPatient"),
+        numbers("0028|0030", "PixelSpacing"),
+        float(thickness) if thickness.strip() else None,
+    )
+
+
+def _slices_of_frames(folder: Path, file: Path) -> Slices:
+    """What the functional groups of a file with many frames say, each frame's own or shared by all."""
+    header = pydicom.dcmread(file, stop_before_pixels=True)
+    shared = header.get("SharedFunctionalGroupsSequence", [{}])[0]
+    frames = header.get("PerFrameFunctionalGroupsSequence", [])
+
+    def group(name: str) -> list[pydicom.Dataset]:
+        return [(frame[name] if name in frame else shared[name]).value[0] for frame in frames]
+
+    try:
+        measures = group("PixelMeasuresSequence")
+        return Slices(
+            np.array([item.ImagePositionPatient for item in group("PlanePositionSequence")], dtype=float),
+            np.array([item.ImageOrientationPatient for item in group("PlaneOrientationSequence")], dtype=float),
+            np.array([item.PixelSpacing for item in measures], dtype=float),
+            measures[0].get("SliceThickness"),
+        )
+    except (KeyError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: expected position, orientation and spacing of every frame, got some without; "
+            "export the series again, one file a slice"
+        ) from error
+
+
+def _check_alike(folder: Path, slices: Slices) -> None:
+    """ITK takes orientation and spacing of the first slice for all: a localizer in a series would go unseen."""
+    for name, values in (("orientation", slices.orientations), ("PixelSpacing", slices.spacings)):
+        different = np.abs(values - values[0]).max(axis=1) > 1e-3
+        if different.any():
+            raise InputError(
+                f"{folder}: expected slices of one {name}, got another from slice {int(different.argmax()) + 1} on; "
+                "is a localizer or another reconstruction among them? Give a folder without"
+            )
+
+
+def _check_regular(folder: Path, positions: np.ndarray, grid: Grid) -> None:
+    """ITK puts all slices straight above each other, at the same distance: so they have to lie in the patient."""
+    off = np.array([grid.index(position) for position in positions])
+    heights = np.sort(off[:, 2])
+    steps = np.diff(heights)
+    if steps.min() < 0.01 * steps.max():
+        raise InputError(
+            f"{folder}: expected one slice at a position, got two or more at some; "
+            "are there several acquisitions in the series? Give a folder with one"
+        )
+    if (off[:, 2] != heights).any():
+        raise InputError(
+            f"{folder}: expected frames in the order of their positions, got them mixed; "
+            "export the series again, one file a slice"
+        )
+    off[:, 2] -= np.arange(len(off))
+    aside = np.linalg.norm(off[:, :2] * grid.spacing[:2], axis=1)
+    if np.abs(off[:, :2]).max() > _OFF:
+        raise InputError(
+            f"{folder}: expected slices straight above each other, got one {aside.max():.3g} mm to the side; "
+            f"was the gantry tilted? {UPRIGHT}"
+        )
+    if np.abs(off[:, 2]).max() > _OFF:
+        steps = steps * grid.spacing[2]
+        middle = float(np.median(steps))
+        worst = int(np.abs(steps - middle).argmax())
+        raise InputError(
+            f"{folder}: expected evenly spaced slices, {middle:.4g} mm; got {steps[worst]:.4g} mm between slice "
+            f"{worst + 1} and {worst + 2}; is a slice missing?"
+        )

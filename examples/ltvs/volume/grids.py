@@ -1,0 +1,182 @@
+"""Where voxels lie in space: the CT's own grid and the grids the networks see, as plain values.
+
+Everything is in SimpleITK's order, (x, y, z), and in its physical space in mm. Network grids are canonical: rows,
+columns and slices lie along the axes nearest to left-right, front-back and feet-head, with slices toward the head,
+whatever the orientation of the CT. Grids relate to each other through physical space alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import SimpleITK as sitk
+
+from ltvs.runtime.errors import InputError
+
+#: The remedy for slices that do not lie straight above each other.
+UPRIGHT = "resample it to upright slices first, e.g. with dcm2niix, which mends the tilt"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of voxels.
+
+    Args:
+        size: voxels along x, y, z.
+        spacing: mm between voxel centers along x, y, z.
+        origin: center of the first voxel, mm.
+        direction: 3 x 3 direction cosines, row by row.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Self:
+        """The grid of an image."""
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `json`."""
+        return cls(**{name: tuple(content[name]) for name in ("size", "spacing", "origin", "direction")})
+
+    def json(self) -> dict[str, Any]:
+        """The grid as JSON holds it."""
+        return asdict(self)
+
+    def physical(self, index: Sequence[float] | np.ndarray) -> np.ndarray:
+        """The point in mm of a (fractional) index."""
+        return self.origin + np.reshape(self.direction, (3, 3)) @ np.multiply(index, self.spacing)
+
+    def index(self, point: Sequence[float] | np.ndarray) -> np.ndarray:
+        """The (fractional) index of a point in mm."""
+        index: np.ndarray = np.linalg.solve(np.reshape(self.direction, (3, 3)), np.subtract(point, self.origin))
+        return index / self.spacing
+
+    def place(self, image: sitk.Image) -> sitk.Image:
+        """Give `image`, made from an array of this grid's size, its place in space; return it."""
+        if image.GetSize() != self.size:
+            raise ValueError(f"Grid.place: expected an image of size {self.size}; got {image.GetSize()}")
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image
+
+
+def affine_grid(size: Sequence[int], affine: np.ndarray) -> Grid:
+    """The grid of `size` (x, y, z) whose voxel `index` lies at `affine @ (*index, 1)`, mm."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return _grid(np.array(size), spacing, affine[:3, 3], affine[:3, :3] / spacing)
+
+
+def check_upright(path: Path, grid: Grid) -> None:
+    """Raise InputError if the axes of the volume at `path` are not at right angles, as label maps have to have them."""
+    direction = np.reshape(grid.direction, (3, 3))
+    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    # Cosines: a ten thousandth moves the far end of 512 voxels by a twentieth of one. NaN is no right angle either.
+    if not skew <= 1e-4:
+        raise InputError(
+            f"{path}: expected axes at right angles, got a cosine of {skew:.2g} between two; was the gantry tilted? "
+            f"{UPRIGHT}"
+        )
+
+
+def canonical_grid(grid: Grid) -> Grid:
+    """The same voxels with axes swapped and flipped to lie nearest to left, back and head; oblique stays oblique."""
+    columns = np.reshape(grid.direction, (3, 3))
+    # Which voxel axis lies along x, y, z: the assignment that agrees best, so that no axis is taken twice.
+    along = list(max(permutations(range(3)), key=lambda order: sum(abs(columns[i, j]) for i, j in enumerate(order))))
+    signs = np.array([1.0 if columns[i, j] >= 0 else -1.0 for i, j in enumerate(along)])
+    first = np.zeros(3)
+    for sign, axis in zip(signs, along, strict=True):
+        first[axis] = 0 if sign > 0 else grid.size[axis] - 1
+    size, spacing = np.array(grid.size)[along], np.array(grid.spacing)[along]
+    return _grid(size, spacing, grid.physical(first), columns[:, along] * signs)
+
+
+def whole_grid(ct: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0) -> Grid:
+    """The CT's own field of view in `pixels` x `pixels`, with slices `slice_spacing` mm apart.
+
+    The field of view is measured from voxel edge to voxel edge, so it does not shift by half a voxel.
+    """
+    grid = canonical_grid(Grid.of(ct))
+    return _grid_over(grid, np.full(3, -0.5), np.array(grid.size) - 0.5, pixels, slice_spacing)
+
+
+def liver_grid(liver: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0, margin: float = 10.0) -> Grid:
+    """A box around the liver, square in-plane, in `pixels` x `pixels`, with slices `slice_spacing` mm apart.
+
+    Args:
+        liver: mask, above 0 in the liver.
+        pixels: rows and columns.
+        slice_spacing: mm.
+        margin: mm on every side; the box may reach beyond the CT.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    box = label_box(liver)
+    if box is None:
+        raise InputError("no liver: expected a mask with voxels above 0, got an empty one")
+    grid = canonical_grid(Grid.of(liver))
+    corners = [np.subtract(box[0], 0.5), np.add(box[1], 0.5)]
+    corners = [grid.index(Grid.of(liver).physical(corner)) for corner in corners]
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    low, high = low - margin / np.array(grid.spacing), high + margin / np.array(grid.spacing)
+    middle, side = (low + high) / 2, max((high - low)[:2] * grid.spacing[:2])
+    half = side / 2 / np.array(grid.spacing[:2])
+    low[:2], high[:2] = middle[:2] - half, middle[:2] + half
+    return _grid_over(grid, low, high, pixels, slice_spacing)
+
+
+def label_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """Index (x, y, z) of the first and the last voxel of the box around all labels above 0; None if there are none."""
+    filled = sitk.GetArrayViewFromImage(labels) > 0
+    rows = filled.any(axis=0)
+    spans = [np.flatnonzero(line) for line in (rows.any(axis=0), rows.any(axis=1), filled.any(axis=(1, 2)))]
+    if spans[0].size == 0:
+        return None
+    (x0, x1), (y0, y1), (z0, z1) = ((int(span[0]), int(span[-1])) for span in spans)
+    return (x0, y0, z0), (x1, y1, z1)
+
+
+def part_of(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:
+    """The box of `size` voxels of `grid` whose first voxel is `start`, both (x, y, z)."""
+    return _grid(np.array(size), np.array(grid.spacing), grid.physical(start), np.reshape(grid.direction, (3, 3)))
+
+
+def overlap(grid: Grid, target: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First voxel and size, (x, y, z), of the smallest box of `target` with every voxel that lies in `grid`.
+
+    The size is 0 along an axis where they do not meet.
+    """
+    ends = zip((-0.5,) * 3, np.array(grid.size) - 0.5, strict=True)
+    points = np.array([target.index(grid.physical(corner)) for corner in product(*ends)])
+    # A thousandth of a voxel more on every side, so that rounding cannot lose a voxel on the edge.
+    low = np.clip(np.ceil(points.min(axis=0) - 1e-3), 0, target.size).astype(int)
+    high = np.clip(np.floor(points.max(axis=0) + 1e-3) + 1, low, target.size).astype(int)
+    return tuple(low.tolist()), tuple((high - low).tolist())
+
+
+def _grid_over(grid: Grid, low: np.ndarray, high: np.ndarray, pixels: int, slice_spacing: float) -> Grid:
+    """The grid over the box of `grid` from index `low` to `high`, both (fractional) and (x, y, z)."""
+    extent = (high - low) * grid.spacing
+    # The slices keep their spacing exactly and cover the box: together they reach beyond it by less than one slice.
+    size = np.array([pixels, pixels, max(1, math.ceil(extent[2] / slice_spacing - 1e-3))])
+    spacing = np.array([extent[0] / pixels, extent[1] / pixels, slice_spacing])
+    first = (low + high) / 2 - (size - 1) * spacing / 2 / grid.spacing
+    return _grid(size, spacing, grid.physical(first), np.reshape(grid.direction, (3, 3)))
+
+
+def _grid(size: np.ndarray, spacing: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> Grid:
+    x, y, z = (int(n) for n in size)
+    dx, dy, dz = (float(mm) for mm in spacing)
+    ox, oy, oz = (float(mm) for mm in origin)
+    return Grid((x, y, z), (dx, dy, dz), (ox, oy, oz), tuple(float(c) for c in direction.ravel()))

@@ -1,0 +1,89 @@
+"""Where the header of a NIfTI file says that its voxels lie.
+
+A header may say it twice, as sform and as qform, and gives the lengths of a voxel once more. ITK takes the lengths as
+they are, whatever the sform says, and only warns. Here the sform holds where there is one, as in most viewers, and
+what contradicts itself is an error: labels would lie in place in one viewer and beside the organ in the next.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel import Nifti1Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from ltvs.runtime.errors import InputError
+from ltvs.volume.grids import Grid, affine_grid, check_upright
+
+#: mm in a unit of length of a header; one that is not known is taken for mm.
+_MM = {"meter": 1e3, "micron": 1e-3}
+
+#: NIfTI's x and y run to the right and to the front, those of DICOM and ITK to the left and to the back.
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def nifti_grid(path: Path) -> Grid:
+    """Size, spacing, origin and direction from the header of a NIfTI-1 file, in ITK's space.
+
+    Raises:
+        InputError: no header, none that says where the voxels lie, or one that contradicts itself.
+    """
+    try:
+        header = _header(path)
+        sform = header.get_sform(coded=True)[0]
+        positive = bool((header["pixdim"][1:4] > 0).all())
+        qform = header.get_qform(coded=True)[0] if positive else None
+    except (OSError, EOFError, ValueError, zlib.error, HeaderDataError, WrapStructError) as error:
+        raise InputError(f"{path}: cannot be read as a volume; is it complete? ({error})") from error
+    if sform is None and not positive:
+        raise InputError(
+            f"{path}: expected lengths above 0 in pixdim, got {_list(header['pixdim'][1:4])}, and there is no sform; "
+            "convert the CT from DICOM again"
+        )
+    affine = qform if sform is None else sform
+    if affine is None:
+        raise InputError(
+            f"{path}: expected an sform or a qform, got neither, so it is not known which way the patient lies; "
+            "convert the CT from DICOM again"
+        )
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (lengths.min() > 0 and np.isfinite(affine).all()):
+        raise InputError(f"{path}: expected voxels with three lengths, got {_list(lengths)} mm; convert the CT again")
+    x, y, z = (int(n) for n in (*header.get_data_shape(), 1, 1)[:3])
+    if sform is not None and qform is not None:
+        _check_agreement(path, sform, qform, (x, y, z))
+    grid = affine_grid((x, y, z), _TO_LPS @ affine * _MM.get(header.get_xyzt_units()[0], 1.0))
+    check_upright(path, grid)
+    return grid
+
+
+def nifti_voxels(path: Path) -> tuple[int, np.dtype[Any]]:
+    """Where in a NIfTI-1 file the voxels begin, in bytes, and their type with its byte order."""
+    header = _header(path)
+    return int(header["vox_offset"]), header.get_data_dtype()
+
+
+def _header(path: Path) -> Nifti1Header:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        header = Nifti1Header(file.read(Nifti1Header.sizeof_hdr), check=False)
+    if header["sizeof_hdr"] != Nifti1Header.sizeof_hdr:
+        raise HeaderDataError("it does not begin with a NIfTI-1 header")
+    return header
+
+
+def _check_agreement(path: Path, sform: np.ndarray, qform: np.ndarray, size: tuple[int, int, int]) -> None:
+    """Labels may be off by half a voxel: so may the corner where the two differ most."""
+    corners = np.array([[*np.multiply(bits, np.subtract(size, 1)), 1] for bits in np.ndindex(2, 2, 2)])
+    apart = np.linalg.norm(corners @ (sform - qform).T, axis=1).max()
+    if not apart <= np.linalg.norm(qform[:3, :3], axis=0).min() / 2:
+        raise InputError(
+            f"{path}: expected sform and qform to place the voxels alike, got {apart:.3g} mm between them; "
+            "find out which is right and set the other to it"
+        )
+
+
+def _list(values: np.ndarray) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,126 @@
+"""Runs of the accuracy study: killed and gone on with, failed, in order; and the command itself."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.accuracy import __main__ as command
+from benchmarks.accuracy.cases import (
+    Prepared,
+    batch,
+)
+from benchmarks.accuracy.run import UNFINISHED, file_of, run
+from benchmarks.accuracy.task import Task
+from support.study_cases import CPU, TINY, write_cases
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cases(tmp_path_factory.mktemp("cases"))
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_a_run_that_was_killed_ends_like_one_that_was_not(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_on(runs: Path, seconds: float = 600) -> int:
+        runs.mkdir(exist_ok=True)
+        return run(folder, runs, "csca-instance", 1, "all", TINY, CPU, seconds)
+
+    def until_step_2(cases: list[Prepared], task: Task, seed: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if step == 2:
+            raise Killed
+        return batch(cases, task, seed, step)
+
+    assert go_on(tmp_path / "whole") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("benchmarks.accuracy.run.EVERY", 0.0)
+        patched.setattr("benchmarks.accuracy.run.batch", until_step_2)
+        with pytest.raises(Killed):
+            go_on(tmp_path / "killed")
+    assert go_on(tmp_path / "killed", seconds=0) == UNFINISHED
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["csca-instance-1.pt"]
+    assert torch.load(tmp_path / "killed" / "csca-instance-1.pt", weights_only=True)["state"]["step"] == 2
+    assert go_on(tmp_path / "killed") == 0
+    left = sorted(path.name for path in (tmp_path / "killed").iterdir())
+    assert left == ["csca-instance-1.json", "csca-instance-1.net.pt"]
+    whole, again = (json.loads((tmp_path / n / "csca-instance-1.json").read_text()) for n in ("whole", "killed"))
+    for key in ("scores", "losses", "parameters", "task", "probes", "finite"):
+        assert again[key] == whole[key]
+    assert set(whole["scores"]) == {"1", "0.25", "4"}
+    assert set(whole["scores"]["1"]) == {"plain-000", "3dircadb-1"}
+    assert set(whole["probes"]) == {"8x8x8", "8x16x16", "8x32x32", "32x320x320"}
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    task = replace(TINY, learning_rate=1e30, steps=30)
+    assert run(folder, tmp_path, "concat", 0, "plain", task, CPU, 600) == 0
+    report = json.loads(file_of(tmp_path, "concat", 0, "plain").read_text())
+    assert not report["finite"]
+    assert report["scores"] == report["probes"] == {}
+
+
+def test_seeds_come_before_variants_and_finished_runs_are_not_made_again(tmp_path: Path) -> None:
+    arguments = command.argparse.Namespace(seeds=[0, 1], runs=tmp_path, data="all")
+    file_of(tmp_path, "add", 0, "all").touch()
+    order = list(command._order(arguments, ["concat", "add", "concat"]))
+    assert order == [("concat", 0), ("concat", 1), ("add", 1)]
+
+
+def accuracy(*options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.accuracy", *map(str, options)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected --group or --variants; got neither"),
+        (["--variants", "conct"], "variant 'conct': expected concat"),
+    ],
+)
+def test_wrong_arguments_are_named(folder: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    done = accuracy("--cases", folder, "--runs", tmp_path / "runs", *options)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_without_cases_ends_a_run_in_one_line(tmp_path: Path) -> None:
+    done = accuracy("--cases", tmp_path, "--runs", tmp_path / "runs", "--variants", "add", "--seeds", 0)
+    assert done.returncode == 1
+    assert "add 0: failed, exit 2" in done.stdout
+    assert done.stderr.strip() == (
+        f"error: {tmp_path}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data"
+    )
+
+
+@pytest.mark.slow
+def test_the_study_runs_in_several_calls(folder: Path, tmp_path: Path) -> None:
+    options = ("--cases", folder, "--runs", tmp_path, "--variants", "no-skip", "--seeds", 0)
+    stopped = accuracy(*options, "--minutes", 0.15)
+    assert stopped.returncode == UNFINISHED, stopped.stderr
+    assert "no-skip 0: not finished" in stopped.stdout
+    assert file_of(tmp_path, "no-skip", 0, "all").with_suffix(".pt").exists()
+    assert accuracy(*options, "--minutes", 10).returncode == 0
+    assert "0 runs to make" in accuracy(*options).stdout
+
+
+def test_the_study_needs_no_more_than_it_says() -> None:
+    check = (
+        "import sys; sys.modules |= dict.fromkeys(('SimpleITK', 'skimage', 'matplotlib', 'lightning_fabric', "
+        "'nibabel', 'pydicom', 'highdicom', 'tyro', 'rich', 'tqdm', 'safetensors', 'tensorboard')); "
+        "import benchmarks.accuracy.__main__, benchmarks.accuracy.run"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[2], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr

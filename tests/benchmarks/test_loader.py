@@ -1,0 +1,136 @@
+"""The benchmark of the loader, in miniature, and what it says of its results."""
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.loader import __main__ as command
+from benchmarks.loader import tables
+from benchmarks.loader.held import held
+from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
+from benchmarks.loader.streams import copied, streams
+from benchmarks.marks import replaced
+from ltvs.dataset.layout import PreparedSet
+from support.trained_runs import tiny_set
+
+PATCH = (8, 20, 24)
+NAMES = [
+    "ours",
+    "ours, liver's surface moved",
+    "MONAI PersistentDataset",
+    "MONAI PersistentDataset, 4 patches a load",
+    "MONAI CacheDataset",
+]
+
+
+@pytest.fixture
+def result() -> dict:
+    return json.loads(tables.RESULT.read_text())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    return copied(tiny_set(tmp_path_factory.mktemp("one")), 3, tmp_path_factory.mktemp("several"))
+
+
+def test_all_loaders_give_the_same_kind_of_patches(data: PreparedSet, tmp_path: Path) -> None:
+    assert data.cases == ("case0", "case1", "case2")
+    started = streams(data, tmp_path, PATCH, workers=0)
+    assert list(started) == NAMES
+    for name, start in started.items():
+        first, second = islice(start(), 2)
+        d, h, w = PATCH
+        assert tuple(first.shape) == ((4, 1, d, h, w) if "ours" in name else (4, 1, w, h, d)), name
+        assert not torch.equal(torch.as_tensor(first), torch.as_tensor(second)), name
+        assert torch.as_tensor(first).unique().numel() > 2, name
+
+
+def test_rates_are_those_of_what_is_drawn() -> None:
+    batches = [torch.zeros(4)] * 3 + [torch.zeros(2)] * 2
+    found = rates({"some": lambda: (batch for batch in batches)}, rounds=3, warm=3, batches=2)["some"]
+    assert found["rounds"] == 3
+    assert 0 < found["low"] <= found["median"] <= found["high"]
+
+
+def test_memory_counts_what_is_held(data: PreparedSet) -> None:
+    before = held()
+    kept = torch.ones(2**24)
+    assert held() - before == pytest.approx(kept.nbytes, rel=0.1)
+    found = memory("ours", data, (1, 2), PATCH, workers=1, batches=2)
+    assert list(found) == ["1", "2"]
+    assert all(50e6 < size < 4e9 for size in found.values())
+    with pytest.raises(RuntimeError, match=r"(?s)nothing with 1 cases failed: .*KeyError: 'nothing'"):
+        memory("nothing", data, (1,), PATCH, workers=1, batches=2)
+
+
+def test_a_step_is_timed() -> None:
+    step = step_seconds((8, 16, 24), rounds=2)
+    assert (step["patch"], step["rounds"]) == ([8, 16, 24], 2)
+    assert step["seconds"] > 0
+
+
+def test_steps_of_gpus_are_found(tmp_path: Path) -> None:
+    def net(size: list[int], name: str, seconds: float, dtype: str = "bfloat16") -> dict:
+        rows = [{"name": name, "training_step": {"median": seconds}}, {"name": "UCANet, triton", "not_run": "why"}]
+        return {"size": size, "dtype": dtype, "compiled": False, "rows": rows}
+
+    nets = [net([8, 9, 10], "UCANet", 0.5), net([8, 9, 10], "UCANet", 0.7, "float32"), net([8, 9, 11], "UCANet", 0.1)]
+    nets.append(net([8, 9, 10], "UNet3d", 0.2))
+    (tmp_path / "a.json").write_text(json.dumps({"machine": {"device": "cuda", "name": "G"}, "nets": nets}))
+    (tmp_path / "b.json").write_text(json.dumps({"machine": {"device": "cpu", "name": "C"}, "nets": nets}))
+    (tmp_path / "c.json").write_text(json.dumps({"machine": {"device": "cuda", "name": "H"}}))
+    expected = {"name": "G", "dtype": "bfloat16", "compiled": False, "seconds": 0.5}
+    assert gpu_steps(tmp_path, (8, 9, 10)) == [expected]
+
+
+def test_what_is_missed_is_said(result: dict) -> None:
+    assert tables.missed(result) == []
+    rates = result["rates"]
+    rates["ours"]["median"] = 2.9 * rates["MONAI PersistentDataset"]["median"]
+    result["memory"]["ours"] = {"4": 100, "16": 120}
+    result["gpus"] = [
+        {
+            "name": "G",
+            "seconds": 0.5 / rates["ours, liver's surface moved"]["median"],
+            "dtype": "bfloat16",
+            "compiled": True,
+        }
+    ]
+    speed, memory, gpu = tables.missed(result)
+    assert "2.9 times MONAI's PersistentDataset, at least 3 asked" in speed
+    assert "1.20 times as much with more cases, at most 1.1 asked" in memory
+    assert "a training step on G takes in" in gpu
+    result["step"] = {"patch": [32, 160, 160], "seconds": 0.25, "rounds": 3}
+    assert tables.needed(result)["this machine"] == 1.0, "a fourth of the voxels four times a second"
+    assert "On G (bfloat16, compiled) it takes" in tables.text(result)
+
+
+def test_the_docs_show_the_results(result: dict) -> None:
+    page = tables.PAGE.read_text()
+    assert replaced(page, tables.MAKER, tables.text(result)) == page
+
+
+def test_an_input_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["loader", "--input", str(tmp_path / "nowhere.zip")])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "nowhere.zip: does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    written = tmp_path / "results" / "out.json"
+    words = ["--patch", "8", "32", "40", "--step-patch", "8", "16", "24", "--cases", "1", "2", "--pixels", "40"]
+    words += ["--workers", "1", "--rounds", "1", "--batches", "2", "--json", str(written)]
+    monkeypatch.setattr(sys, "argv", ["loader", *words])
+    status = command.main()
+    report = json.loads(written.read_text())
+    assert status == (1 if tables.missed(report) else 0)
+    assert list(report["rates"]) == NAMES
+    assert list(report["memory"]) == [NAMES[0], NAMES[2], NAMES[4]]
+    assert "PersistentDataset" in capsys.readouterr().out
+    assert isinstance(report["load"], float)

@@ -1,0 +1,119 @@
+"""Every command line of ours that README and docs show runs as it is shown, with what makes it small at its end.
+
+Cohorts, data sets, runs and files of the names that the pages use are there; what a command writes is not.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ltvs.bundle.write import make_bundle
+from ltvs.dataset.preparing import compose_labels
+from ltvs.volume.images import write_volume
+from support import crlm_layout, ircadb_layout
+from support.bundle_schema import mandatory
+from support.pages import ROOT, blocks
+from support.tiny_cases import tiny_case
+from support.trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
+from support.volume_file_layouts import liver_and_tumor, vessel_and_tumor, whole_organ, write_own, write_task
+
+SMALL = {
+    "prepare_ltvs.py": "--pixels 16 --slice-spacing 3 --liver-pixels 24 "
+    "--liver-slice-spacing 1.5 --margin 4 --workers 1",
+    "train_ltvs.py": "--epochs 1 --batch-size 2 --patch 8 16 16 --overlap 4 0 0 "
+    "--channels 2 3 4 --workers 0 --device cpu",
+    "predict_ltvs.py": "--device cpu",
+    "evaluate_ltvs.py": "",
+    "export_onnx.py": "",
+    "make_bundle.py": "",
+    "monai.bundle": "",
+}
+
+
+def script_of(line: str) -> str | None:
+    """The example that a line runs, or MONAI's; None for what others have made (pip, make) or tests run otherwise."""
+    found = re.match(r"python (?:examples/(\w+\.py)|-m (monai\.bundle))", line)
+    return (found[1] or found[2]) if found else None
+
+
+LINES = sorted({
+    line.strip()
+    for block in blocks("sh")
+    for line in block.values[0].replace("\\\n", " ").splitlines()
+    if script_of(line.strip())
+})  # fmt: skip
+
+
+def named(option: str) -> set[str]:
+    """What the lines give for an option."""
+    words = [shlex.split(line, comments=True) for line in LINES]
+    return {line[i + 1] for line in words for i, word in enumerate(line) if word == option}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all that the pages speak of is there, in small."""
+    root = tmp_path_factory.mktemp("world")
+    case = tiny_case()
+    for k in (1, 2):
+        ircadb_layout.write_usual(root / "3Dircadb1" / f"3Dircadb1.{k}", f"case {k}")
+    write_task(root / "Task08_HepaticVessel", {"hepaticvessel_001": vessel_and_tumor(case)})
+    write_volume(whole_organ(case), root / "liver_annotation" / "hepaticvessel_001.nii.gz")
+    write_task(root / "Task03_Liver", {"liver_0": liver_and_tumor(case)})
+    for k in (0, *range(28, 49)):
+        write_volume(tiny_case(f"lits {k}").ct, root / "LiTS17" / f"volume-{k}.nii")
+        write_volume(liver_and_tumor(case), root / "LiTS17" / f"segmentation-{k}.nii")
+    crlm_layout.write_patient(root)
+    for name in ("a", "b"):
+        write_own(root / "cohort" / name, tiny_case(name))
+    write_volume(case.ct, root / "ct.nii.gz")
+    for name in ("labels.nii.gz", "truth.nii.gz"):
+        write_volume(compose_labels(case), root / name)
+
+    data = tiny_set(root / "data" / "base")
+    shutil.copy(data.folder / "split.json", data.folder / "fold1.json")
+    run = root / "runs" / "base"
+    train_liver_finder(data, run)
+    train_both(data, tiny_settings(data.folder, run, stage="2", epochs=1))
+    for name in named("--data"):
+        shutil.copytree(data.folder, root / name)
+    for name in named("--run") | named("--liver-from"):
+        shutil.copytree(run, root / name)
+    make_bundle(run, root / "bundle", "not stated", "not stated")
+    shutil.copy(root / "ct.nii.gz", root / "bundle")
+    (root / "bundle" / "schema.json").write_text(json.dumps(mandatory()))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_it_runs(line: str, world: Path, tmp_path: Path) -> None:
+    script = script_of(line)
+    assert script in SMALL, f"say in SMALL how {script} is run in small"
+    place = shutil.copytree(world, tmp_path / "world")
+    (place / "examples").symlink_to(ROOT / "examples")
+    words = shlex.split(line, comments=True)
+    # An estimate writes nothing.
+    written = "--output" in words and "--estimate" not in words
+    output = place / words[words.index("--output") + 1] if written else None
+    if output is not None and script != "monai.bundle":
+        shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
+    command = line.split(" #")[0].replace("python", shlex.quote(sys.executable), 1)
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {SMALL[script]}"],
+        cwd=place / "bundle" if script == "monai.bundle" else place,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    if output is not None and script != "monai.bundle":
+        assert output.exists()

@@ -1,0 +1,245 @@
+"""The factorised attention as an operation of PyTorch's: what autograd, layouts, autocast and export see of it."""
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
+from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.kernels import factorised, plain, streaming
+from crossattn3d.kernels.native import passes as native
+from crossattn3d.kernels.scores import attention, attention_backward
+from support.backends import FAST, needs_native
+from support.output_and_gradients import output_and_gradients
+from support.random_parameters import (
+    assert_close,
+    channel_parameters,
+    generator,
+    maps,
+    normal,
+    randomize,
+    slice_parameters,
+)
+
+SIZE = (3, 4, 5)
+KINDS = [ChannelCrossAttention3d, SliceCrossAttention3d, CSCA]
+
+
+@pytest.fixture
+def poisoned(monkeypatch) -> Iterator[None]:
+    """Chunks that do not divide the volume, and NaN in memory that nothing was written to."""
+    monkeypatch.setattr(streaming, "CHUNK", 50)
+    monkeypatch.setattr(streaming, "COPIED", 30)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def arguments(kind: type, score_norm: str, slice_dim: int = -3) -> tuple[object, ...]:
+    """What the operation takes, with gradients wanted."""
+    query, context = (x.requires_grad_() for x in maps(1, 2, 3, 4, SIZE))
+    channel = [] if kind is SliceCrossAttention3d else list(channel_parameters(2, 3, 4, 3))
+    slices = [] if kind is ChannelCrossAttention3d else list(slice_parameters(3, 3, 4, 3))
+    parts = [
+        [p.requires_grad_() for p in (part if score_norm == "cosine" else part[:-1])] for part in (channel, slices)
+    ]
+    return query, context, *parts, score_norm, True, slice_dim, "streaming"
+
+
+@pytest.mark.usefixtures("unchecked")  # sizes that stand for any number are no `int`
+@pytest.mark.parametrize("score_norm", ["instance", "cosine"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_opcheck(kind, score_norm):
+    """Schema, shapes without data, autograd's registration, and tracing with dynamic shapes."""
+    torch.library.opcheck(torch.ops.crossattn3d.attend.default, arguments(kind, score_norm, -1))
+    query, context, *rest = arguments(kind, score_norm, -1)
+    with torch.no_grad():
+        out, sums = torch.ops.crossattn3d.attend(query, context, *rest)
+        given = torch.ones_like(out), query, context, sums, *rest
+        torch.library.opcheck(torch.ops.crossattn3d.attend_backward.default, given)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("slice_dim", [-3, -2, -1])
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_that_do_not_divide_the_volume(kind, score_norm, slice_dim):
+    assert torch.empty(3).isnan().all()
+    module = randomize(kind(3, 4, score_norm=score_norm, slice_dim=slice_dim).double(), 1)
+    query, context = maps(2, 2, 3, 4, SIZE)
+    expected = output_and_gradients(module, query, context, "reference")
+    for name, value in output_and_gradients(module, query, context, "factorised").items():
+        assert_close(value, expected[name], 1e-9, name)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("score_norm", ["instance", "cosine"])
+@pytest.mark.parametrize("widths", [(1, 1), (1, 5), (256, 256), (320, 7)])
+def test_very_few_and_very_many_channels(widths, score_norm, backend):
+    module = randomize(CSCA(*widths, score_norm=score_norm).double(), 1)
+    query, context = maps(2, 2, *widths, SIZE)
+    expected = output_and_gradients(module, query, context, "reference")
+    for name, value in output_and_gradients(module, query, context, backend).items():
+        assert_close(value, expected[name], 1e-9, name)
+
+
+LAYOUTS = {
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last_3d),
+    "half of the channels": lambda x: torch.cat([x, x], 1)[:, : x.shape[1]],
+    "half of the channels, last": lambda x: torch.cat([x, x], 1).contiguous(memory_format=torch.channels_last_3d)[
+        :, : x.shape[1]
+    ],
+    "turned": lambda x: x.transpose(2, 4).contiguous().transpose(2, 4),
+    "cropped": lambda x: torch.nn.functional.pad(x, (1, 1, 2, 0, 0, 1))[..., :-1, 2:, 1:-1],
+    "one value": lambda x: x[:, :, :1, :1, :1].expand(x.shape),
+}
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout, mixed, backend):
+    """In values and gradients; the results are in the memory format of the map they belong to."""
+    module = randomize(CSCA(4, 4, score_norm="cosine", residual=True).double(), 1)
+    query, context = maps(2, 2, 4, 4, SIZE)
+    query, context = LAYOUTS[layout](query), LAYOUTS["turned" if mixed else layout](context)
+    actual = output_and_gradients(module, query, context, backend)
+    for name, value in output_and_gradients(module, query, context, "reference").items():
+        assert_close(actual[name], value, 1e-9, name)
+    last = layout.endswith("last") and not mixed
+    for name in ("output", "query", "context"):
+        assert actual[name].is_contiguous(memory_format=torch.channels_last_3d) or not last, name
+
+
+def test_the_gradient_may_be_one_number_for_all():
+    module = randomize(CSCA(3, 4).double(), 1)
+    query, context = maps(2, 2, 3, 4, SIZE)
+    gradients = []
+    for backend in ("reference", "factorised"):
+        for part in (module, *module.children()):
+            part.backend = backend
+        query = query.detach().requires_grad_()
+        module(query, context).sum().backward()
+        gradients.append(query.grad)
+    assert_close(*reversed(gradients), 1e-9)
+
+
+def test_no_batch_at_all():
+    query, context = (x[:0].requires_grad_() for x in maps(2, 2, 3, 4, SIZE))
+    out = CSCA(3, 4).double()(query, context)
+    out.sum().backward()
+    assert out.shape == query.grad.new_empty(0, 4, *SIZE).shape
+    assert query.grad.shape == query.shape
+
+
+def test_one_map_may_be_both():
+    """Once and twice differentiated, what a map gets as query and as context is added."""
+    module = randomize(CSCA(3, 3, residual=True).double(), 1)
+    found = {}
+    for backend in ("reference", "factorised"):
+        for part in (module, *module.children()):
+            part.backend = backend
+        x = maps(2, 2, 3, 3, SIZE)[0].requires_grad_()
+        weights = normal(tuple(x.shape), generator(3))
+        (first,) = torch.autograd.grad((module(x, x) * weights).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first * weights).sum(), x)
+        (alone,) = torch.autograd.grad((module(x, x) * weights).sum(), x)
+        found[backend] = (first.detach(), second, alone)
+    for a, b in zip(*found.values(), strict=True):
+        assert_close(b, a, 1e-9)
+
+
+@pytest.mark.parametrize("score_norm", ["instance", "cosine"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_gradients(kind, score_norm):
+    module = randomize(kind(2, 2, score_norm=score_norm, residual=True, backend="factorised").double(), 1)
+    query, context = (x.requires_grad_() for x in maps(2, 1, 2, 2, (2, 1, 2)))
+    assert torch.autograd.gradgradcheck(module, (query, context))
+
+
+def test_only_what_needs_a_gradient_gets_one_when_differentiated_twice():
+    module = randomize(CSCA(3, 4).double(), 1).requires_grad_(False)
+    query, context = maps(2, 2, 3, 4, SIZE)
+    query.requires_grad_()
+    (first,) = torch.autograd.grad(module(query, context).square().sum(), query, create_graph=True)
+    first.sum().backward()
+    assert query.grad.isfinite().all()
+    assert context.grad is None
+
+
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_nothing_long_is_kept_for_the_backward_pass(score_norm):
+    module = randomize(CSCA(3, 7, score_norm=score_norm, backend="factorised").double(), 1)
+    query, context = (x.requires_grad_() for x in maps(2, 1, 3, 7, (6, 8, 9)))
+    saved: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        module(query, context)
+    own = {query.data_ptr(), context.data_ptr()}
+    assert max(x.numel() for x in saved if x.data_ptr() not in own) < query[0, 0].numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_backward_pass_under_autocast(dtype):
+    """Backward is usually outside of autocast; inside it, the products must not be in half precision either."""
+    module = randomize(CSCA(3, 4, backend="factorised"), 1)
+    query, context = (x.float() for x in maps(2, 1, 3, 4, SIZE))
+    expected = output_and_gradients(module, query, context, "factorised")
+    with torch.autocast("cpu", dtype):
+        actual = output_and_gradients(module, query, context, "factorised")
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_gradcheck_of_attention_from_scores(score_norm):
+    """`attention_backward` against autograd of `attention`, squares and temperature too."""
+    g = generator(4)
+    scores, dm = 3 * normal((2, 4, 4), g).requires_grad_(), normal((2, 4, 4), g)
+    squares = tuple((0.5 + normal((2, 4), g).square()).requires_grad_() for _ in "qk")
+    temperature = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+    given = (squares, temperature) if score_norm == "cosine" else (None, None)
+    m = attention(scores, 9, score_norm, *given)
+    inputs = [scores, *squares, temperature] if score_norm == "cosine" else [scores]
+    expected = torch.autograd.grad(m, inputs, dm)
+    dscores, dsquares, dtemperature = attention_backward(dm, m, scores, 9, score_norm, *given)
+    actual = [dscores, *dsquares, dtemperature] if score_norm == "cosine" else [dscores]
+    for a, b in zip(actual, expected, strict=True):
+        assert_close(a.detach(), b, 1e-12)
+
+
+def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
+    scores, squares = torch.ones(1, 2, 2).double(), (torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double())
+    m = attention(scores, 1, "cosine", squares, torch.tensor(1.0))
+    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores, 1, "cosine", squares, torch.tensor(1.0))
+    assert dq.isfinite().all()
+    assert dq[0, 0] == 0
+
+
+PASSES = [("auto", SIZE, streaming), ("auto", (4, 128, 128), native), ("factorised", (4, 128, 128), streaming)]
+
+
+@needs_native
+@pytest.mark.parametrize(("backend", "size", "passes"), [*PASSES, ("native", SIZE, native)])
+def test_the_passes_that_make_it(backend, size, passes, monkeypatch):
+    """`auto` takes native code where maps are large enough for the building to be worth the wait."""
+    used = []
+    original = factorised._passes
+    monkeypatch.setattr(factorised, "_passes", lambda *a: used.append(original(*a)) or used[-1])
+    functional.channel_cross_attention(*maps(2, 1, 3, 4, size), channel_parameters(2, 3, 4, 4), backend=backend)
+    assert used == [passes]
+
+
+def test_while_exporting_it_is_plain_products(monkeypatch):
+    calls = []
+    computed = plain.cross_attention
+    monkeypatch.setattr(plain, "cross_attention", lambda *a, **k: calls.append("plain") or computed(*a, **k))
+    run = functools.partial(functional.channel_cross_attention, *maps(2, 1, 3, 4, SIZE), channel_parameters(2, 3, 4, 4))
+    run()
+    assert calls == []
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    run()
+    assert calls == ["plain"]

@@ -1,0 +1,338 @@
+"""What people will give to the command lines by mistake: one line that says so, and nothing half-done.
+
+Each row makes an input in a folder and says what has to be in the message; the input has to be as it was afterwards.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import predict_ltvs
+import prepare_ltvs
+from ltvs.dataset.digests import digest
+from ltvs.dataset.layout import PreparedSet
+from ltvs.runtime.command_line import run
+from ltvs.volume.grids import Grid
+from ltvs.volume.images import write_volume
+from support.ircadb_layout import write_series, write_usual, zipped
+from support.tiny_cases import ball, center, grid, image, tiny_case
+from support.volume_file_layouts import write_own
+
+Make = Callable[[Path], None]
+
+GRIDS = ("--pixels=16", "--slice-spacing=3", "--liver-pixels=16", "--liver-slice-spacing=3", "--workers=1")
+
+
+def own(change: Make) -> Make:
+    """A case of one's own cohort, changed."""
+
+    def make(folder: Path) -> None:
+        change(write_own(folder / "case 1", tiny_case("case 1")))
+
+    return make
+
+
+def patient(change: Make) -> Make:
+    """An unpacked patient of 3D-IRCADb-01, changed."""
+
+    def make(folder: Path) -> None:
+        change(write_usual(folder / "3Dircadb1.1"))
+
+    return make
+
+
+def cut(name: str) -> Make:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-300])
+
+    return change
+
+
+def renamed(old: str, new: str) -> Make:
+    def change(folder: Path) -> None:
+        (folder / old).rename(folder / new)
+
+    return change
+
+
+def put(name: str, volume: Callable[[], sitk.Image]) -> Make:
+    def change(folder: Path) -> None:
+        write_volume(volume(), folder / name)
+
+    return change
+
+
+def is_text(name: str) -> Make:
+    def change(folder: Path) -> None:
+        (folder / name).write_text("patient,age\n1,63\n")
+
+    return change
+
+
+def mixed(folder: Path) -> None:
+    """The slices of a second patient among those of the first."""
+    write_series(folder.parent / "other", tiny_case("other").ct)
+    for path in (folder.parent / "other").iterdir():
+        path.rename(folder / f"other-{path.name}")
+    (folder.parent / "other").rmdir()
+
+
+def mixed_patient(folder: Path) -> None:
+    mixed(folder / "PATIENT_DICOM")
+
+
+def moved_liver() -> sitk.Image:
+    liver = tiny_case().liver
+    return replace(Grid.of(liver), origin=(0.0, 0.0, 0.0)).place(sitk.GetImageFromArray(sitk.GetArrayFromImage(liver)))
+
+
+def lump() -> sitk.Image:
+    """A tumor, but not in this liver."""
+    where = grid()
+    return image(ball(where, np.add(center(where), (0, 0, 18)), 3).astype(np.uint8), where)
+
+
+def not_finite() -> sitk.Image:
+    ct = sitk.Cast(tiny_case().ct, sitk.sitkFloat32)
+    ct[3, 4, 5] = float("nan")
+    return ct
+
+
+def color() -> sitk.Image:
+    return sitk.Compose([sitk.Cast(tiny_case().ct, sitk.sitkUInt8)] * 3)
+
+
+def over_time() -> sitk.Image:
+    return sitk.JoinSeries([tiny_case().ct] * 2)
+
+
+def write_zip(folder: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> None:
+    with zipfile.ZipFile(folder / "3Dircadb1.1.zip", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        for name, target in (links or {}).items():
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, 0o120777 << 16
+            archive.writestr(info, target)
+
+
+def leads_out(folder: Path) -> None:
+    write_zip(folder, {"3Dircadb1.1/PATIENT_DICOM/image_0": b"", "../../evil": b"written"})
+
+
+def links_out(folder: Path) -> None:
+    """A link to a patient elsewhere, which would be read if links in zips were followed."""
+    outside = write_usual(folder.parent.parent / "outside") / "PATIENT_DICOM"
+    write_zip(folder, {"3Dircadb1.1/MASKS_DICOM/liver/image_0": b""}, {"3Dircadb1.1/PATIENT_DICOM": str(outside)})
+
+
+def vast(folder: Path) -> None:
+    """A small zip that says of each of its files that it unpacks to 4 GB, more in all than the disk has free."""
+    count = shutil.disk_usage(folder).total // 2**32 + 1
+    write_zip(folder, {f"3Dircadb1.1/PATIENT_DICOM/image_{k}": bytes(8) for k in range(count)})
+    content = bytearray((folder / "3Dircadb1.1.zip").read_bytes())
+    entry = -1
+    while (entry := content.find(b"PK\x01\x02", entry + 1)) >= 0:
+        content[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")
+    (folder / "3Dircadb1.1.zip").write_bytes(content)
+
+
+PREPARE = [
+    ("ltvs", own(cut("ct.nii.gz")), "ct.nii.gz: is cut short"),
+    ("ltvs", own(cut("liver.nii")), "liver.nii: is cut short"),
+    ("ltvs", own(cut("vessel.nrrd")), "vessel.nrrd: cannot be read as a volume; is it complete?"),
+    ("ltvs", own(renamed("ct.nii.gz", "ct.mha")), "ct.mha: cannot be read as a volume"),
+    ("ltvs", own(renamed("ct.nii.gz", "ct.txt")), "expected ct (.nii.gz"),
+    ("ltvs", own(is_text("ct.nii.gz")), "ct.nii.gz: cannot be read as a volume"),
+    ("ltvs", own(lambda folder: shutil.rmtree(folder)), "expected a folder per case"),
+    ("ltvs", own(lambda folder: [path.unlink() for path in folder.iterdir()]), "expected ct"),
+    ("ltvs", own(put("liver.nii", moved_liver)), "does not lie on the CT"),
+    ("ltvs", own(put("tumor.mha", lump)), "voxels of the tumor lie outside the liver; are both masks of this CT?"),
+    ("ltvs", own(put("liver.nii", lambda: tiny_case().liver * 0)), "the liver mask is empty"),
+    ("ltvs", own(put("ct.nii.gz", not_finite)), "ct.nii.gz: has NaN or infinite voxels"),
+    ("ltvs", own(put("ct.nii.gz", color)), "ct.nii.gz: expected one value per voxel, got 3"),
+    ("ltvs", own(put("ct.nii.gz", over_time)), "ct.nii.gz: expected a 3D volume, got 4D"),
+    ("ltvs", own(put("ct.nii.gz", lambda: tiny_case().ct + 1080)), "apply the rescale intercept"),
+    ("ltvs", own(put("ct.nii.gz", lambda: sitk.Clamp(tiny_case().ct, sitk.sitkInt16, 0, 255))), "a picture of 8 bits"),
+    ("ircadb", patient(mixed_patient), "holds 2 DICOM series"),
+    ("ircadb", patient(lambda folder: shutil.rmtree(folder / "PATIENT_DICOM")), "no 3D-IRCADb patient here"),
+    ("ircadb", patient(cut("PATIENT_DICOM/image_7")), "image_7: is DICOM but cannot be read, is it cut short?"),
+    ("ircadb", lambda folder: cut("3Dircadb1.1.zip")(zipped(write_usual(folder / "3Dircadb1.1")).parent), "as a zip"),
+    ("ircadb", leads_out, "3Dircadb1.1.zip: refused, it would write outside its folder (../../evil)"),
+    ("ircadb", links_out, "expected one folder PATIENT_DICOM, found none"),
+    ("ircadb", vast, "3Dircadb1.1.zip: refused, it unpacks to"),
+]  # fmt: skip
+
+#: The input of the command is the path of this name in the folder.
+PREDICT = [
+    ("case 1/ct.nii.gz", own(cut("ct.nii.gz")), "ct.nii.gz: is cut short"),
+    ("case 1/ct.mha", own(renamed("ct.nii.gz", "ct.mha")), "ct.mha: cannot be read as a volume"),
+    ("case 1/ct.txt", own(renamed("ct.nii.gz", "ct.txt")), "ct.txt: expected a file that ends in .nii.gz"),
+    ("case 1/ct.nii.gz", own(put("ct.nii.gz", not_finite)), "ct.nii.gz: has NaN or infinite voxels"),
+    ("case 1/ct.nii.gz", own(put("ct.nii.gz", color)), "ct.nii.gz: expected one value per voxel, got 3"),
+    ("case 1/ct.nii.gz", own(put("ct.nii.gz", over_time)), "ct.nii.gz: expected a 3D volume, got 4D"),
+    ("empty", lambda folder: (folder / "empty").mkdir(), "empty: no DICOM series found"),
+    ("none.nii.gz", lambda folder: None, "none.nii.gz: does not exist"),
+    ("3Dircadb1.1/PATIENT_DICOM", patient(mixed_patient), "PATIENT_DICOM: holds 2 DICOM series"),
+    ("3Dircadb1.1/PATIENT_DICOM", patient(cut("PATIENT_DICOM/image_7")), "image_7: is DICOM but cannot be read"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the input is made: neither plain letters nor without spaces."""
+    folder = tmp_path / "Bürgerspital 北京" / "input"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def refused(
+    script: str, words: list[str | Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> str:
+    """Run a command line that has to end with status 2; what it says, without progress bars."""
+    monkeypatch.setattr(sys, "argv", [f"{script}_ltvs.py", *map(str, words)])
+    module = {"prepare": prepare_ltvs, "predict": predict_ltvs}[script]
+    settings = {"prepare": prepare_ltvs.PrepareSettings, "predict": predict_ltvs.PredictSettings}[script]
+    with pytest.raises(SystemExit, match="2"):
+        run(module.main, settings)
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith(("error: ", "not prepared: "))]
+    assert lines[-1].startswith("error: ")
+    assert "unexpected" not in said.err, "no reason that we did not foresee"
+    return "\n".join(lines) + said.out
+
+
+def listing(folder: Path) -> tuple[list[Path], str | None]:
+    return sorted(folder.rglob("*")), digest(folder)
+
+
+@pytest.mark.parametrize(("source", "make", "message"), PREPARE)
+def test_prepare(
+    source: str, make: Make, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    make(place)
+    before, output = listing(place), place.parent / "out"
+    words = ["--source", source, "--input", place, "--output", output, *GRIDS]
+    assert message in refused("prepare", words, monkeypatch, capsys)
+    assert not output.exists()
+    assert message in refused("prepare", [*words, "--check"], monkeypatch, capsys), "both say the same"
+    assert listing(place) == before
+    assert [path.name for path in place.parent.iterdir()] == ["input"]
+    assert not list(place.parent.parent.rglob("evil"))
+
+
+@pytest.mark.parametrize(("name", "make", "message"), PREDICT)
+def test_predict(
+    name: str, make: Make, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    make(place)
+    before = listing(place)
+    words = ["--input", place / name, "--run", place.parent / "run", "--output", place.parent / "seg.nii.gz"]
+    assert message in refused("predict", [*words, "--device=cpu"], monkeypatch, capsys)
+    assert listing(place) == before
+    assert [path.name for path in place.parent.iterdir()] == ["input"]
+
+
+def test_a_good_case_beside_bad_ones_and_names_of_any_kind(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    own(cut("ct.nii.gz"))(place)
+    write_own(place / "Größe 肝臓", tiny_case("good"))
+    words = ["--source=ltvs", "--input", place, "--output", place.parent / "out ü", *GRIDS]
+    said = refused("prepare", words, monkeypatch, capsys)
+    assert "not prepared: case 1: " in said
+    assert "1 of 2 cases could not be prepared" in said
+    assert PreparedSet(place.parent / "out ü").cases == ("Größe 肝臓",)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that holds 64 KiB; where none can be mounted, files may have no more."""
+    folder, limit = tmp_path / "disk", 1 << 16
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={limit}", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if not mounted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield folder
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def noisy(case_labels: sitk.Image, values: int) -> sitk.Image:
+    """Does not compress."""
+    noise = np.random.default_rng(0).integers(0, values, sitk.GetArrayViewFromImage(case_labels).shape)
+    return Grid.of(case_labels).place(sitk.GetImageFromArray(noise.astype(np.int16)))
+
+
+def test_prepare_onto_a_full_disk(
+    place: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    case = tiny_case()
+    write_own(place / "case 1", replace(case, ct=sitk.Cast(case.ct, sitk.sitkInt16) + noisy(case.ct, 40)))
+    grids = [word.replace("=16", "=99") for word in GRIDS]
+    for output in (small_disk / "out", small_disk):
+        words = ["--source=ltvs", "--input", place, "--output", output, *grids]
+        said = refused("prepare", words, monkeypatch, capsys)
+        assert "No space left on device" in said or "File too large" in said or "is the disk full?" in said
+        assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_predict_onto_a_full_disk(
+    place: Path, small_disk: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_own(place / "case 1", tiny_case())
+    large = sitk.Cast(noisy(sitk.Image(90, 80, 70, sitk.sitkUInt8), 256), sitk.sitkUInt8)
+    monkeypatch.setattr(predict_ltvs, "predict", lambda *_: large)
+    output = small_disk / f"seg{suffix}"
+    words = ["--input", place / "case 1/ct.nii.gz", "--run", place, "--output", output, "--device=cpu"]
+    said = refused("predict", words, monkeypatch, capsys)
+    assert f"seg{suffix}: cannot be written" in said
+    assert "is the disk full?" in said
+    assert list(small_disk.iterdir()) == []
+
+
+def without_privileges() -> list[str]:
+    """What to put before a command so that permissions hold for it, even for root."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may read everything, and there is no setpriv to take that away")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("prepare", ["--source=ltvs", "--input={place}", "--output={out}", *GRIDS]),
+        ("predict", ["--input={place}/case 1/ct.nii.gz", "--run=run", "--output={out}.nii.gz"]),
+    ],
+)
+def test_what_must_not_be_read(script: str, words: list[str], place: Path) -> None:
+    before = without_privileges()
+    write_own(place / "case 1", tiny_case())
+    out, ct = place.parent / "out", place / "case 1" / "ct.nii.gz"
+    ct.chmod(0)
+    module = {"prepare": prepare_ltvs, "predict": predict_ltvs}[script]
+    command = [*before, sys.executable, str(module.__file__), *(word.format(place=place, out=out) for word in words)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "ct.nii.gz: cannot be read" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in place.parent.iterdir()] == ["input"]

@@ -1,0 +1,81 @@
+"""The demo's own work: it makes room without touching what is not its own, and says which command failed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import demo
+from demo import MARK, _command, _make_room, _side_by_side
+from ltvs.runtime.errors import InputError
+
+
+def test_a_second_demo_starts_over_but_keeps_its_phantoms(tmp_path: Path) -> None:
+    _make_room(tmp_path / "demo")
+    for name in ("data", "run", "report", "mine"):
+        (tmp_path / "demo" / name).mkdir()
+    _make_room(tmp_path / "demo")
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "mine", MARK}
+
+
+def test_folders_that_no_demo_made_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "years of work").touch()
+    with pytest.raises(InputError, match="holds data, not made by a demo; give another --output"):
+        _make_room(tmp_path)
+    assert (tmp_path / "data" / "years of work").exists()
+
+
+def test_a_command_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(InputError, match=r"examples/evaluate_ltvs.py ended with 2, see above"):
+        _command("evaluate_ltvs.py", "--prediction", tmp_path / "a b", "--reference x --output", tmp_path)
+    shown = capfd.readouterr()
+    assert f"$ python examples/evaluate_ltvs.py --prediction '{tmp_path}/a b' --reference x" in shown.out
+    assert "does not exist" in shown.err
+
+
+def test_at_least_four_phantoms_are_held_out() -> None:
+    words = demo.PHANTOMS.split()
+    assert int(words[words.index("--test") + 1]) >= 4
+
+
+def test_two_commands_run_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    # Each waits for a file of the other's, so that neither could end on its own.
+    log = tmp_path / "first.log"
+    meet = tmp_path / "meet.py"
+    meet.write_text(
+        "import pathlib, sys, time\n"
+        "mine, other = map(pathlib.Path, sys.argv[1:])\n"
+        "mine.touch()\n"
+        "while not other.exists(): time.sleep(0.05)\n"
+        "print('met')\n"
+    )
+    a, b = tmp_path / "a", tmp_path / "b"
+    _side_by_side([(str(meet), a, b), (str(meet), b, a)], log)
+    assert log.read_text() == "met\n"
+    assert capfd.readouterr().out.endswith("met\n")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
+    endless, failed, pid = tmp_path / "endless.py", tmp_path / "failed.py", tmp_path / "pid"
+    endless.write_text(
+        "import os, pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "while True: time.sleep(1)\n"
+    )
+    failed.write_text("import pathlib, sys\nwhile not pathlib.Path(sys.argv[1]).exists(): pass\nraise SystemExit(3)")
+    commands: list[tuple[str | Path, ...]] = [(str(endless), pid), (str(endless), pid)]
+    commands[failing] = (str(failed), pid)
+    expected = "failed.py failed, see above" if failing else "failed.py failed; .*first.log says why"
+    with pytest.raises(InputError, match=expected):
+        _side_by_side(commands, tmp_path / "first.log")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_the_log_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
+    _make_room(tmp_path)
+    (tmp_path / "stage1.log").touch()
+    _make_room(tmp_path)
+    assert not (tmp_path / "stage1.log").exists()

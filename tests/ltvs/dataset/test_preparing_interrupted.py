@@ -1,0 +1,144 @@
+"""Preparation that is killed, interrupted or started twice, in real processes: nothing half-done, nothing lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import prepare_ltvs
+from ltvs.dataset.layout import PreparedSet
+from ltvs.dataset.provenance import read_records
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.locks import locked
+from prepare_ltvs import PrepareSettings, main
+from support.processes import processes_of
+from support.tiny_cases import tiny_case
+from support.volume_file_layouts import write_own
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+CASES = 8
+GRIDS = ("--pixels", "96", "--slice-spacing", "0.5", "--liver-pixels", "96", "--liver-slice-spacing", "0.5")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("in")
+    for k in range(CASES):
+        write_own(folder / f"case {k}", tiny_case(f"case {k}"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
+    """What a run makes, and how many seconds it is at work, once it is."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    with started(source, output) as run:
+        wait_until_at_work(run, output)
+        began = time.monotonic()
+        assert run.wait() == 0
+    return contents(output), time.monotonic() - began
+
+
+@contextmanager
+def started(source: Path, output: Path) -> "Iterator[subprocess.Popen[str]]":
+    words = [sys.executable, prepare_ltvs.__file__, "--source", "ltvs", "--input", source, "--output", output]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.Popen(
+        [*map(str, words), *GRIDS, "--workers", "2"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.communicate()
+
+
+def wait_until_at_work(run: "subprocess.Popen[str]", output: Path) -> None:
+    while not (output / ".lock").exists() and run.poll() is None:
+        time.sleep(0.01)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def wait_until_all_are_gone(session: int) -> None:
+    end = time.monotonic() + 20
+    while processes_of(session):
+        assert time.monotonic() < end, "a process outlives the run"
+        time.sleep(0.02)
+
+
+def assert_nothing_is_half_done(output: Path, whole: dict[str, bytes]) -> None:
+    """A case that passes for whole is what an undisturbed run makes; a data set is complete."""
+    for record in read_records(output).values():
+        for file in record.files:
+            assert (output / file).read_bytes() == whole[file]
+    if (output / "dataset.json").exists():
+        assert len(PreparedSet(output).cases) == CASES
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(0), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))]
+)
+def test_killed_three_times_and_then_left_alone(
+    source: Path, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path, seed: int
+) -> None:
+    whole, seconds = undisturbed
+    output, rng = tmp_path / "out ä", random.Random(seed)
+    for _ in range(3):
+        with started(source, output) as run:
+            wait_until_at_work(run, output)
+            time.sleep(rng.uniform(0.2, 1) * seconds)
+            run.kill()
+            run.wait()
+            wait_until_all_are_gone(run.pid)
+        assert_nothing_is_half_done(output, whole)
+    with started(source, output) as run:
+        _, said = run.communicate()
+        assert run.returncode == 0, said
+    assert contents(output) == whole
+
+
+@pytest.mark.parametrize(("how", "status", "word"), [("INT", 130, "interrupted"), ("TERM", 143, "terminated")])
+def test_interrupted(
+    source: Path, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path, how: str, status: int, word: str
+) -> None:
+    """Ctrl-C goes to every process of a terminal, SIGTERM to the one that was started."""
+    whole, _ = undisturbed
+    output = tmp_path / "out"
+    with started(source, output) as run:
+        while not list(output.glob(".preparing-*")) and run.poll() is None:
+            time.sleep(0.01)
+        if how == "INT":
+            os.killpg(run.pid, signal.SIGINT)
+        else:
+            run.terminate()
+        said = run.communicate()[1]
+        wait_until_all_are_gone(run.pid)
+    assert run.returncode == status
+    assert said.splitlines()[-1] == word
+    assert "Traceback" not in said
+    assert not (output / "dataset.json").exists()
+    assert not [path.name for path in output.glob(".*")], "what was begun is removed"
+    assert_nothing_is_half_done(output, whole)
+
+
+def test_a_second_run_into_one_folder_is_refused(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with locked(output), pytest.raises(InputError, match=r"out: another process is at work here"):
+        main(PrepareSettings("ltvs", output, source))
+    assert not output.exists()

@@ -1,0 +1,213 @@
+"""Scores: what a case gets, what empty masks get, means, files, table, and which maps belong together."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ltvs.evaluation.scores import MEASURES, mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.runtime.errors import InputError
+from ltvs.volume.images import write_volume
+
+SPACING = (2.0, 0.7, 0.9)
+STRUCTURES = ["liver", "tumor", "vessel"]
+
+
+def labels(shape: tuple[int, int, int] = (4, 5, 8), **boxes: int) -> np.ndarray:
+    """A label map with the first `n` voxels of a row labeled, one row per structure."""
+    found = np.zeros(shape, np.uint8)
+    for row, (name, value) in enumerate((("liver", 1), ("vessel", 2), ("tumor", 3))):
+        found[1, row, : boxes.get(name, 0)] = value
+    return found
+
+
+def reject(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_scores_of_a_case() -> None:
+    scores = score_case(labels(liver=6, vessel=3, tumor=2), labels(liver=4, vessel=4, tumor=2), SPACING)
+    assert list(scores) == STRUCTURES
+    # The liver holds vessels and tumors: 4 + 3 + 2 voxels of 11 and 10 in common.
+    assert scores["liver"]["dice"] == pytest.approx(2 * 9 / (11 + 10))
+    assert scores["liver"]["iou"] == pytest.approx(9 / 12)
+    assert scores["vessel"] == {
+        "dice": pytest.approx(2 * 3 / 7),
+        "iou": pytest.approx(3 / 4),
+        "cldice": pytest.approx(2 * (1 * 3 / 4) / (1 + 3 / 4)),
+        # Of the distances 0, 0, 0, 0.9 mm from the longer line, 85% of the way from the third to the fourth.
+        "hd95_mm": pytest.approx(0.85 * 0.9, rel=1e-6),
+        "missed": 0,
+    }
+    assert scores["tumor"] == {"dice": 1, "iou": 1, "hd95_mm": 0, "missed": 0}
+
+
+def test_neither_has_it() -> None:
+    scores = score_case(labels(liver=3), labels(liver=3), SPACING)
+    assert scores["tumor"] == dict.fromkeys(("dice", "iou", "hd95_mm", "missed"))
+    assert scores["vessel"] == dict.fromkeys(("dice", "iou", "cldice", "hd95_mm", "missed"))
+
+
+def test_false_alarm() -> None:
+    scores = score_case(labels(liver=3, tumor=1, vessel=2), labels(liver=3), SPACING)
+    assert scores["tumor"] == {"dice": 0, "iou": 0, "hd95_mm": None, "missed": 0}
+    assert scores["vessel"] == {"dice": 0, "iou": 0, "cldice": 0, "hd95_mm": None, "missed": 0}
+
+
+def test_missed() -> None:
+    scores = score_case(labels(liver=3), labels(liver=3, tumor=1, vessel=2), SPACING)
+    assert scores["tumor"] == {"dice": 0, "iou": 0, "hd95_mm": None, "missed": 1}
+    assert scores["vessel"] == {"dice": 0, "iou": 0, "cldice": 0, "hd95_mm": None, "missed": 1}
+
+
+def four_cases() -> dict[str, Any]:
+    """A tumor that is found, one missed, one a false alarm, and a case without; the same liver in all."""
+    with_tumor, without = labels(liver=4, vessel=2, tumor=2), labels(liver=4, vessel=2)
+    pairs = {
+        "found": (with_tumor, with_tumor), "missed": (without, with_tumor),
+        "false alarm": (with_tumor, without), "without ä": (without, without),
+    }  # fmt: skip
+    return {name: score_case(*pair, SPACING) for name, pair in pairs.items()}
+
+
+def test_means_are_over_the_cases_that_have_a_value() -> None:
+    summary = mean_scores(four_cases().values())
+    assert list(summary) == STRUCTURES
+    assert summary["tumor"] == {
+        "dice": pytest.approx(1 / 3),
+        "iou": pytest.approx(1 / 3),
+        "hd95_mm": 0,
+        "n": 3,
+        "missed": 1,
+    }
+    assert summary["liver"]["dice"] == pytest.approx((1 + 2 * 6 / 14 + 2 * 6 / 14 + 1) / 4)
+    assert summary["vessel"] == {"dice": 1, "iou": 1, "cldice": 1, "hd95_mm": 0, "n": 4, "missed": 0}
+
+
+@pytest.mark.parametrize("cases", [[], [score_case(labels(), labels(), SPACING)]])
+def test_no_case_that_counts(cases: list[Any]) -> None:
+    summary = mean_scores(cases)
+    for name in STRUCTURES:
+        assert summary[name] == dict.fromkeys(MEASURES[name]) | {"n": 0, "missed": 0}
+
+
+def test_files(tmp_path: Path) -> None:
+    cases = four_cases()
+    write_scores(cases, tmp_path / "new" / "scores")
+    assert sorted(path.name for path in (tmp_path / "new" / "scores").iterdir()) == ["cases.csv", "summary.json"]
+    summary = json.loads((tmp_path / "new" / "scores" / "summary.json").read_text(), parse_constant=reject)
+    assert summary == mean_scores(cases.values())
+    assert list(summary) == STRUCTURES
+    with (tmp_path / "new" / "scores" / "cases.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == list(cases)
+    assert [row["tumor_dice"] for row in rows] == ["1.0", "0.0", "0.0", ""]
+    assert [row["tumor_hd95_mm"] for row in rows] == ["0.0", "", "", ""]
+    assert [row["tumor_missed"] for row in rows] == ["0", "1", "0", ""]
+    for name in STRUCTURES:
+        for key in MEASURES[name]:
+            values = [float(row[f"{name}_{key}"]) for row in rows if row[f"{name}_{key}"]]
+            assert np.mean(values) == pytest.approx(summary[name][key])
+
+
+def test_files_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_scores(four_cases(), tmp_path / "file")
+
+
+def test_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    organ = {"dice": 0.95164, "iou": 0.91, "hd95_mm": 3.26, "n": 4, "missed": 0}
+    tumor = {"dice": 0.5, "iou": 1 / 3, "hd95_mm": 120.04, "n": 3, "missed": 1}
+    methods = {"UCA-Net": {"liver": organ, "tumor": tumor, "vessel": organ | {"cldice": 1.0}}}
+    score_table(methods | {"3D U-Net [32, 64]": mean_scores([])})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == STRUCTURES
+    assert " ".join(lines[1].split()) == "Method Dice IoU HD95 Dice IoU HD95 Dice IoU clDice HD95"
+    assert " ".join(lines[2].split()) == "UCA-Net 0.952 0.910 3.3 0.500 0.333 120.0 0.952 0.910 1.000 3.3"
+    said = " ".join(" ".join(lines).split())
+    assert "- " * 10 in said
+    assert "[32, 64]" in said
+    assert "HD95 in mm" in said
+    assert "UCA-Net: missed the tumor in 1 of 3 cases" in lines
+    assert "…" not in said
+    assert max(map(len, lines)) <= 80
+
+
+def volume(path: Path, array: np.ndarray | None = None, spacing: float = 0.7) -> Path:
+    image = sitk.GetImageFromArray(labels(liver=3) if array is None else array)
+    image.SetSpacing((spacing, 0.8, 1.5))
+    write_volume(image, path)
+    return path
+
+
+def test_two_files_are_a_pair_whatever_their_names(tmp_path: Path) -> None:
+    p, r = volume(tmp_path / "seg.nii.gz"), volume(tmp_path / "case 7.mha")
+    assert pair_cases(p, r) == {"case 7": (p, r)}
+
+
+def test_folders_are_matched_by_name(tmp_path: Path) -> None:
+    pairs = {n: (volume(tmp_path / "p" / f"{n}.nii.gz"), volume(tmp_path / "r" / f"{n}.nrrd")) for n in ("b", "a.1")}
+    for name in ("p/a.png", "r/._b.nii.gz", "r/notes.txt"):
+        (tmp_path / name).write_text("not a label map")
+    found = pair_cases(tmp_path / "p", tmp_path / "r")
+    assert found == pairs
+    assert list(found) == ["a.1", "b"]
+
+
+def test_cases_that_lack_one_of_the_two(tmp_path: Path) -> None:
+    p, r = tmp_path / "p", tmp_path / "r"
+    for name in "abcdefgh":
+        volume(r / f"{name}.mha")
+    volume(p / "b.mha")
+    with pytest.raises(InputError, match=r"p: lacks a, c, d, e, f and 2 more; every prediction needs a reference"):
+        pair_cases(p, r)
+    with pytest.raises(InputError, match=r"p: lacks a, c, d, e, f and 2 more"):
+        pair_cases(r, p)
+
+
+def test_paths_that_cannot_be_paired(tmp_path: Path) -> None:
+    file = volume(tmp_path / "full" / "a.mha")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for pair in ((tmp_path / "no", file), (file.parent, tmp_path / "no")):
+        with pytest.raises(InputError, match="no: does not exist"):
+            pair_cases(*pair)
+    for pair in ((file, file.parent), (file.parent, file)):
+        with pytest.raises(InputError, match=r"full is a folder and .*a\.mha is not; give two"):
+            pair_cases(*pair)
+    for pair in ((empty, file.parent), (file.parent, empty)):
+        with pytest.raises(InputError, match=r"empty: expected label maps \(\.nii\.gz.*found none"):
+            pair_cases(*pair)
+
+
+def test_two_maps_of_one_name(tmp_path: Path) -> None:
+    volume(tmp_path / "p" / "a.mha")
+    volume(tmp_path / "p" / "a.nrrd")
+    with pytest.raises(InputError, match=r"a\.nrrd and a\.mha have one name; keep one"):
+        pair_cases(tmp_path / "p", tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"spacing": 0.75}, r"spacing \(0\.75, 0\.8, 1\.5\) and \(0\.7, 0\.8, 1\.5\);"),
+        ({"array": labels((4, 5, 9))}, r"size \(9, 5, 4\) and \(8, 5, 4\);"),
+    ],
+)
+def test_grids_that_differ(tmp_path: Path, other: dict[str, Any], message: str) -> None:
+    p, r = volume(tmp_path / "p.nii.gz", **other), volume(tmp_path / "r.nii.gz")
+    with pytest.raises(InputError, match=r"p\.nii\.gz and .*r\.nii\.gz: expected one grid, got " + message):
+        read_pair(p, r)
+
+
+def test_labels_other_than_0_to_3(tmp_path: Path) -> None:
+    good, bad = volume(tmp_path / "good.mha"), volume(tmp_path / "bad.mha", labels() + np.uint8(4))
+    for pair in ((good, bad), (bad, good)):
+        with pytest.raises(InputError, match=r"bad\.mha: expected labels 0 background.*got 4"):
+            read_pair(*pair)

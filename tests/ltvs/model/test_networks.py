@@ -1,0 +1,59 @@
+"""Networks from settings, and weights to a file and back."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from crossattn3d import CSCA, ChannelCrossAttention3d, ConcatSkip, SliceCrossAttention3d
+from ltvs.model.networks import NetworkSettings, load_network, make_network, save_weights, settings_json
+from ltvs.runtime.errors import InputError
+
+SMALL = NetworkSettings(classes=3, skip="csca", channels=(2, 3, 4), score_norm="mean", residual=True, norm="instance")
+
+
+@pytest.mark.parametrize(
+    ("skip", "kind"),
+    [("csca", CSCA), ("cca", ChannelCrossAttention3d), ("sca", SliceCrossAttention3d), ("concat", ConcatSkip)],
+)
+def test_the_setting_chooses_the_skip(skip: str, kind: type) -> None:
+    net = make_network(dataclasses.replace(SMALL, skip=skip))
+    assert all(type(joined) is kind for joined in net.skips)
+
+
+def test_settings_reach_the_network() -> None:
+    net = make_network(SMALL)
+    assert (net.channels, net.out_channels, net.norm) == ((2, 3, 4), 3, "instance")
+    assert (net.score_norm, net.residual) == ("mean", True)
+
+
+def test_weights_come_back_exactly(tmp_path: Path) -> None:
+    net = make_network(SMALL)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_()
+    save_weights(net, tmp_path / "w.safetensors")
+    loaded = load_network(settings_json(SMALL), tmp_path / "w.safetensors")
+    x = torch.randn(1, 1, 4, 8, 12)
+    assert not loaded.training
+    torch.testing.assert_close(loaded(x), net.eval()(x), rtol=0, atol=0)
+
+
+def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(InputError, match=r"w\.safetensors: cannot be read"):
+        load_network(settings_json(SMALL), path)
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="is not a safetensors file or is damaged"):
+        load_network(settings_json(SMALL), path)
+    save_weights(make_network(SMALL), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is not a safetensors file or is damaged"):
+        load_network(settings_json(SMALL), path)
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="does not fit the settings beside it"):
+        load_network(settings_json(dataclasses.replace(SMALL, channels=(2, 3, 5))), path)
+    with pytest.raises(InputError, match="does not fit the settings beside it"):
+        load_network({"classes": 3}, path)

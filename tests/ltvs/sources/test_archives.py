@@ -1,0 +1,71 @@
+"""Zips: nothing gets out of its folder, and nothing stays behind."""
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from ltvs.runtime.errors import InputError
+from ltvs.sources.archives import members, unpacked
+
+
+def everything(path: PurePosixPath) -> bool:
+    return True
+
+
+def make_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "C:/evil", "..\\evil", "a\\..\\..\\evil"])
+@pytest.mark.parametrize("depth", ["outer", "inner"])
+def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str, depth: str) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"a/fine": b"1", name: b"2"})
+    path = inner if depth == "inner" else make_zip(tmp_path / "outer.zip", {"inner.zip": inner.read_bytes()})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="refused, it would write outside its folder"), unpacked(path, "", everything):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_zips_in_zips_open_into_folders_of_their_own(tmp_path: Path) -> None:
+    bare = make_zip(tmp_path / "bare.zip", {"x": b"1"}).read_bytes()
+    named = make_zip(tmp_path / "named.zip", {"named/y": b"2"}).read_bytes()
+    path = make_zip(tmp_path / "all.zip", {"in/bare.zip": bare, "in/named.zip": named, "z": b"3", "d/": b""})
+    with unpacked(path, "", everything) as (folder,):
+        files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert files == {"in/bare/x": b"1", "in/named/y": b"2", "z": b"3"}
+    assert not folder.exists()
+
+
+def test_only_what_is_used_and_under_the_root(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "all.zip", {"a/x": b"1", "a/y": b"2", "ab/x": b"3"})
+    with unpacked(path, "a", lambda file: file.name == "x") as (folder,):
+        assert [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()] == ["a/x"]
+
+
+def test_a_folder_is_used_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    make_zip(tmp_path / "part.zip", {"x": b"old"})
+    make_zip(tmp_path / "other.zip", {"y": b"2"})
+    with unpacked(tmp_path, "", everything) as (own, temporary):
+        assert own == tmp_path
+        assert [str(p.relative_to(temporary)) for p in temporary.rglob("*")] == ["other", "other/y"]
+
+
+def test_what_is_no_zip_or_damaged(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_bytes(b"hello")
+    with pytest.raises(InputError, match=r"text\.zip: cannot be read as a zip.*download it again"):
+        members(tmp_path / "text.zip")
+    path = make_zip(tmp_path / "damaged.zip", {"x": b"voxels" * 999})
+    content = bytearray(path.read_bytes())
+    content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    with (
+        pytest.raises(InputError, match=r"damaged\.zip: cannot be unpacked.*download it again"),
+        unpacked(path, "", everything),
+    ):
+        pass

@@ -1,0 +1,302 @@
+"""A stage learns, repeats itself, keeps its best weights, and says what is wrong."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.networks import load_network, make_network
+from ltvs.runtime.errors import InputError
+from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
+from ltvs.training.distributed import start_processes
+from ltvs.training.journal import Epoch, write_curves
+from ltvs.training.loop import seed_everything, train_stage
+from ltvs.training.losses import make_loss, make_schedule
+from ltvs.training.run_folder import load_stage, start_stage
+from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
+from support.trained_runs import tiny_set, tiny_settings, train_both
+
+FABRIC = start_processes("cpu", 1, 1, "32")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    return tiny_set(tmp_path_factory.mktemp("data"))
+
+
+def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean")
+    train_both(data, settings)
+    for stage, kind in ((1, "UNet3d"), (2, "UCANet")):
+        folder = tmp_path / "run" / f"stage{stage}"
+        assert {"settings.json", "best.safetensors", "last.safetensors", "curves.csv", "tensorboard"} <= {
+            path.name for path in folder.iterdir()
+        }
+        trained = load_stage(tmp_path / "run", stage)
+        assert type(trained.net).__name__ == kind
+        assert (trained.patch, trained.overlap, trained.preparation) == ((8, 16, 16), (4, 0, 0), data.preparation)
+        with (folder / "curves.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == ["1", "2"]
+        assert all(math.isfinite(float(row["loss"])) for row in rows)
+    saved = json.loads((tmp_path / "run" / "stage2" / "settings.json").read_text())
+    assert saved["network"]["skip"] == "cca"
+    assert saved["training"]["learning_rate"] == 0.01
+    assert saved["split"] == data.split
+    assert saved["versions"]["torch"] == torch.__version__
+
+
+def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
+    folder = start_stage(settings, 1, data)
+    seed_everything(0)
+    net = make_network(settings.network(1))
+    untrained = validate(net, data, 1, settings, FABRIC)[0]
+    best = train_stage(FABRIC, net, data, 1, settings, folder)
+    kept = validate(load_network(json.loads((folder / "settings.json").read_text())["network"],
+                                 folder / "best.safetensors"), data, 1, settings, FABRIC)  # fmt: skip
+    assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
+    assert best.dice > max(0.8, untrained)
+
+
+def test_the_same_seed_gives_the_same_weights(data: PreparedSet, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("first", 3), ("second", 3), ("other", 4)):
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed))
+        weights.append((tmp_path / name / "stage2" / "last.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_worker_processes_change_nothing(data: PreparedSet, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        train_both(data, tiny_settings(data.folder, tmp_path / str(workers), stage="1", workers=workers, epochs=1))
+    first, second = ((tmp_path / str(w) / "stage1" / "last.safetensors").read_bytes() for w in (0, 2))
+    assert first == second
+
+
+def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="2", precision="bf16-mixed", patch=(12, 16, 16))
+    train_both(data, settings)
+    trained = load_stage(tmp_path, 2)
+    assert trained.precision == "bf16-mixed"
+    assert all(p.dtype == torch.float32 for p in trained.net.parameters())
+    seen = []
+    trained.net.encoder[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    scores = []
+    for name in ("bf16-mixed", "float32"):
+        changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
+        scores += validate(trained.net, data, 2, changed, FABRIC)
+    assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
+    assert set(seen[len(seen) // 2 :]) == {torch.float32}
+    assert all(math.isfinite(value) for value in scores)
+
+
+def test_dice_loss_is_the_papers_and_is_taken_over_the_batch() -> None:
+    target = torch.zeros(2, 1, 2, 2, 2, dtype=torch.long)
+    target[0] = 1
+    logits = torch.full((2, 2, 2, 2, 2), -20.0)
+    logits.scatter_(1, target, 20.0)
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(0, abs=1e-4)
+    logits[0] = -logits[0]  # miss all there is: no overlap in the batch at all
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1, abs=1e-4)
+    logits[0, :, 0] = -logits[0, :, 0]  # find half of it: 2 * 4 / (4 + 8)
+    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1 - 2 / 3, abs=1e-4)
+    assert make_loss("dice_ce", 2)(logits, target).item() > make_loss("dice", 2)(logits, target).item()
+
+
+def test_the_background_weighs_less_in_the_cross_entropy_where_asked() -> None:
+    target = torch.zeros(1, 1, 2, 3, 4, dtype=torch.long)
+    target[..., :1] = 1  # a quarter
+    logits = torch.zeros(1, 2, 2, 3, 4)
+    logits[:, 1] = 2.0  # says foreground everywhere: wrong in three quarters
+    dice, equal, light = (
+        make_loss(*args)(logits, target).item() for args in (("dice", 2), ("dice_ce", 2), ("dice_ce", 2, 0.1))
+    )
+    right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
+    assert equal - dice == pytest.approx((right + 3 * wrong) / 4, rel=1e-5)
+    assert light - dice == pytest.approx((right + 0.3 * wrong) / 1.3, rel=1e-5)
+
+
+def test_schedules() -> None:
+    rates = {}
+    for name in ("constant", "cosine"):
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        scheduler = make_schedule(optimizer, name, 10)
+        rates[name] = []
+        for _ in range(10):
+            optimizer.step()
+            scheduler.step()
+            rates[name].append(scheduler.get_last_lr()[0])
+    assert rates["constant"] == [0.1] * 10
+    assert rates["cosine"][4] == pytest.approx(0.05)
+    assert rates["cosine"][-1] == pytest.approx(0)
+
+
+def test_mean_dice_leaves_absent_classes_out() -> None:
+    assert mean_dice([0.5, math.nan]) == 0.5
+    assert mean_dice([math.nan]) == 0.0
+
+
+def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, tmp_path: Path, monkeypatch) -> None:
+    import dataclasses
+
+    import numpy as np
+
+    settings = tiny_settings(data.folder, tmp_path)
+    original = PreparedSet.case
+
+    def without_tumor(self: PreparedSet, stage: int, name: str):
+        case = original(self, stage, name)
+        return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
+
+    monkeypatch.setattr(PreparedSet, "case", without_tumor)
+    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings, FABRIC)
+    assert 0 <= vessel <= 1
+    assert math.isnan(tumor)
+    write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
+    assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
+
+
+def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
+    folder = start_stage(settings, 1, data)
+    seed_everything(0)
+    net = make_network(settings.network(1))
+    train_stage(FABRIC, net, data, 1, settings, folder)
+    with torch.no_grad():
+        net.head.bias[0] -= math.log(3)
+    before, bias = mean_dice(validate(net, data, 1, settings, FABRIC)), net.head.bias[0].item()
+    factor, dice = calibrate(net, data, 1, settings, FABRIC)
+    assert factor in FACTORS
+    assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
+    assert factor > 1
+    assert dice > before
+    # Probabilities are averaged where patches overlap, once after the shift and once before it.
+    assert mean_dice(validate(net, data, 1, settings, FABRIC)) == pytest.approx(dice, abs=0.01)
+
+
+def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
+    for name, asked in (("plain", False), ("calibrated", True)):
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", calibrate=asked))
+        log = (tmp_path / name / "stage2" / "log.txt").read_text()
+        assert ("odds of background times" in log) == asked
+    plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
+    shift = float((calibrated.pop("head.bias") - plain.pop("head.bias"))[0])
+    assert any(shift == pytest.approx(math.log(factor), abs=1e-5) for factor in FACTORS)
+    assert all(torch.equal(value, plain[name]) for name, value in calibrated.items())
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e30)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate"):
+        train_both(data, settings)
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.Adam.step
+
+    def overflowing(optimizer: torch.optim.Adam, closure: object = None) -> object:
+        optimizer.param_groups[0]["params"][0].data.fill_(math.inf)
+        return step(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", overflowing)
+    settings = tiny_settings(data.folder, tmp_path, stage="1", save_every=0)
+    reason = r"weights are no longer finite at epoch 1, step 1 on a; lower --learning-rate"
+    with pytest.raises(InputError, match=reason):
+        train_both(data, settings)
+    kept = load_checkpoint(tmp_path / "stage1" / "checkpoints")
+    assert kept is not None
+    assert all(value.isfinite().all() for value in kept["learner"]["net"].values())
+
+
+def test_a_checkpoint_of_something_else(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1")
+    folder = start_stage(settings, 1, data)
+    save_checkpoint({"learner": {}}, folder / "checkpoints")
+    with pytest.raises(InputError, match=r"checkpoints: the checkpoint does not fit this training .* to begin again"):
+        train_both(data, settings)
+
+
+def test_no_training_cases(data: PreparedSet, tmp_path: Path) -> None:
+    data = PreparedSet(data.folder)
+    data.split["train"] = []
+    with pytest.raises(InputError, match="the split has no training cases"):
+        train_both(data, tiny_settings(data.folder, tmp_path))
+
+
+def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
+    start_stage(settings, 1, data)
+    folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
+    (folder / "last.safetensors").touch()
+    with pytest.raises(InputError, match="holds weights, and no checkpoint to go on from"):
+        start_stage(settings, 1, data)
+
+
+def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
+    train_both(data, settings)
+    with pytest.raises(InputError, match=r"no trained stage 2 here \(stage 1 found\)"):
+        load_stage(tmp_path, 2)
+    path = tmp_path / "stage1" / "settings.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"format": 99}))
+    with pytest.raises(InputError, match="format 99, expected 1"):
+        load_stage(tmp_path, 1)
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float32"}}))
+    assert load_stage(tmp_path, 1).precision == "32", "as older runs say it"
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
+    with pytest.raises(InputError, match="precision float7"):
+        load_stage(tmp_path, 1)
+    path.write_text(json.dumps({"format": 1}))
+    with pytest.raises(InputError, match="lacks what prediction needs"):
+        load_stage(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs: expected 1 or more; got 0"),
+        ({"batch_size": 0}, "--batch-size: expected 1 or more"),
+        ({"rotation": -1}, "--rotation: expected 0 or more"),
+        ({"jitter": -0.5}, "--jitter: expected 0 or more"),
+        ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
+        (
+            {"precision": "bf16-mixed", "patch": (7, 16, 16)},
+            r"--precision bf16-mixed: on CPU no level .* got \[7, 4, 2\] slices",
+        ),
+        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
+        ({"device": "banana"}, "--device banana: expected cpu, cuda"),
+        ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
+        ({"devices": 0}, "--devices: expected 1 or more"),
+        (
+            {"batch_size": 6, "devices": 2, "accumulate": 2},
+            "--batch-size 6: expected a multiple of 4, .* by 2 devices in 2 parts",
+        ),
+        ({"sync_batch_norm": True}, "--sync-batch-norm: expected GPUs"),
+        ({"save_every": -1.0}, "--save-every: expected 0 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
+        ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_settings(tmp_path, tmp_path, **changes)
+
+
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
+    from ltvs.training.settings import TrainSettings
+
+    paper = TrainSettings(tmp_path, tmp_path)
+    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
+    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
+    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
+    assert paper.stages() == (1, 2)

@@ -1,0 +1,48 @@
+"""A few steps of training in float64, as a script that several processes can run together."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+STEPS = 3
+
+
+def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: object) -> None:
+    """Gradients of the first step and weights after the last one, as safetensors, from the first process.
+
+    In float64, where Adam does not blow rounding up: a weight without influence, such as a bias before a normalization,
+    has a gradient of rounding alone, and Adam divides it by its own size if it is not small beside its eps of 1e-8.
+    """
+    from ltvs.dataset.layout import PreparedSet
+    from ltvs.model.networks import make_network
+    from ltvs.training.distributed import start_processes
+    from ltvs.training.loop import make_loader, seed_everything
+    from ltvs.training.step import Learner
+    from support.trained_runs import tiny_settings
+
+    torch.set_num_threads(1)
+    fixed = {"batch_size": 4, "norm": "instance", "dice_over": "patch", "devices": devices, "nodes": nodes}
+    settings = tiny_settings(data, output, **fixed, **changes)
+    fabric = start_processes(settings.device, devices, nodes, settings.precision)
+    seed_everything(settings.seed + fabric.global_rank)
+    loader = make_loader(fabric, PreparedSet(data), 2, settings)
+    learner = Learner(fabric, make_network(settings.network(2)).double(), settings, STEPS)
+    saved = {}
+    for step in range(STEPS):
+        parts = [part._replace(image=part.image.double()) for part in next(loader.epoch(step))]
+        saved[f"loss {step}"] = torch.as_tensor(fabric.all_reduce(learner.backward(parts), reduce_op="mean"))
+        if step == 0:
+            saved |= {f"gradient {name}": p.grad.contiguous().clone() for name, p in learner.net.named_parameters()}
+        learner.update()
+    saved |= {f"weight {name}": p.detach().contiguous() for name, p in learner.net.named_parameters()}
+    if fabric.is_global_zero:
+        save_file(saved, output)
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[2]
+    sys.path[:0] = [str(root / folder) for folder in ("src", "examples", "tests")]
+    train(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))

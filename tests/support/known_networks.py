@@ -1,0 +1,40 @@
+"""Networks whose answer is known, in the place of trained ones, and the CT that they understand."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ltvs.dataset.layout import Preparation, StageGrid
+from ltvs.training.run_folder import TrainedStage
+from ltvs.volume.labels import LIVER, TUMOR, VESSEL
+
+#: Finer than the tiny case, so that labels come back as they were but for their edges.
+PREPARATION = Preparation((-160.0, 240.0), StageGrid(48, 1.0), StageGrid(48, 0.8), 4.0)
+PATCH = (16, 48, 48)
+HU = {LIVER: 100, VESSEL: 150, TUMOR: 240}
+
+
+class Ranges(nn.Module):
+    """Stands in for a trained network: the class in whose range of values a voxel lies."""
+
+    def __init__(self, *ranges: tuple[float, float]) -> None:
+        super().__init__()
+        self.ranges = ranges
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([9.0 * ((low <= x) & (x < high)).float() for low, high in self.ranges], dim=1)
+
+
+def known_stages(preparation: Preparation, patch: tuple[int, int, int]) -> dict[int, TrainedStage]:
+    """Both cut half-way: stage 1, which sees (HU + 160) / 50, between fat and liver, stage 2 sees (HU - 100) / 50."""
+    overlap = (patch[0] // 2, 0, 0)
+    ranges = {1: ((-9, 3.4), (3.4, 99)), 2: ((-9, 0.5), (0.5, 1.9), (1.9, 9))}
+    return {k: TrainedStage(Ranges(*cuts), preparation, patch, overlap, "float32") for k, cuts in ranges.items()}
+
+
+def hu_of(labels: np.ndarray) -> np.ndarray:
+    """HU in which every label has a value of its own; -80 around them."""
+    hu = np.full(labels.shape, -80, dtype=np.int16)
+    for label, value in HU.items():
+        hu[labels == label] = value
+    return hu

@@ -1,0 +1,48 @@
+"""A prepared data set of two tiny patients, and a run trained on it for a few steps."""
+
+from functools import partial
+from pathlib import Path
+
+from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
+from ltvs.dataset.preparing import prepare_set
+from ltvs.dataset.provenance import Recipe
+from ltvs.model.networks import make_network
+from ltvs.training.distributed import start_processes
+from ltvs.training.loop import seed_everything, train_stage
+from ltvs.training.run_folder import start_stage
+from ltvs.training.settings import TrainSettings
+from support.tiny_cases import listed, tiny_case
+
+NAMES = ["a", "b"]
+RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0), "tiny")
+QUICK = {
+    "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
+    "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
+}  # fmt: skip
+
+
+def tiny_set(folder: Path) -> PreparedSet:
+    """Cases a (trained on, validated on) and b (validated on, tested)."""
+    split = {"train": ["a"], "validation": ["a", "b"], "test": ["b"]}
+    source = listed(**{name: partial(tiny_case, name) for name in NAMES})
+    prepare_set(source, RECIPE, folder, 1, lambda patients: {"split.json": split})
+    return PreparedSet(folder)
+
+
+def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
+    """Settings for a few quick steps on `tiny_set`."""
+    return TrainSettings(data=data, output=output, **{**QUICK, **changes})
+
+
+def train_liver_finder(data: PreparedSet, output: Path) -> None:
+    """A stage 1 that has learned to find the tiny liver."""
+    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
+
+
+def train_both(data: PreparedSet, settings: TrainSettings) -> None:
+    """What train_ltvs.py does."""
+    fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
+    for stage in settings.stages():
+        folder = start_stage(settings, stage, data)
+        seed_everything(settings.seed)
+        train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)

@@ -1,0 +1,100 @@
+"""train_ltvs.py in a process of its own that starts at once, and that can kill itself in a system call."""
+
+import os
+import signal
+import sys
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+#: System calls of a checkpoint write; what is between two of them is what a kill can leave.
+CALLS = ("fsync", "replace")
+
+
+def start(
+    data: Path, output: Path, words: str, kill_at: int = 0, environment: dict[str, str] | None = None
+) -> ForkServerProcess:
+    """Start training; the process is the leader of a group of its own.
+
+    Args:
+        data: prepared set.
+        output: of the run; beside it, `.log`, what it says, and `.calls`, how many of `CALLS` it made.
+        words: of the command line, all others.
+        kill_at: which of the `CALLS` it does not come back from; 0 for none.
+        environment: variables that it has besides.
+    """
+    flags = ["--data", str(data), "--output", str(output), *words.split()]
+    # The server imports what it is told to, and each process is a fork of it.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["training_process", "train_ltvs"])
+        process = context.Process(target=_train, args=(flags, output.with_suffix(".log"), kill_at, environment or {}))
+        process.start()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return process
+
+
+def run_to_its_end(data: Path, output: Path, words: str, environment: dict[str, str] | None = None) -> None:
+    """`start` it and wait until it is done."""
+    process = start(data, output, words, environment=environment)
+    process.join()
+    assert process.exitcode == 0, said(output)
+
+
+def said(output: Path) -> str:
+    """What all processes of a run have said."""
+    return output.with_suffix(".log").read_text()
+
+
+def calls(output: Path) -> int:
+    """How many of `CALLS` the last process of a run has made."""
+    return int(output.with_suffix(".calls").read_text())
+
+
+def results(output: Path) -> dict[str, object]:
+    """All that a run ends with, but for dates and its own path."""
+    folder = output / "stage2"
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    scalars = {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    names = ("best.safetensors", "last.safetensors", "curves.csv", "result.json")
+    return {"tensorboard": scalars, **{name: (folder / name).read_bytes() for name in names}}
+
+
+def _train(words: list[str], log: Path, kill_at: int, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    import torch
+
+    from ltvs.runtime.command_line import run
+    from train_ltvs import TrainSettings, main
+
+    os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    torch.set_num_threads(1)
+    made = 0
+
+    def counted(call):
+        def replacement(*args, **named):
+            nonlocal made
+            made += 1
+            log.with_suffix(".calls").write_text(str(made))
+            if made == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **named)
+
+        return replacement
+
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    sys.argv = ["train_ltvs.py", *words]
+    run(main, TrainSettings)

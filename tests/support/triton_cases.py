@@ -1,0 +1,323 @@
+"""The Triton passes against plain formulas in float64; run by test_triton.py, and by gpu_check.py on a GPU.
+
+    TRITON_INTERPRET=1 python tests/triton_cases.py GROUP     on the CPU, in Triton's interpreter
+    python tests/triton_cases.py GROUP                        on the GPU
+
+Each result may err twice as much as the formula in float32 on the same maps, rounded to the maps' dtype, plus one
+rounding of float32 at the size of the terms that are summed (`formulas` on absolute values).
+"""
+
+import copy
+import itertools
+import math
+import mmap
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import torch
+from torch import Tensor
+
+from crossattn3d import CSCA
+from crossattn3d.kernels import triton_passes
+from support.output_and_gradients import output_and_gradients
+from support.random_parameters import maps, randomize
+
+Results = tuple[Tensor | None, ...]
+Size = tuple[int, int, int]
+HALF_ULP = 2.0**-24
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+FORMATS = ("contiguous", "channels_last", "strided")
+#: (query channels, context channels, size); no number of voxels is a multiple of a tile.
+SHAPES = [
+    (1, 3, (3, 5, 19)),
+    (3, 1, (5, 19, 3)),
+    (32, 33, (3, 5, 19)),
+    (33, 32, (1, 5, 37)),
+    (80, 64, (3, 5, 7)),
+    (5, 320, (2, 3, 13)),
+    (320, 80, (2, 3, 13)),
+]
+
+
+class Case(NamedTuple):
+    """What the maps look like."""
+
+    cu: int
+    ce: int
+    size: Size
+    dtype: torch.dtype
+    of_u: str
+    of_e: str
+    batch: int = 2
+
+
+def rows(x: Tensor) -> Tensor:
+    return x.flatten(2)
+
+
+def with_one(x: Tensor) -> Tensor:
+    return torch.cat((rows(x), torch.ones_like(rows(x)[:, :1])), 1)
+
+
+class Formulas:
+    """The four passes, as the comment of `Passes` has them."""
+
+    @staticmethod
+    def reduce(u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, need_norms: bool, want_gram: bool = True) -> Results:
+        u1, e1 = with_one(u), with_one(e)
+        qkv = None if wq is None else torch.stack((wq @ u1, wk @ e1, wv @ e1), 1)
+        if not want_gram:
+            return None, None, None, qkv
+        return u1 @ e1.mT, u1 @ u1.mT if need_norms else None, e1 @ e1.mT if need_norms else None, qkv
+
+    @staticmethod
+    def apply(e: Tensor, p: Any, bias: Tensor, o: Any, wo: Any, u: Any) -> Results:
+        out = bias[:, :, None].expand(-1, -1, rows(e).shape[2])
+        out = out if p is None else out + p @ rows(e)
+        out = out if o is None else out + wo[:, None] * o[:, None]
+        out = out if u is None else out + rows(u)
+        return (out.reshape(*bias.shape, *e.shape[2:]),)
+
+    @staticmethod
+    def reduce_backward(dout: Tensor, u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, wo: Any) -> Results:
+        d, u1, e1 = rows(dout), with_one(u), with_one(e)
+        singles = None if wo is None else torch.stack((wq @ u1, wk @ e1, wo @ d, wv @ e1), 1)
+        return d @ rows(e).mT, d.sum(2), singles
+
+    @staticmethod
+    def apply_backward(
+        dout: Tensor, u: Tensor, e: Tensor, p: Any, due: Any, duu: Any, dee: Any, singles: Any, wq: Any, wk: Any,
+        wv: Any, residual: bool,
+    ) -> Results:  # fmt: skip
+        u1, e1 = with_one(u), with_one(e)
+        du, de = torch.zeros_like(rows(u)), torch.zeros_like(rows(e))
+        if due is not None:
+            du, de = du + due[:, :-1] @ e1, de + due[:, :, :-1].mT @ u1
+        if duu is not None:
+            du, de = du + (duu + duu.mT)[:, :-1] @ u1, de + (dee + dee.mT)[:, :-1] @ e1
+        de = de if p is None else de + p.mT @ rows(dout)
+        du = du + rows(dout) if residual else du
+        weights: Results = (None, None, None, None)
+        if singles is not None:
+            dq, dk, dv, o = singles.split(1, 1)
+            du, de = du + wq[:-1, None] * dq, de + wk[:-1, None] * dk + wv[:-1, None] * dv
+            weights = (u1 * dq).sum((0, 2)), (e1 * dk).sum((0, 2)), (e1 * dv).sum((0, 2)), (rows(dout) * o).sum((0, 2))
+        return du.reshape(u.shape), de.reshape(e.shape), *weights
+
+
+def feature_map(shape: tuple[int, ...], dtype: torch.dtype, layout: str, g: torch.Generator) -> Tensor:
+    """A random map with NaN before and behind it in memory, and, if strided, between its channels."""
+    b, c, *size = shape
+    order = (b, math.prod(size), c) if layout == "channels_last" else (b, c, math.prod(size))
+    gap = 48 if layout == "strided" else 0
+    memory = torch.full((order[0], order[1], order[2] + gap), math.nan, dtype=dtype, device=g.device)
+    margin = torch.full((64,), math.nan, dtype=dtype, device=g.device)
+    memory = torch.cat((margin, memory.flatten(), margin))[64:-64].view(memory.shape)[:, :, : order[2]]
+    values = torch.randn(order, generator=g, device=g.device, dtype=torch.float64) + 0.3
+    memory.copy_(values)
+    x = memory.mT if layout == "channels_last" else memory
+    return x.unflatten(2, size)
+
+
+def normal(*shape: int, g: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=g, device=g.device)
+
+
+def converted(arguments: tuple[Any, ...], how: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+    return tuple(how(a) if isinstance(a, Tensor) else a for a in arguments)
+
+
+def accumulations(case: Case) -> float:
+    """Roundings at the size of the terms: tensor cores cut off, by up to a unit, each sum over 16 more terms."""
+    if triton_passes.INTERPRETED or case.dtype == torch.float32:
+        return 1.0
+    widest, processors = max(case.cu, case.ce), torch.cuda.get_device_properties(0).multi_processor_count
+    blocks = case.batch * math.ceil(case.cu / triton_passes.BLOCK) * math.ceil(case.ce / triton_passes.BLOCK)
+    share = math.prod(case.size) * blocks / triton_passes.PROGRAMS / processors
+    return 2.0 * math.ceil(max(share, triton_passes.VOXELS_PER_CHANNEL * widest, widest) / 16 + 8)
+
+
+def compare(name: str, case: Case, arguments: tuple[Any, ...], single: tuple[int, ...]) -> dict[str, float]:
+    """Run the pass, on a GPU twice, and hold it to the bound above; the errors in units of it.
+
+    Args:
+        name: of the pass.
+        case: what the maps are, for the message.
+        arguments: of the pass.
+        single: which of the results are maps, in their dtype.
+    """
+    runs = [getattr(triton_passes, name)(*arguments) for _ in range(1 if triton_passes.INTERPRETED else 2)]
+    actual, again = (x if isinstance(x, tuple) else (x,) for x in (runs[0], runs[-1]))
+    formula = getattr(Formulas, name)
+    truth = formula(*converted(arguments, Tensor.double))
+    plain = formula(*converted(arguments, Tensor.float))
+    size = formula(*converted(arguments, lambda x: x.double().abs()))
+    assert len(actual) == len(truth)
+    used = {}
+    for i, (a, r, t, p, s) in enumerate(zip(actual, again, truth, plain, size, strict=True)):
+        what = f"{name}[{i}] of {case}"
+        assert (a is None) == (t is None), what
+        if a is None or t is None:
+            continue
+        assert a.shape == t.shape, what
+        assert torch.isfinite(a).all(), f"{what}: not finite"
+        assert torch.equal(a, r), f"{what}: differs from run to run"
+        assert a.dtype == (case.dtype if i in single else a.dtype), what
+        if a.dtype == torch.float64:
+            bound = math.prod(case.size) * 2.0**-53 * s.max().item()
+            error = (a - t).abs().max().item()
+        else:
+            floor = accumulations(case) * HALF_ULP * rms(s)
+            bound = 2 * rms(p.to(a.dtype).double() - t) + floor
+            error = rms(a.double() - t)
+        used[f"{name}[{i}]"] = error / bound
+        assert error <= bound, f"{what}: error {error:.2e}, allowed {bound:.2e}"
+    return used
+
+
+def rms(x: Tensor) -> float:
+    return x.square().mean().sqrt().item()
+
+
+def run_case(name: str, case: Case, variant: int, seed: int, device: str) -> dict[str, float]:
+    """One pass on random input of the case; `variant` is 0 with everything, then with parts left out."""
+    g = torch.Generator(device).manual_seed(seed)
+    b, c, voxels = case.batch, case.cu if variant != 1 else 7, math.prod(case.size)
+    u = feature_map((b, case.cu, *case.size), case.dtype, case.of_u, g)
+    e = feature_map((b, case.ce, *case.size), case.dtype, case.of_e, g)
+    dout = feature_map((b, c, *case.size), case.dtype, case.of_e, g)
+    wq, wk, wv, wo = (normal(n, g=g) for n in (case.cu + 1, case.ce + 1, case.ce + 1, c))
+    p, bias, o = normal(b, c, case.ce, g=g), normal(b, c, g=g), normal(b, voxels, g=g)
+    singles = normal(b, 4, voxels, g=g)
+    # Gradients of Gram matrices are tiny, far below what float16 can hold, and of different sizes.
+    due, duu, dee = (
+        1e-6 * normal(b, m + 1, n + 1, g=g) for m, n in ((case.cu, case.ce), (case.cu, case.cu), (case.ce, case.ce))
+    )
+    without_channels, without_slices = variant == 2, variant == 3
+    if name == "reduce":
+        weights = (None, None, None) if without_slices else (wq, wk, wv)
+        return compare(name, case, (u, e, *weights, variant == 1, not without_channels), ())
+    if name == "apply":
+        slices = (None, None) if without_slices else (o, wo)
+        residual = None if variant == 1 else u
+        return compare(name, case, (e, None if without_channels else p, bias, *slices, residual), (0,))
+    if name == "reduce_backward":
+        return compare(name, case, (dout, u, e, *((None,) * 4 if without_slices else (wq, wk, wv, wo))), ())
+    slices = (None,) * 4 if without_slices else (singles, wq, wk, wv)
+    channels = (None, None) if without_channels else (p, due)
+    norms = (duu, dee) if variant == 1 else (None, None)
+    return compare(name, case, (dout, u, e, *channels, *norms, *slices, variant in (0, 2)), (0, 1))
+
+
+def cases() -> Iterator[tuple[Case, int]]:
+    """Every shape in every dtype, every pair of formats, every variant with few and with many channels."""
+    for shape, dtype in itertools.product(SHAPES, DTYPES):
+        yield Case(*shape, dtype, "contiguous", "channels_last"), 0
+    for formats, dtype in zip(itertools.product(FORMATS, FORMATS), 3 * DTYPES, strict=True):
+        yield Case(17, 6, (2, 7, 11), dtype, *formats), 1
+    for variant, shape in itertools.product((1, 2, 3), (SHAPES[2], SHAPES[4])):
+        yield Case(*shape, torch.bfloat16, "channels_last", "contiguous"), variant
+    # dU is then made of gradients that float16 cannot hold, and nothing else.
+    yield Case(*SHAPES[2], torch.float16, "contiguous", "contiguous"), 3
+    yield Case(3, 2, (1, 1, 1), torch.float32, "contiguous", "contiguous", batch=1), 0
+
+
+def check_pass(name: str, device: str) -> str:
+    used: dict[str, float] = {}
+    count = 0
+    for count, (case, variant) in enumerate(cases(), 1):
+        for key, value in run_case(name, case, variant, 1000 + count, device).items():
+            used[key] = max(value, used.get(key, 0.0))
+    return f"{count} cases, " + ", ".join(f"{key} {value:.2f}" for key, value in used.items())
+
+
+def check_offsets(device: str) -> str:
+    """Channels 2^30 elements apart: the offset of the fourth passes 2^31. Memory that nothing touches costs nothing."""
+    apart, size = 2**30 + 16, (1, 2, 35)
+    count = 3 * apart + 70
+    if device == "cpu":
+        memory = torch.frombuffer(mmap.mmap(-1, 2 * count), dtype=torch.float16)
+    else:
+        memory = torch.zeros(count, dtype=torch.float16, device=device)
+    far = memory.as_strided((1, 4, *size), (4 * apart, apart, 70, 35, 1))
+    g = torch.Generator(device).manual_seed(5)
+    far.copy_(normal(1, 4, *size, g=g))
+    near = far.clone(memory_format=torch.contiguous_format)
+    w, p, bias = normal(5, g=g), normal(1, 4, 4, g=g), normal(1, 4, g=g)
+    expected = triton_passes.reduce(near, near, w, w, w, False), triton_passes.apply(near, p, bias, None, None, near)
+    for u, e in ((far, near), (near, far)):
+        ue, _, _, qkv = triton_passes.reduce(u, e, w, w, w, False)
+        assert torch.equal(known(ue), known(expected[0][0]))
+        assert torch.equal(known(qkv), known(expected[0][3]))
+        assert torch.equal(triton_passes.apply(e, p, bias, None, None, u), expected[1])
+    return f"{count} elements"
+
+
+def known(x: Tensor | None) -> Tensor:
+    assert x is not None
+    return x
+
+
+def check_supports(device: str) -> str:
+    """Maps that cannot be computed are refused with a reason."""
+    x = torch.zeros(1, 2, 3, 4, 5, device=device)
+    vast = x[:, :, :1, :1, :1].expand(1, 2, 2, 2**14, 2**15)
+    reasons = [
+        (x.double(), x.double(), "maps are torch.float64 and torch.float64, not both float32, bfloat16 or float16"),
+        (x, x.half(), "maps are torch.float32 and torch.float16, not both float32, bfloat16 or float16"),
+        (vast, vast, "maps have 1073741824 voxels, 2**30 or more"),
+    ]
+    for u, e, reason in reasons:
+        assert triton_passes.supports(u, e) == reason
+    assert triton_passes.supports(x, x) is None
+    return f"{len(reasons)} reasons"
+
+
+def check_attention(device: str) -> str:
+    """The whole attention and every gradient: at most twice as wrong as the other ways in the same dtype.
+
+    Of a handful of numbers, either of the others may by chance be right to the last digit; so the worse one counts.
+    """
+    worst = 0.0
+    for score_norm, dtype in itertools.product(("instance", "cosine", "sqrt", "mean"), DTYPES):
+        module = randomize(CSCA(4, 6, score_norm=score_norm, slice_dim=-2), 1).to(device, dtype)
+        u, e = (x.to(device, dtype) for x in maps(2, 2, 4, 6, (3, 5, 19)))
+        e = e.to(memory_format=torch.channels_last_3d)
+        exact = copy.deepcopy(module).double(), u.double(), e.double()
+        truth = output_and_gradients(*exact, "reference")
+        others = [output_and_gradients(module, u, e, way) for way in ("reference", "factorised")]
+        actual = output_and_gradients(module, u, e, "triton")
+        # Parameters without effect get the rounding of what cancels, which has the size of the others.
+        floor = 4 * HALF_ULP * max(rms(x) for x in truth.values())
+        for name, value in truth.items():
+            error = rms(actual[name].double() - value)
+            allowed = 2 * max(rms(x[name].double() - value) for x in others) + floor
+            worst = max(worst, error / allowed)
+            assert error <= allowed, f"{name}, {score_norm}, {dtype}: error {error:.2e}, allowed {allowed:.2e}"
+    return f"{worst:.2f}"
+
+
+PASSES = ("reduce", "apply", "reduce_backward", "apply_backward")
+GROUPS: dict[str, Callable[[str], str]] = {
+    **{name: lambda device, name=name: check_pass(name, device) for name in PASSES},  # type: ignore[misc]
+    "attention": check_attention,
+    "offsets": check_offsets,
+    "supports": check_supports,
+}
+
+
+def main(group: str) -> None:
+    device = "cpu" if triton_passes.INTERPRETED else "cuda"
+    torch.set_num_threads(1)
+    # Fills what is allocated with NaN; elements that nothing writes show.
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(3, device=device).isnan().all()
+    print(f"{group}: {GROUPS[group](device)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
