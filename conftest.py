@@ -4,4 +4,4 @@ from importlib.util import find_spec
 
 collect_ignore_glob = ["tests/support/triton_*.py"]
 if find_spec("triton") is None:
-    collect_ignore_glob += ["src/crossattn3d/kernels/triton_*.py"]
+    collect_ignore_glob += ["src/crossattn3d/kernels/triton/*.py"]

@@ -28,10 +28,11 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 import triton  # noqa: E402
-import triton_cases  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from crossattn3d.kernels import triton_passes  # noqa: E402
+from crossattn3d.kernels.triton import launch  # noqa: E402
+from support import triton_cases  # noqa: E402
+from support.triton_cases import TRITON  # noqa: E402
 
 PAPER = (32, 320, 320)
 #: Maps read and written by each pass, and how often all four are timed.
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the results")
     out = parser.parse_args().json
     start = time.monotonic()
-    if not torch.cuda.is_available() or triton_passes.INTERPRETED:
+    if not torch.cuda.is_available() or launch.INTERPRETED:
         sys.exit("gpu_check: expected a CUDA GPU and no TRITON_INTERPRET; found none")
     report: dict[str, Any] = {"machine": machine(), "failures": []}
     checks = [*equality_groups(report), *equality_at_size(report)]
@@ -90,8 +91,8 @@ def equality_groups(report: dict[str, Any]) -> list[str]:
     """The cases of the tests, each group in a process: compilation runs side by side, and a crash is told apart."""
 
     def run(group: str) -> tuple[str, subprocess.CompletedProcess[str]]:
-        command = [sys.executable, str(ROOT / "tests" / "triton_cases.py"), group]
-        paths = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, str(ROOT / "tests" / "support" / "triton_cases.py"), group]
+        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": paths}
         try:
             done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
@@ -141,14 +142,14 @@ def beyond_int32() -> None:
     g = torch.Generator("cuda").manual_seed(3)
     e = torch.randn((3, 320, *PAPER), generator=g, device="cuda", dtype=torch.bfloat16)
     p, bias = triton_cases.normal(3, 320, 320, g=g) / 18, triton_cases.normal(3, 320, g=g)
-    many, one = (triton_passes.apply(x, p[-n:], bias[-n:], None, None, x) for x, n in ((e, 3), (e[2:].clone(), 1)))
+    many, one = (TRITON.apply(x, p[-n:], bias[-n:], None, None, x) for x, n in ((e, 3), (e[2:].clone(), 1)))
     torch.testing.assert_close(many[2:], one, rtol=0, atol=0)
     end = slice(-4096, None)
     truth = p[2].double() @ e[2].flatten(1)[:, end].double() + bias[2, :, None] + e[2].flatten(1)[:, end]
     error = triton_cases.rms(one[0].flatten(1)[:, end].double() - truth)
     assert error <= 2 * triton_cases.rms(truth.bfloat16().double() - truth), error
     del many, one
-    grams = (triton_passes.reduce(x, x, None, None, None, False)[0] for x in (e, e[2:].clone()))
+    grams = (TRITON.reduce(x, x, None, None, None, False)[0] for x in (e, e[2:].clone()))
     many_gram, one_gram = (triton_cases.known(gram)[-1] for gram in grams)
     torch.testing.assert_close(many_gram, one_gram, rtol=1e-4, atol=1e-4 * math.prod(PAPER))
 
@@ -196,12 +197,10 @@ def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str)
     p, bias = triton_cases.normal(1, channels, channels, g=g), triton_cases.normal(1, channels, g=g)
     o, singles, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
     return {
-        "reduce": lambda: triton_passes.reduce(u, e, wq, wk, wv, False),
-        "apply": lambda: triton_passes.apply(e, p, bias, o, wo, None),
-        "reduce_backward": lambda: triton_passes.reduce_backward(dout, u, e, wq, wk, wv, wo),
-        "apply_backward": lambda: triton_passes.apply_backward(
-            dout, u, e, p, due, None, None, singles, wq, wk, wv, False
-        ),
+        "reduce": lambda: TRITON.reduce(u, e, wq, wk, wv, False),
+        "apply": lambda: TRITON.apply(e, p, bias, o, wo, None),
+        "reduce_backward": lambda: TRITON.reduce_backward(dout, u, e, wq, wk, wv, wo),
+        "apply_backward": lambda: TRITON.apply_backward(dout, u, e, p, due, None, None, singles, wq, wk, wv, False),
     }
 
 
@@ -234,7 +233,7 @@ def tuning(start: float) -> list[dict[str, Any]]:
     """The passes at the paper's size with other numbers of programs, of voxels and of warps, while time is left."""
     rows = []
     passes = calls(32, PAPER, torch.bfloat16, "contiguous")
-    chosen, tile = triton_passes.PROGRAMS, triton_passes._tile
+    chosen, tile = launch.PROGRAMS, launch._tile
     for programs, voxels, warps in (
         *((programs, 64, 4) for programs in (2, 4, 8, 16, 32)),
         (chosen, 128, 4),
@@ -244,7 +243,7 @@ def tuning(start: float) -> list[dict[str, Any]]:
     ):
         if time.monotonic() - start > BUDGET:
             break
-        triton_passes.PROGRAMS, triton_passes._tile = programs, lambda *_, v=voxels, w=warps: (v, w)
+        launch.PROGRAMS, launch._tile = programs, lambda *_, v=voxels, w=warps: (v, w)
         row: dict[str, Any] = {"programs": programs, "voxels": voxels, "warps": warps}
         for name, call in passes.items():
             try:
@@ -253,7 +252,7 @@ def tuning(start: float) -> list[dict[str, Any]]:
                 row[name] = repr(error)[:200]
         rows.append(row)
         print(row, flush=True)
-    triton_passes.PROGRAMS, triton_passes._tile = chosen, tile
+    launch.PROGRAMS, launch._tile = chosen, tile
     return rows
 
 

@@ -1,26 +1,17 @@
 """Cross-attention skip connections as modules: thin holders of parameters over `crossattn3d.functional`.
 
 All three follow the skip protocol of `crossattn3d.unet`: made with `(query_channels, context_channels)`, called
-with `(query, context)`, and `out_channels` says how wide the result is.
+with `(query, context)`, and `out_channels` is the width of the result.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
-from crossattn3d._options import check_option
-from crossattn3d.functional import (
-    BACKENDS,
-    SCORE_NORMS,
-    Backend,
-    ChannelParameters,
-    ScoreNorm,
-    SliceParameters,
-    check_slice_dim,
-)
+from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, check_options
 
 
 class AttentionMaps(NamedTuple):
@@ -30,17 +21,55 @@ class AttentionMaps(NamedTuple):
     slices: Float[Tensor, "b d d"]
 
 
-class _CrossAttention3d(nn.Module):
-    """What the three modules have in common: their options, checked and kept as attributes."""
+class _Projections(nn.Module):
+    """1x1x1 convolutions to queries, keys and values."""
+
+    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
+        """Make the layers."""
+        self._add(query_channels, context_channels, context_channels, score_norm)
+
+    def _add(self, query_channels: int, context_channels: int, width: int, score_norm: ScoreNorm) -> None:
+        self.to_query = nn.Conv3d(query_channels, width, 1)
+        self.to_key = nn.Conv3d(context_channels, width, 1)
+        self.to_value = nn.Conv3d(context_channels, width, 1)
+        self.temperature = nn.Parameter(torch.ones(())) if score_norm == "cosine" else None
+
+
+class _ChannelProjections(_Projections):
+    """The convolutions of the channel-wise half."""
+
+    def parameters_of_attention(self) -> ChannelParameters:
+        """Return the projections as matrices, as `functional.channel_cross_attention` takes them."""
+        tensors = _weights_and_biases(self.to_query, self.to_key, self.to_value)
+        return ChannelParameters(*tensors)._replace(temperature=self.temperature)
+
+
+class _SliceProjections(_Projections):
+    """The convolutions of the slice-wise half, to one channel and back."""
+
+    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
+        """Make the layers."""
+        self._add(query_channels, context_channels, 1, score_norm)
+        self.to_out = nn.Conv3d(1, context_channels, 1)
+
+    def parameters_of_attention(self) -> SliceParameters:
+        """Return the projections as matrices, as `functional.slice_cross_attention` takes them."""
+        tensors = _weights_and_biases(self.to_query, self.to_key, self.to_value, self.to_out)
+        return SliceParameters(*tensors)._replace(temperature=self.temperature)
+
+
+class _CrossAttention3d(_Projections):
+    """The options of an attention, checked and kept as attributes."""
 
     def __init__(
         self,
         query_channels: int,
-        context_channels: int | None,
-        score_norm: ScoreNorm,
-        residual: bool | None,
-        slice_dim: int,
-        backend: Backend,
+        context_channels: int | None = None,
+        *,
+        score_norm: ScoreNorm = "instance",
+        residual: bool | None = None,
+        slice_dim: int = -3,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         who = type(self).__name__
@@ -48,10 +77,8 @@ class _CrossAttention3d(nn.Module):
         for name, value in (("query_channels", query_channels), ("context_channels", context_channels)):
             if value < 1:
                 raise ValueError(f"{who}: expected {name} of 1 or more; got {value}")
-        check_option(who, "score_norm", score_norm, SCORE_NORMS)
-        check_option(who, "backend", backend, BACKENDS)
-        check_slice_dim(who, slice_dim)
         residual = query_channels == context_channels if residual is None else residual
+        check_options(who, Attention(score_norm, residual, slice_dim, backend))
         if residual and query_channels != context_channels:
             raise ValueError(
                 f"{who}: expected equal widths for residual=True; got query_channels={query_channels} and "
@@ -60,22 +87,34 @@ class _CrossAttention3d(nn.Module):
         self.query_channels = query_channels
         self.context_channels = context_channels
         self.out_channels = context_channels
-        # Two passes over the maps, nothing beside the convolutions that keep the result; the literal form is dear.
-        self.recompute = backend != "reference"
         self.score_norm: ScoreNorm = score_norm
         self.residual = residual
         self.slice_dim = slice_dim
         self.backend: Backend = backend
+        self.add_projections(query_channels, context_channels, score_norm)
+
+    @property
+    def attention(self) -> Attention:
+        """The options that decide how the attention is computed."""
+        return Attention(self.score_norm, self.residual, self.slice_dim, self.backend)
+
+    @property
+    def recompute(self) -> bool:
+        """Whether to recompute the result in the backward pass instead of keeping it.
+
+        That takes two passes over the maps, little beside the convolutions; the reference is too expensive.
+        """
+        return self.backend != "reference"
 
     def extra_repr(self) -> str:
-        """The arguments that made this module, for `print(module)`."""
+        """Return the arguments that made this module, for `print(module)`."""
         return (
             f"{self.query_channels}, {self.context_channels}, score_norm={self.score_norm!r}, "
             f"residual={self.residual}, slice_dim={self.slice_dim}, backend={self.backend!r}"
         )
 
 
-class ChannelCrossAttention3d(_CrossAttention3d):
+class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
     """Channel-wise cross-attention (CCA): the decoder picks, for each channel, a mixture of encoder channels.
 
         O = softmax(s(Q K^T)) V + U,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
@@ -88,7 +127,7 @@ class ChannelCrossAttention3d(_CrossAttention3d):
         score_norm: s, one of `none | sqrt | mean | cosine | instance`; see `functional.channel_cross_attention`.
         residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -103,50 +142,22 @@ class ChannelCrossAttention3d(_CrossAttention3d):
         torch.Size([1, 8, 4, 6, 10])
     """
 
-    def __init__(
-        self,
-        query_channels: int,
-        context_channels: int | None = None,
-        *,
-        score_norm: ScoreNorm = "instance",
-        residual: bool | None = None,
-        slice_dim: int = -3,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
-        self.to_query = nn.Conv3d(self.query_channels, self.out_channels, 1)
-        self.to_key = nn.Conv3d(self.context_channels, self.out_channels, 1)
-        self.to_value = nn.Conv3d(self.context_channels, self.out_channels, 1)
-        self.temperature = nn.Parameter(torch.ones(())) if score_norm == "cosine" else None
-
-    def parameters_of_attention(self) -> ChannelParameters:
-        """The projections as matrices, as `functional.channel_cross_attention` takes them."""
-        projections = (self.to_query, self.to_key, self.to_value)
-        return ChannelParameters(*_weights_and_biases(projections))._replace(temperature=self.temperature)
-
     def forward(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce d h w"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.channel_cross_attention(
-            query,
-            context,
-            self.parameters_of_attention(),
-            score_norm=self.score_norm,
-            residual=self.residual,
-            backend=self.backend,
+        return functional.attend(
+            "channel_cross_attention", query, context, self.parameters_of_attention(), None, self.attention
         )
 
     def attention_maps(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce ce"]:
-        """softmax(s(Q K^T)), (b, c, c): row i says which encoder channels make output channel i."""
-        return functional.channel_attention_map(
-            query, context, self.parameters_of_attention(), score_norm=self.score_norm, backend=self.backend
-        )
+        """Return softmax(s(Q K^T)), (b, c, c): row i says which encoder channels make output channel i."""
+        return _channel_map(self, self, query, context)
 
 
-class SliceCrossAttention3d(_CrossAttention3d):
+class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
     """Slice-wise cross-attention (SCA): each slice of the output is a mixture of the encoder's slices.
 
         O = Wo softmax(s(q k^T)) v + bo + U,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
@@ -159,7 +170,7 @@ class SliceCrossAttention3d(_CrossAttention3d):
         score_norm: s, one of `none | sqrt | mean | cosine | instance`.
         residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -174,54 +185,19 @@ class SliceCrossAttention3d(_CrossAttention3d):
         (torch.Size([1, 8, 4, 6, 10]), torch.Size([1, 4, 4]))
     """
 
-    def __init__(
-        self,
-        query_channels: int,
-        context_channels: int | None = None,
-        *,
-        score_norm: ScoreNorm = "instance",
-        residual: bool | None = None,
-        slice_dim: int = -3,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
-        self.to_query = nn.Conv3d(self.query_channels, 1, 1)
-        self.to_key = nn.Conv3d(self.context_channels, 1, 1)
-        self.to_value = nn.Conv3d(self.context_channels, 1, 1)
-        self.to_out = nn.Conv3d(1, self.out_channels, 1)
-        self.temperature = nn.Parameter(torch.ones(())) if score_norm == "cosine" else None
-
-    def parameters_of_attention(self) -> SliceParameters:
-        """The projections as matrices, as `functional.slice_cross_attention` takes them."""
-        projections = (self.to_query, self.to_key, self.to_value, self.to_out)
-        return SliceParameters(*_weights_and_biases(projections))._replace(temperature=self.temperature)
-
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.slice_cross_attention(
-            query,
-            context,
-            self.parameters_of_attention(),
-            score_norm=self.score_norm,
-            residual=self.residual,
-            slice_dim=self.slice_dim,
-            backend=self.backend,
+        return functional.attend(
+            "slice_cross_attention", query, context, None, self.parameters_of_attention(), self.attention
         )
 
     def attention_maps(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b d d"]:
-        """softmax(s(q k^T)), (b, d, d): row i says which encoder slices make output slice i."""
-        return functional.slice_attention_map(
-            query,
-            context,
-            self.parameters_of_attention(),
-            score_norm=self.score_norm,
-            slice_dim=self.slice_dim,
-            backend=self.backend,
-        )
+        """Return softmax(s(q k^T)), (b, d, d): row i says which encoder slices make output slice i."""
+        return _slice_map(self, self, query, context)
 
 
 class CSCA(_CrossAttention3d):
@@ -232,10 +208,10 @@ class CSCA(_CrossAttention3d):
     Args:
         query_channels: channels of the decoder map U.
         context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
-        score_norm: how the scores of both parts are normalized, one of `none | sqrt | mean | cosine | instance`.
+        score_norm: how the scores of both halves are normalized, one of `none | sqrt | mean | cosine | instance`.
         residual: whether U is added to the sum; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -249,46 +225,51 @@ class CSCA(_CrossAttention3d):
         torch.Size([2, 8, 4, 6, 10])
     """
 
-    def __init__(
-        self,
-        query_channels: int,
-        context_channels: int | None = None,
-        *,
-        score_norm: ScoreNorm = "instance",
-        residual: bool | None = None,
-        slice_dim: int = -3,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__(query_channels, context_channels, score_norm, residual, slice_dim, backend)
-        # U is added to the sum, not to each half.
-        options: dict[str, Any] = {
-            "score_norm": score_norm, "residual": False, "slice_dim": slice_dim, "backend": backend
-        }  # fmt: skip
-        self.channel = ChannelCrossAttention3d(query_channels, context_channels, **options)
-        self.slices = SliceCrossAttention3d(query_channels, context_channels, **options)
+    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
+        """Make the layers of both halves."""
+        self.channel, self.slices = _ChannelProjections(), _SliceProjections()
+        for half in (self.channel, self.slices):
+            half.add_projections(query_channels, context_channels, score_norm)
 
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.channel_slice_cross_attention(
+        return functional.attend(
+            "channel_slice_cross_attention",
             query,
             context,
             self.channel.parameters_of_attention(),
             self.slices.parameters_of_attention(),
-            score_norm=self.score_norm,
-            residual=self.residual,
-            slice_dim=self.slice_dim,
-            backend=self.backend,
+            self.attention,
         )
 
     def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
-        """Both maps, (b, c, c) and (b, d, d), for looking at."""
-        return AttentionMaps(self.channel.attention_maps(query, context), self.slices.attention_maps(query, context))
+        """Return both maps, (b, c, c) and (b, d, d), for looking at."""
+        return AttentionMaps(
+            _channel_map(self, self.channel, query, context), _slice_map(self, self.slices, query, context)
+        )
 
 
-def _weights_and_biases(projections: tuple[nn.Conv3d, ...]) -> list[Tensor]:
-    """The weight matrix and the bias of each 1x1x1 convolution, in turn."""
+def _channel_map(module: _CrossAttention3d, half: _ChannelProjections, query: Tensor, context: Tensor) -> Tensor:
+    return functional.channel_attention_map(
+        query, context, half.parameters_of_attention(), score_norm=module.score_norm, backend=module.backend
+    )
+
+
+def _slice_map(module: _CrossAttention3d, half: _SliceProjections, query: Tensor, context: Tensor) -> Tensor:
+    return functional.slice_attention_map(
+        query,
+        context,
+        half.parameters_of_attention(),
+        score_norm=module.score_norm,
+        slice_dim=module.slice_dim,
+        backend=module.backend,
+    )
+
+
+def _weights_and_biases(*projections: nn.Conv3d) -> list[Tensor]:
+    """Return the weight matrix and the bias of each 1x1x1 convolution, in turn."""
     tensors: list[Tensor] = []
     for projection in projections:
         if projection.bias is None:

@@ -3,39 +3,43 @@
 The decoder map `query` (U) asks, the encoder map `context` (E) answers; both are (b, c, d, h, w) and of one
 spatial size. Each function checks its input and hands it to a backend:
 
-| backend | what |
+| backend | computes |
 |---|---|
-| `reference` | the equations literally, for checking others |
-| `factorised` | exact, without the projected maps; in PyTorch, on any device |
-| `native` | the same in C++, on CPUs with a compiler; not for float16 |
+| `reference` | the equations literally, to check the others against |
+| `torch` | the factorized equations, exact and without the projected maps, in PyTorch on any device |
+| `cpp` | the same in C++, on CPUs with a compiler; not for float16 |
 | `triton` | the same in Triton, on NVIDIA GPUs; tested in the interpreter only so far, not yet on a GPU |
-| `auto` | `native` for large maps where it can run, else `factorised` |
+| `auto` | as `cpp` for large maps where it can run, else as `torch` |
 
-`native` is built with the machine's own compiler when it is first used, in a few seconds, and kept in the user's cache
-folder (`~/.cache/crossattn3d`).
+`cpp` is compiled when it is first used, in a few seconds, and kept in the user's cache folder
+(`~/.cache/crossattn3d`).
 
-While a model is exported, all but `reference` are plain matrix products, of which any runtime makes something.
+While a model is exported, all but `reference` are plain matrix products, which any runtime supports.
 """
-
-from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d._options import check_option
-from crossattn3d.kernels import Kernel, factorised, plain, reference
-from crossattn3d.kernels.parameters import SCORE_NORMS, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels import Kernel, composed, operation, reference
+from crossattn3d.kernels.parameters import (
+    BACKENDS,
+    SCORE_NORMS,
+    Attention,
+    Backend,
+    ChannelParameters,
+    ScoreNorm,
+    SliceParameters,
+)
 
-Backend = Literal["auto", "reference", "factorised", "native", "triton"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
-
-#: What makes the passes over the maps, by backend.
-PASSES = {"auto": "auto", "factorised": "streaming", "native": "native", "triton": "triton"}
+#: Earlier names of backends.
+RENAMED = {"factorised": "torch", "native": "cpp"}
 
 __all__ = [
     "BACKENDS",
     "SCORE_NORMS",
+    "Attention",
     "Backend",
     "ChannelParameters",
     "ScoreNorm",
@@ -68,7 +72,7 @@ def channel_cross_attention(
         score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
             rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
         residual: whether U is added to the result.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -84,7 +88,8 @@ def channel_cross_attention(
         >>> channel_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 4, 2, 4, 6])
     """
-    return _attend("channel_cross_attention", query, context, channel, None, score_norm, residual, -3, backend)
+    attention = Attention(score_norm, residual, -3, backend)
+    return attend("channel_cross_attention", query, context, channel, None, attention)
 
 
 def slice_cross_attention(
@@ -108,7 +113,7 @@ def slice_cross_attention(
         score_norm: s, as in `channel_cross_attention` with HW in place of L.
         residual: whether U is added to the result.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -124,7 +129,8 @@ def slice_cross_attention(
         >>> slice_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 4, 2, 4, 6])
     """
-    return _attend("slice_cross_attention", query, context, None, slices, score_norm, residual, slice_dim, backend)
+    attention = Attention(score_norm, residual, slice_dim, backend)
+    return attend("slice_cross_attention", query, context, None, slices, attention)
 
 
 def channel_slice_cross_attention(
@@ -148,7 +154,7 @@ def channel_slice_cross_attention(
         score_norm: s, of both parts.
         residual: whether U is added to the sum.
         slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
 
     Returns:
         (b, c, d, h, w) in the dtype of `context`.
@@ -167,9 +173,8 @@ def channel_slice_cross_attention(
         >>> torch.allclose(both, channel_cross_attention(u, e, c) + slice_cross_attention(u, e, s), atol=1e-4)
         True
     """
-    return _attend(
-        "channel_slice_cross_attention", query, context, channel, slices, score_norm, residual, slice_dim, backend
-    )
+    attention = Attention(score_norm, residual, slice_dim, backend)
+    return attend("channel_slice_cross_attention", query, context, channel, slices, attention)
 
 
 def channel_attention_map(
@@ -191,8 +196,8 @@ def channel_attention_map(
         >>> channel_attention_map(torch.randn(2, 3, 2, 4, 6), torch.randn(2, 5, 2, 4, 6), p).shape
         torch.Size([2, 4, 4])
     """
-    who = "channel_attention_map"
-    _check(who, query, context, (channel,), score_norm, False, -3, backend)
+    attention = Attention(score_norm, False, -3, backend)
+    _check("channel_attention_map", query, context, (channel,), attention)
     with torch.autocast(query.device.type, enabled=False):
         return _kernel(backend).channel_attention(query.to(context.dtype), context, channel, score_norm)
 
@@ -217,12 +222,43 @@ def slice_attention_map(
         >>> slice_attention_map(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 2, 2])
     """
-    who = "slice_attention_map"
-    _check(who, query, context, (slices,), score_norm, False, slice_dim, backend)
+    attention = Attention(score_norm, False, slice_dim, backend)
+    _check("slice_attention_map", query, context, (slices,), attention)
     with torch.autocast(query.device.type, enabled=False):
         return _kernel(backend).slice_attention(
             query.to(context.dtype), context, slices, score_norm, _negative(slice_dim)
         )
+
+
+def attend(
+    who: str,
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    attention: Attention,
+) -> Float[Tensor, "b c x y z"]:
+    """Return the sum of the parts whose parameters are given; errors name `who`.
+
+    The functions and modules of this package all end here.
+    """
+    parts = tuple(part for part in (channel, slices) if part is not None)
+    _check(who, query, context, parts, attention)
+    attention = attention._replace(slice_dim=_negative(attention.slice_dim))
+    # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
+    with torch.autocast(query.device.type, enabled=False):
+        kernel = _kernel(attention.backend)
+        return kernel.cross_attention(query.to(context.dtype), context, channel, slices, attention)
+
+
+def check_options(who: str, attention: Attention) -> None:
+    """Raise ValueError, naming `who`, unless each option is a known one."""
+    check_option(who, "score_norm", attention.score_norm, SCORE_NORMS)
+    for old, new in RENAMED.items():
+        if attention.backend == old:
+            raise ValueError(f"{who}: backend {old!r} is now named {new!r}; use backend={new!r}")
+    check_option(who, "backend", attention.backend, BACKENDS)
+    check_slice_dim(who, attention.slice_dim)
 
 
 def check_slice_dim(who: str, slice_dim: int) -> None:
@@ -233,45 +269,15 @@ def check_slice_dim(who: str, slice_dim: int) -> None:
         )
 
 
-def _attend(
-    who: str,
-    query: Tensor,
-    context: Tensor,
-    channel: ChannelParameters | None,
-    slices: SliceParameters | None,
-    score_norm: ScoreNorm,
-    residual: bool,
-    slice_dim: int,
-    backend: Backend,
-) -> Tensor:
-    parts = tuple(part for part in (channel, slices) if part is not None)
-    _check(who, query, context, parts, score_norm, residual, slice_dim, backend)
-    # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
-    kernel = _kernel(backend)
-    options: dict[str, Any] = {"passes": PASSES[backend]} if kernel is factorised else {}
-    with torch.autocast(query.device.type, enabled=False):
-        return kernel.cross_attention(
-            query.to(context.dtype),
-            context,
-            channel,
-            slices,
-            score_norm=score_norm,
-            residual=residual,
-            slice_dim=_negative(slice_dim),
-            **options,
-        )
-
-
 def _kernel(backend: Backend) -> Kernel:
+    """Return the module that computes the attention and its maps."""
     if backend == "reference":
         return reference
-    if torch.compiler.is_exporting():
-        return plain
-    return factorised
+    return composed if torch.compiler.is_exporting() else operation
 
 
 def _negative(slice_dim: int) -> int:
-    """2, 3, 4 as -3, -2, -1, which hold with and without the channel dimension."""
+    """Return 2, 3, 4 as -3, -2, -1, which hold with and without the channel dimension."""
     return slice_dim % 5 - 5
 
 
@@ -280,20 +286,15 @@ def _check(
     query: Tensor,
     context: Tensor,
     parts: tuple[ChannelParameters | SliceParameters, ...],
-    score_norm: ScoreNorm,
-    residual: bool,
-    slice_dim: int,
-    backend: Backend,
+    attention: Attention,
 ) -> None:
     """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
-    check_option(who, "score_norm", score_norm, SCORE_NORMS)
-    check_option(who, "backend", backend, BACKENDS)
-    check_slice_dim(who, slice_dim)
+    check_options(who, attention)
     _check_maps(who, query, context)
-    widths = [_check_widths(who, query, context, part, score_norm) for part in parts]
+    widths = [_check_widths(who, query, context, part, attention.score_norm) for part in parts]
     if len(set(widths)) != 1:
         raise ValueError(f"{who}: expected both parts to give as many channels; got {widths[0]} and {widths[1]}")
-    if residual and query.shape[1] != widths[0]:
+    if attention.residual and query.shape[1] != widths[0]:
         raise ValueError(
             f"{who}: expected a query with the {widths[0]} channels of the output, for residual=True; "
             f"got {query.shape[1]}; use residual=False or equal widths"
@@ -317,7 +318,7 @@ def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
 def _check_widths(
     who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, score_norm: ScoreNorm
 ) -> int:
-    """Raise ValueError unless the projections fit the maps; return how many channels come out."""
+    """Return the number of output channels; raise ValueError unless the projections fit the maps."""
     reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
     for name, x, weight in reads:
         if x.shape[1] != weight.shape[1]:

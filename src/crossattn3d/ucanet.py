@@ -33,7 +33,7 @@ class UCANet(UNet3d):
         residual: whether the decoder map is added to the attention's result. The paper does not say; with False it
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `factorised`, `native` or `triton`.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
         strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint, deep_supervision: as in `UNet3d`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Native code: how it is built, what happens where it cannot be, and what only it can get wrong."""
+"""The C++ primitive: how it is compiled, what happens where it cannot be, and what only it can get wrong."""
 
 import os
 import re
@@ -12,18 +12,21 @@ import pytest
 import torch
 
 import crossattn3d
-from crossattn3d.kernels.native import build, passes, tiles
+from crossattn3d.kernels.cpp import build, run
 from support import SUPPORT
-from support.backends import needs_native
+from support.backends import needs_cpp
+from support.four_passes import FourPasses
 from support.random_parameters import generator, normal
+
+PASSES = FourPasses(run.run_pass)
 
 ATTEND = """
 import torch
 from crossattn3d import CSCA
 torch.manual_seed(0)
 u, e = torch.randn(2, 1, 3, 40, 50, 60).unbind()
-auto, native = CSCA(3), CSCA(3, backend="native")
-native.load_state_dict(auto.state_dict())
+auto, cpp = CSCA(3), CSCA(3, backend="cpp")
+cpp.load_state_dict(auto.state_dict())
 """
 
 
@@ -65,10 +68,10 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
         (cache / "crossattn3d").chmod(0o777)
     elif broken == "cache not a folder":
         cache.write_text("")
-    done = fresh_process("print(auto(u, e).shape)\nnative(u, e)", PATH=path, CXX="", XDG_CACHE_HOME=str(cache))
+    done = fresh_process("print(auto(u, e).shape)\ncpp(u, e)", PATH=path, CXX="", XDG_CACHE_HOME=str(cache))
     assert done.stdout == "torch.Size([1, 3, 40, 50, 60])\n"
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ValueError: native: expected maps and a machine that it can run on; got ")
+    assert last.startswith("ValueError: cpp: expected maps and a machine that it can run on; got ")
     assert reason in last
     assert last.endswith("use backend='auto'")
     assert not list(tmp_path.rglob("*.so"))
@@ -96,9 +99,9 @@ def test_other_systems_have_none(monkeypatch):
 
 
 @pytest.mark.slow
-@needs_native
+@needs_cpp
 def test_two_processes_may_build_at_once_and_a_third_finds_it(tmp_path):
-    code = "assert not native(u, e).isnan().any()"
+    code = "assert not cpp(u, e).isnan().any()"
     source = str(Path(crossattn3d.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "XDG_CACHE_HOME": str(tmp_path)}
     both = [subprocess.Popen([sys.executable, "-c", ATTEND + code], env=environment) for _ in range(2)]
@@ -110,30 +113,30 @@ def test_two_processes_may_build_at_once_and_a_third_finds_it(tmp_path):
     assert built.stat().st_mtime_ns == before
 
 
-@needs_native
+@needs_cpp
 def test_a_damaged_build_is_no_crash(tmp_path):
     """A library cut short, as a full disk may leave one, is a reason and not a fault."""
-    assert fresh_process("native(u, e)", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    assert fresh_process("cpp(u, e)", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
     (built,) = (tmp_path / "crossattn3d").iterdir()
     built.write_bytes(b"no library")
-    done = fresh_process("auto(u, e)\nnative(u, e)", XDG_CACHE_HOME=str(tmp_path))
+    done = fresh_process("auto(u, e)\ncpp(u, e)", XDG_CACHE_HOME=str(tmp_path))
     assert "invalid ELF header" in done.stderr.splitlines()[-1] or "too short" in done.stderr.splitlines()[-1]
 
 
-@needs_native
+@needs_cpp
 @pytest.mark.parametrize("own", [False, True], ids=["threads of PyTorch", "own threads"])
 def test_threads_decide_the_rounding_and_nothing_else(monkeypatch, own):
-    monkeypatch.setattr(tiles, "VALUES_PER_THREAD", 1)
+    monkeypatch.setattr(run, "VALUES_PER_THREAD", 1)
     if own:
-        monkeypatch.setattr(tiles, "_team", lambda: None)
+        monkeypatch.setattr(run, "_team", lambda: None)
     u, e = (normal((2, c, 7, 40, 50), generator(c), torch.float32) for c in (3, 5))
     w = normal((6,), generator(1), torch.float32)
     before, found = torch.get_num_threads(), {}
     try:
         for threads in (1, 2, 7, 1000):
             torch.set_num_threads(threads)
-            found[threads] = [passes.reduce(u, e, w[:4], w, w, False)[k] for k in (0, 3)]
-            again = [passes.reduce(u, e, w[:4], w, w, False)[k] for k in (0, 3)]
+            found[threads] = [PASSES.reduce(u, e, w[:4], w, w, False)[k] for k in (0, 3)]
+            again = [PASSES.reduce(u, e, w[:4], w, w, False)[k] for k in (0, 3)]
             assert all(torch.equal(a, b) for a, b in zip(found[threads], again, strict=True))
     finally:
         torch.set_num_threads(before)
@@ -142,42 +145,42 @@ def test_threads_decide_the_rounding_and_nothing_else(monkeypatch, own):
         torch.testing.assert_close(gram, found[1][0], rtol=1e-6, atol=1e-6 * float(found[1][0].abs().max()))
 
 
-@needs_native
+@needs_cpp
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("factor", [1.0, 1 / 3])
 def test_bfloat16_is_rounded_as_pytorch_rounds_it(factor, layout):
     """Every bfloat16 there is, infinities and NaN too, in 16 channels that each go to themselves."""
     every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16)
     e = every.view(1, 1, 16, 64, 64).contiguous()
-    out = passes.apply(e, torch.full((1, 1, 1), factor), torch.zeros(1, 1), None, None, None)
+    out = PASSES.apply(e, torch.full((1, 1, 1), factor), torch.zeros(1, 1), None, None, None)
     expected = (e.float() * factor).bfloat16()
     assert torch.equal(out.isnan(), expected.isnan())
     assert torch.equal(out.nan_to_num(nan=0.0), expected.nan_to_num(nan=0.0))
     finite = torch.where(e.isfinite(), e, 0).view(1, 16, 16, 16, 16).contiguous(memory_format=layout)
-    wide = passes.apply(finite, factor * torch.eye(16)[None], torch.zeros(1, 16), None, None, None)
+    wide = PASSES.apply(finite, factor * torch.eye(16)[None], torch.zeros(1, 16), None, None, None)
     assert torch.equal(wide, (finite.float() * factor).bfloat16())
 
 
-@needs_native
+@needs_cpp
 def test_a_nan_stays_where_it_is():
     e = torch.ones(1, 2, 5, 40, 50)
     e[0, 0, 2, 3, 4] = torch.nan
-    out = passes.apply(e, torch.eye(2)[None], torch.zeros(1, 2), None, None, None)
+    out = PASSES.apply(e, torch.eye(2)[None], torch.zeros(1, 2), None, None, None)
     assert out.isnan().sum() == 2  # 0 * NaN is NaN: both channels of that voxel
     assert out[0, :, 2, 3, 4].isnan().all()
-    assert passes.reduce(e, e, None, None, None, False)[0].isnan().any()
+    assert PASSES.reduce(e, e, None, None, None, False)[0].isnan().any()
 
 
-@needs_native
+@needs_cpp
 def test_no_memory_is_said(monkeypatch):
     failing = SimpleNamespace(pass_in_float=lambda *_: 1)
-    monkeypatch.setattr(tiles, "library", lambda: failing)
-    with pytest.raises(MemoryError, match=r"native: expected memory for the tiles of each thread"):
-        passes.reduce(*torch.zeros(2, 1, 2, 3, 4, 5).unbind(), None, None, None, False)
+    monkeypatch.setattr(run, "library", lambda: failing)
+    with pytest.raises(MemoryError, match=r"cpp: expected memory for the tiles of each thread"):
+        PASSES.reduce(*torch.zeros(2, 1, 2, 3, 4, 5).unbind(), None, None, None, False)
 
 
 @pytest.mark.slow
-@needs_native
+@needs_cpp
 @pytest.mark.parametrize("kind", ["address,undefined", "thread"])
 def test_it_touches_no_memory_but_its_own(kind, tmp_path):
     """Under the compiler's sanitizers: no access out of bounds, nothing undefined, no race between threads."""

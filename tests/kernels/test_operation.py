@@ -1,4 +1,4 @@
-"""The factorised attention as an operation of PyTorch's: what autograd, layouts, autocast and export see of it."""
+"""The attention as an operation of PyTorch's: what autograd, layouts, autocast and export see of it."""
 
 import functools
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ import torch
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import SCORE_NORMS
-from crossattn3d.kernels import factorised, plain, streaming
-from crossattn3d.kernels.native import passes as native
-from crossattn3d.kernels.scores import attention, attention_backward
-from support.backends import FAST, needs_native
+from crossattn3d.kernels import composed, operation, torch_pass
+from crossattn3d.kernels.cpp import run as cpp
+from crossattn3d.kernels.softmax import attention_backward, attention_map
+from support.backends import FAST, needs_cpp
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import (
     assert_close,
@@ -30,8 +30,8 @@ KINDS = [ChannelCrossAttention3d, SliceCrossAttention3d, CSCA]
 @pytest.fixture
 def poisoned(monkeypatch) -> Iterator[None]:
     """Chunks that do not divide the volume, and NaN in memory that nothing was written to."""
-    monkeypatch.setattr(streaming, "CHUNK", 50)
-    monkeypatch.setattr(streaming, "COPIED", 30)
+    monkeypatch.setattr(torch_pass, "CHUNK", 50)
+    monkeypatch.setattr(torch_pass, "COPIED", 30)
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -47,7 +47,7 @@ def arguments(kind: type, score_norm: str, slice_dim: int = -3) -> tuple[object,
     parts = [
         [p.requires_grad_() for p in (part if score_norm == "cosine" else part[:-1])] for part in (channel, slices)
     ]
-    return query, context, *parts, score_norm, True, slice_dim, "streaming"
+    return query, context, *parts, score_norm, True, slice_dim, "torch"
 
 
 @pytest.mark.usefixtures("unchecked")  # sizes that stand for any number are no `int`
@@ -72,7 +72,7 @@ def test_chunks_that_do_not_divide_the_volume(kind, score_norm, slice_dim):
     module = randomize(kind(3, 4, score_norm=score_norm, slice_dim=slice_dim).double(), 1)
     query, context = maps(2, 2, 3, 4, SIZE)
     expected = output_and_gradients(module, query, context, "reference")
-    for name, value in output_and_gradients(module, query, context, "factorised").items():
+    for name, value in output_and_gradients(module, query, context, "torch").items():
         assert_close(value, expected[name], 1e-9, name)
 
 
@@ -120,7 +120,7 @@ def test_the_gradient_may_be_one_number_for_all():
     module = randomize(CSCA(3, 4).double(), 1)
     query, context = maps(2, 2, 3, 4, SIZE)
     gradients = []
-    for backend in ("reference", "factorised"):
+    for backend in ("reference", "torch"):
         for part in (module, *module.children()):
             part.backend = backend
         query = query.detach().requires_grad_()
@@ -141,7 +141,7 @@ def test_one_map_may_be_both():
     """Once and twice differentiated, what a map gets as query and as context is added."""
     module = randomize(CSCA(3, 3, residual=True).double(), 1)
     found = {}
-    for backend in ("reference", "factorised"):
+    for backend in ("reference", "torch"):
         for part in (module, *module.children()):
             part.backend = backend
         x = maps(2, 2, 3, 3, SIZE)[0].requires_grad_()
@@ -157,7 +157,7 @@ def test_one_map_may_be_both():
 @pytest.mark.parametrize("score_norm", ["instance", "cosine"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_gradients(kind, score_norm):
-    module = randomize(kind(2, 2, score_norm=score_norm, residual=True, backend="factorised").double(), 1)
+    module = randomize(kind(2, 2, score_norm=score_norm, residual=True, backend="torch").double(), 1)
     query, context = (x.requires_grad_() for x in maps(2, 1, 2, 2, (2, 1, 2)))
     assert torch.autograd.gradgradcheck(module, (query, context))
 
@@ -174,7 +174,7 @@ def test_only_what_needs_a_gradient_gets_one_when_differentiated_twice():
 
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_nothing_long_is_kept_for_the_backward_pass(score_norm):
-    module = randomize(CSCA(3, 7, score_norm=score_norm, backend="factorised").double(), 1)
+    module = randomize(CSCA(3, 7, score_norm=score_norm, backend="torch").double(), 1)
     query, context = (x.requires_grad_() for x in maps(2, 1, 3, 7, (6, 8, 9)))
     saved: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
@@ -186,23 +186,23 @@ def test_nothing_long_is_kept_for_the_backward_pass(score_norm):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_backward_pass_under_autocast(dtype):
     """Backward is usually outside of autocast; inside it, the products must not be in half precision either."""
-    module = randomize(CSCA(3, 4, backend="factorised"), 1)
+    module = randomize(CSCA(3, 4, backend="torch"), 1)
     query, context = (x.float() for x in maps(2, 1, 3, 4, SIZE))
-    expected = output_and_gradients(module, query, context, "factorised")
+    expected = output_and_gradients(module, query, context, "torch")
     with torch.autocast("cpu", dtype):
-        actual = output_and_gradients(module, query, context, "factorised")
+        actual = output_and_gradients(module, query, context, "torch")
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
 def test_gradcheck_of_attention_from_scores(score_norm):
-    """`attention_backward` against autograd of `attention`, squares and temperature too."""
+    """`attention_backward` against autograd of `attention_map`, squares and temperature too."""
     g = generator(4)
     scores, dm = 3 * normal((2, 4, 4), g).requires_grad_(), normal((2, 4, 4), g)
     squares = tuple((0.5 + normal((2, 4), g).square()).requires_grad_() for _ in "qk")
     temperature = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
     given = (squares, temperature) if score_norm == "cosine" else (None, None)
-    m = attention(scores, 9, score_norm, *given)
+    m = attention_map(scores, 9, score_norm, *given)
     inputs = [scores, *squares, temperature] if score_norm == "cosine" else [scores]
     expected = torch.autograd.grad(m, inputs, dm)
     dscores, dsquares, dtemperature = attention_backward(dm, m, scores, 9, score_norm, *given)
@@ -213,30 +213,35 @@ def test_gradcheck_of_attention_from_scores(score_norm):
 
 def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
     scores, squares = torch.ones(1, 2, 2).double(), (torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double())
-    m = attention(scores, 1, "cosine", squares, torch.tensor(1.0))
+    m = attention_map(scores, 1, "cosine", squares, torch.tensor(1.0))
     _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores, 1, "cosine", squares, torch.tensor(1.0))
     assert dq.isfinite().all()
     assert dq[0, 0] == 0
 
 
-PASSES = [("auto", SIZE, streaming), ("auto", (4, 128, 128), native), ("factorised", (4, 128, 128), streaming)]
+PRIMITIVES = [
+    ("auto", SIZE, torch_pass.run_pass),
+    ("auto", (4, 128, 128), cpp.run_pass),
+    ("torch", (4, 128, 128), torch_pass.run_pass),
+    ("cpp", SIZE, cpp.run_pass),
+]
 
 
-@needs_native
-@pytest.mark.parametrize(("backend", "size", "passes"), [*PASSES, ("native", SIZE, native)])
-def test_the_passes_that_make_it(backend, size, passes, monkeypatch):
-    """`auto` takes native code where maps are large enough for the building to be worth the wait."""
+@needs_cpp
+@pytest.mark.parametrize(("backend", "size", "primitive"), PRIMITIVES)
+def test_the_primitive_that_makes_the_passes(backend, size, primitive, monkeypatch):
+    """`auto` takes C++ where maps are large enough for compiling it to be worth the wait."""
     used = []
-    original = factorised._passes
-    monkeypatch.setattr(factorised, "_passes", lambda *a: used.append(original(*a)) or used[-1])
+    original = operation._primitive
+    monkeypatch.setattr(operation, "_primitive", lambda *a: used.append(original(*a)) or used[-1])
     functional.channel_cross_attention(*maps(2, 1, 3, 4, size), channel_parameters(2, 3, 4, 4), backend=backend)
-    assert used == [passes]
+    assert used == [primitive]
 
 
 def test_while_exporting_it_is_plain_products(monkeypatch):
     calls = []
-    computed = plain.cross_attention
-    monkeypatch.setattr(plain, "cross_attention", lambda *a, **k: calls.append("plain") or computed(*a, **k))
+    computed = composed.cross_attention
+    monkeypatch.setattr(composed, "cross_attention", lambda *a, **k: calls.append("plain") or computed(*a, **k))
     run = functools.partial(functional.channel_cross_attention, *maps(2, 1, 3, 4, SIZE), channel_parameters(2, 3, 4, 4))
     run()
     assert calls == []

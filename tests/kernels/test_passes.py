@@ -6,34 +6,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Passes, streaming
-from crossattn3d.kernels.native import passes as native
-from crossattn3d.kernels.native import tiles
-from crossattn3d.kernels.native.build import library
+from crossattn3d.kernels import torch_pass
+from crossattn3d.kernels.cpp import run as cpp
+from crossattn3d.kernels.cpp.build import library
+from crossattn3d.kernels.layout import new_map
+from support.four_passes import FourPasses
 from support.random_parameters import assert_close, generator, normal
 
 SIZES = {"several chunks": (11, 23, 29), "one slice": (1, 5, 6), "one voxel": (1, 1, 1)}
 WIDTHS = [(3, 4, 2), (4, 4, 4), (1, 1, 1), (9, 18, 18)]
 
 
-@pytest.fixture(params=["streaming", "native"])
+@pytest.fixture(params=["torch", "cpp"])
 def passes(request):
     """The passes in PyTorch, and in C++."""
-    if request.param == "streaming":
-        return streaming
+    if request.param == "torch":
+        return FourPasses(torch_pass.run_pass)
     if isinstance(library(), str):
-        pytest.skip(f"no native code: {library()}")
-    return native
+        pytest.skip(f"no C++: {library()}")
+    return FourPasses(cpp.run_pass)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks and tiles that divide no volume, on three threads; NaN in all memory before it is written."""
-    monkeypatch.setattr(tiles, "VALUES_PER_THREAD", 1)
+    monkeypatch.setattr(cpp, "VALUES_PER_THREAD", 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
-    monkeypatch.setattr(streaming, "CHUNK", 4000)
-    monkeypatch.setattr(streaming, "COPIED", 3000)
+    monkeypatch.setattr(torch_pass, "CHUNK", 4000)
+    monkeypatch.setattr(torch_pass, "COPIED", 3000)
     torch.use_deterministic_algorithms(True)
     assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.empty(3).isnan().all()
@@ -89,11 +90,6 @@ def in_all_shapes(test):
     for mark in ALL:
         test = mark(test)
     return test
-
-
-def test_they_offer_the_passes():
-    assert isinstance(streaming, Passes)
-    assert isinstance(native, Passes)
 
 
 @in_all_shapes
@@ -167,8 +163,8 @@ def test_apply_backward(passes, size, widths, parts, layout):
 def test_sums_of_smaller_dtypes_are_in_float32(passes, dtype):
     """Only what is written as a map is rounded to the maps' precision."""
     case = Case((3, 4, 7), (4, 4, 4), dtype=dtype)
-    if passes is native and dtype == torch.float16:
-        assert native.supports(case.u, case.e) == "maps of torch.float16"
+    if passes.run_pass is cpp.run_pass and dtype == torch.float16:
+        assert cpp.unsupported_reason(case.u, case.e) == "maps of torch.float16"
         return
     float32 = [x.float() for x in (case.wq, case.wk, case.wv)]
     u, e = case.u.double(), case.e.double()
@@ -193,4 +189,4 @@ def test_views_are_read_where_they_are(passes):
         with mock.patch.object(torch.Tensor, "contiguous", side_effect=AssertionError("copied")):
             ue, *_ = passes.reduce(u, e, None, None, None, need_norms=False)
         assert_close(ue, passes.reduce(u.contiguous(), e.contiguous(), None, None, None, False)[0], 1e-12)
-        assert streaming.new_map(u, 5).is_contiguous(memory_format=layout)
+        assert new_map(u, 5).is_contiguous(memory_format=layout)

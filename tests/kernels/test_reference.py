@@ -6,6 +6,7 @@ import torch
 
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import reference
+from crossattn3d.kernels.parameters import Attention
 from support import equations_in_loops
 from support.random_parameters import assert_close, channel_parameters, maps, slice_parameters
 
@@ -24,7 +25,7 @@ def test_channel_wise_equals_the_loops(score_norm):
     out, attention = equations_in_loops.channel_cross_attention(query.numpy(), context.numpy(), p, score_norm)
     assert attention.shape == (2, WIDTH, WIDTH)
     assert_close(reference.channel_attention(query, context, p, score_norm), as_tensor(attention), 1e-12)
-    actual = reference.cross_attention(query, context, p, None, score_norm=score_norm, residual=False, slice_dim=-3)
+    actual = reference.cross_attention(query, context, p, None, Attention(score_norm, False, -3, "auto"))
     assert_close(actual, as_tensor(out), 1e-12)
 
 
@@ -36,9 +37,7 @@ def test_slice_wise_equals_the_loops(score_norm, slice_dim):
     out, attention = equations_in_loops.slice_cross_attention(query.numpy(), context.numpy(), p, score_norm, slice_dim)
     assert attention.shape == (2, SIZE[slice_dim], SIZE[slice_dim])
     assert_close(reference.slice_attention(query, context, p, score_norm, slice_dim), as_tensor(attention), 1e-12)
-    actual = reference.cross_attention(
-        query, context, None, p, score_norm=score_norm, residual=False, slice_dim=slice_dim
-    )
+    actual = reference.cross_attention(query, context, None, p, Attention(score_norm, False, slice_dim, "auto"))
     assert_close(actual, as_tensor(out), 1e-12)
 
 
@@ -49,9 +48,7 @@ def test_both_parts_and_the_residual_add_up(residual):
     expected = equations_in_loops.channel_cross_attention(query.numpy(), context.numpy(), channel, "sqrt")[0]
     expected += equations_in_loops.slice_cross_attention(query.numpy(), context.numpy(), slices, "sqrt", -2)[0]
     expected += query.numpy() if residual else 0
-    actual = reference.cross_attention(
-        query, context, channel, slices, score_norm="sqrt", residual=residual, slice_dim=-2
-    )
+    actual = reference.cross_attention(query, context, channel, slices, Attention("sqrt", residual, -2, "auto"))
     assert_close(actual, as_tensor(expected), 1e-12)
 
 

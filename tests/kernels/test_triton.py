@@ -21,7 +21,11 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 
 def run(script: str, argument: str, **environment: str) -> str:
-    paths = [str(Path(crossattn3d.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [
+        str(Path(crossattn3d.__file__).parents[1]),
+        str(SUPPORT.parent),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     done = subprocess.run(
         [sys.executable, str(SUPPORT / script), argument],
         capture_output=True,

@@ -69,14 +69,14 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_little_from_outside(path):
     outside = {name.split(".")[0] for name in imports(path.read_text())} - {"crossattn3d"}
-    own = {"triton"} if path.name.startswith("triton_") else set()
+    own = {"triton"} if path.parent.name == "triton" else set()
     assert outside - set(sys.stdlib_module_names) <= OUTSIDE | own
 
 
 def test_triton_is_imported_when_it_runs_and_not_before():
     """Triton is missing on many machines: its modules are imported inside functions only."""
     for path in FILES:
-        if not path.name.startswith("triton_"):
+        if path.parent.name != "triton":
             outermost = [x for x in ast.parse(path.read_text()).body if isinstance(x, (ast.Import, ast.ImportFrom))]
             names = [name for node in outermost for name in imports(ast.unparse(node))]
             names += [f"{node.module}.{a.name}" for node in outermost if hasattr(node, "module") for a in node.names]
@@ -99,7 +99,7 @@ def test_the_reference_stands_alone():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_long(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= 350
 
 
 def test_one_version():

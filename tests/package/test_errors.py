@@ -60,15 +60,23 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "backend": (
         lambda: F.slice_cross_attention(U, E, SLICES, backend="cuda"),
-        ["slice_cross_attention", "expected backend", "'auto', 'reference', 'factorised'", "got 'cuda'"],
+        ["slice_cross_attention", "expected backend", "'auto', 'reference', 'torch'", "got 'cuda'"],
     ),
     "triton cannot": (
         lambda: F.slice_cross_attention(U.double(), E.double(), SLICES, backend="triton"),
         ["triton", "expected maps and a machine", "use backend='auto'"],
     ),
-    "native cannot": (
-        lambda: F.channel_cross_attention(U.half(), E.half(), CHANNEL, backend="native"),
-        ["native", "expected maps and a machine", "got maps of torch.float16", "use backend='auto'"],
+    "an earlier name of torch": (
+        lambda: F.slice_cross_attention(U, E, SLICES, backend="factorised"),
+        ["slice_cross_attention", "backend 'factorised' is now named 'torch'", "use backend='torch'"],
+    ),
+    "an earlier name of cpp": (
+        lambda: CSCA(3, backend="native"),
+        ["CSCA", "backend 'native' is now named 'cpp'", "use backend='cpp'"],
+    ),
+    "cpp cannot": (
+        lambda: F.channel_cross_attention(U.half(), E.half(), CHANNEL, backend="cpp"),
+        ["cpp", "expected maps and a machine", "got maps of torch.float16", "use backend='auto'"],
     ),
     "slice_dim counts channels": (
         lambda: F.slice_attention_map(U, E, SLICES, slice_dim=1),

@@ -5,8 +5,8 @@ import torch
 
 from crossattn3d import functional
 from crossattn3d.functional import SCORE_NORMS
-from crossattn3d.kernels import factorised, reference
-from support.backends import EVERY, needs_native
+from crossattn3d.kernels import operation, reference
+from support.backends import EVERY, needs_cpp
 from support.random_parameters import assert_close, channel_parameters, maps, slice_parameters
 
 SIZE = (3, 4, 5)
@@ -19,7 +19,7 @@ def cast(parameters, dtype):
 
 def test_the_options_are_the_documented_ones():
     assert SCORE_NORMS == ("none", "sqrt", "mean", "cosine", "instance")
-    assert functional.BACKENDS == ("auto", "reference", "factorised", "native", "triton")
+    assert functional.BACKENDS == ("auto", "reference", "torch", "cpp", "triton")
 
 
 @pytest.mark.parametrize("name", functional.__all__)
@@ -40,10 +40,10 @@ def test_the_sum_is_the_sum(score_norm):
 @pytest.mark.parametrize(
     ("backend", "kernel"),
     [
-        ("auto", factorised),
-        ("factorised", factorised),
+        ("auto", operation),
+        ("torch", operation),
         ("reference", reference),
-        pytest.param("native", factorised, marks=needs_native),
+        pytest.param("cpp", operation, marks=needs_cpp),
     ],
 )
 def test_the_backend_asked_for_computes(backend, kernel, monkeypatch):
@@ -58,7 +58,7 @@ def test_the_defaults():
     query, context = maps(4, 2, 2, 3, SIZE)
     actual = functional.channel_slice_cross_attention(query, context, CHANNEL, SLICES)
     expected = functional.channel_slice_cross_attention(
-        query, context, CHANNEL, SLICES, score_norm="instance", residual=False, slice_dim=-3, backend="factorised"
+        query, context, CHANNEL, SLICES, score_norm="instance", residual=False, slice_dim=-3, backend="torch"
     )
     assert torch.equal(actual, expected)
 
@@ -141,8 +141,8 @@ def test_the_output_has_the_dtype_of_the_context(score_norm, backend, dtype):
     query, context = maps(10, 1, 4, 3, SIZE, dtype)
     channel, slices = cast(channel_parameters(1, 4, 3, 4), dtype), cast(slice_parameters(2, 4, 3, 4), dtype)
     options = {"score_norm": score_norm, "backend": backend}
-    if (backend, dtype) == ("native", torch.float16):
-        with pytest.raises(ValueError, match=r"native: .* got maps of torch.float16; use backend='auto'"):
+    if (backend, dtype) == ("cpp", torch.float16):
+        with pytest.raises(ValueError, match=r"cpp: .* got maps of torch.float16; use backend='auto'"):
             functional.channel_cross_attention(query, context, channel, **options)
         return
     out = functional.channel_slice_cross_attention(query, context, channel, slices, residual=True, **options)
@@ -191,7 +191,7 @@ def test_nothing_is_modified():
     tensors = (query, context, *channel, *slices)
     before = [t.clone() for t in tensors]
     for score_norm in SCORE_NORMS:
-        for backend in ("reference", "factorised"):
+        for backend in ("reference", "torch"):
             functional.channel_slice_cross_attention(
                 query, context, channel, slices, score_norm=score_norm, residual=True, backend=backend
             )

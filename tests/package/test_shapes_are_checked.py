@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossattn3d import CSCA, functional, kernels
-from crossattn3d.kernels import factorised, reference
+from crossattn3d.kernels import operation, reference
 from support.random_parameters import channel_parameters, maps
 
 
@@ -15,7 +15,7 @@ def test_a_wrong_rank_stops_at_the_signature():
         CSCA(3, 4).double()(query, context[0])
 
 
-@pytest.mark.parametrize("kernel", [reference, factorised])
+@pytest.mark.parametrize("kernel", [reference, operation])
 def test_a_mismatch_between_two_arguments_stops_at_the_signature(kernel: kernels.Kernel):
     query, context = maps(0, 2, 3, 4, (2, 3, 5))
     with pytest.raises(jaxtyping.TypeCheckError, match="context"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import SCORE_NORMS
-from support.backends import FAST, NATIVE
+from support.backends import CPP, FAST
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import assert_close, generator, maps, randomize
 
@@ -71,12 +71,12 @@ def cases(draw: st.DrawFn) -> Case:
         slice_dim=draw(st.sampled_from([-3, -2, -1, 2, 3, 4])),
         residual=draw(st.booleans()) if query_channels == context_channels else False,
         layout=draw(st.sampled_from(LAYOUTS)),
-        backend=draw(st.sampled_from(["reference", "factorised", *NATIVE])),
+        backend=draw(st.sampled_from(["reference", "torch", *CPP])),
     )
 
 
 kinds = st.sampled_from([ChannelCrossAttention3d, SliceCrossAttention3d, CSCA])
-UNEQUAL = Case(0, 2, (3, 4, 5), 2, 4, "cosine", -2, False, "channels last", "factorised")
+UNEQUAL = Case(0, 2, (3, 4, 5), 2, 4, "cosine", -2, False, "channels last", "torch")
 
 
 def slices_first(x: Tensor, slice_dim: int) -> Tensor:

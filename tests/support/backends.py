@@ -2,11 +2,11 @@
 
 import pytest
 
-from crossattn3d.kernels.native.build import library
+from crossattn3d.kernels.cpp.build import library
 
 _REASON = library()
-needs_native = pytest.mark.skipif(isinstance(_REASON, str), reason=f"no native code: {_REASON}")
-#: What hypothesis may draw from, beside those that run anywhere.
-NATIVE = [] if isinstance(_REASON, str) else ["native"]
-FAST = ["factorised", pytest.param("native", marks=needs_native)]
+needs_cpp = pytest.mark.skipif(isinstance(_REASON, str), reason=f"no C++: {_REASON}")
+#: Backends for hypothesis to draw from beside those that run anywhere.
+CPP = [] if isinstance(_REASON, str) else ["cpp"]
+FAST = ["torch", pytest.param("cpp", marks=needs_cpp)]
 EVERY = ["reference", *FAST]

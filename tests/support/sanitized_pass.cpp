@@ -1,5 +1,5 @@
 // Passes over odd numbers of channels and voxels, in memory of exactly their size, by one and by five threads; to be
-// built with sanitizers by test_native.py, which defines SOURCE.
+// built with sanitizers by tests/kernels/test_cpp.py, which defines SOURCE.
 #include SOURCE
 
 int main() {

@@ -1,7 +1,7 @@
 """The Triton passes against plain formulas in float64; run by test_triton.py, and by gpu_check.py on a GPU.
 
-    TRITON_INTERPRET=1 python tests/triton_cases.py GROUP     on the CPU, in Triton's interpreter
-    python tests/triton_cases.py GROUP                        on the GPU
+    TRITON_INTERPRET=1 python tests/support/triton_cases.py GROUP     on the CPU, in Triton's interpreter
+    python tests/support/triton_cases.py GROUP                        on the GPU
 
 Each result may err twice as much as the formula in float32 on the same maps, rounded to the maps' dtype, plus one
 rounding of float32 at the size of the terms that are summed (`formulas` on absolute values).
@@ -22,10 +22,13 @@ import torch
 from torch import Tensor
 
 from crossattn3d import CSCA
-from crossattn3d.kernels import triton_passes
+from crossattn3d.kernels.triton import launch
+from crossattn3d.kernels.triton.run import run_pass, unsupported_reason
+from support.four_passes import FourPasses
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import maps, randomize
 
+TRITON = FourPasses(run_pass)
 Results = tuple[Tensor | None, ...]
 Size = tuple[int, int, int]
 HALF_ULP = 2.0**-24
@@ -64,7 +67,7 @@ def with_one(x: Tensor) -> Tensor:
 
 
 class Formulas:
-    """The four passes, as the comment of `Passes` has them."""
+    """The four passes, as docstrings of `passes` have them."""
 
     @staticmethod
     def reduce(u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, need_norms: bool, want_gram: bool = True) -> Results:
@@ -133,12 +136,12 @@ def converted(arguments: tuple[Any, ...], how: Callable[[Tensor], Tensor]) -> tu
 
 def accumulations(case: Case) -> float:
     """Roundings at the size of the terms: tensor cores cut off, by up to a unit, each sum over 16 more terms."""
-    if triton_passes.INTERPRETED or case.dtype == torch.float32:
+    if launch.INTERPRETED or case.dtype == torch.float32:
         return 1.0
     widest, processors = max(case.cu, case.ce), torch.cuda.get_device_properties(0).multi_processor_count
-    blocks = case.batch * math.ceil(case.cu / triton_passes.BLOCK) * math.ceil(case.ce / triton_passes.BLOCK)
-    share = math.prod(case.size) * blocks / triton_passes.PROGRAMS / processors
-    return 2.0 * math.ceil(max(share, triton_passes.VOXELS_PER_CHANNEL * widest, widest) / 16 + 8)
+    blocks = case.batch * math.ceil(case.cu / launch.BLOCK) * math.ceil(case.ce / launch.BLOCK)
+    share = math.prod(case.size) * blocks / launch.PROGRAMS / processors
+    return 2.0 * math.ceil(max(share, launch.VOXELS_PER_CHANNEL * widest, widest) / 16 + 8)
 
 
 def compare(name: str, case: Case, arguments: tuple[Any, ...], single: tuple[int, ...]) -> dict[str, float]:
@@ -150,7 +153,7 @@ def compare(name: str, case: Case, arguments: tuple[Any, ...], single: tuple[int
         arguments: of the pass.
         single: which of the results are maps, in their dtype.
     """
-    runs = [getattr(triton_passes, name)(*arguments) for _ in range(1 if triton_passes.INTERPRETED else 2)]
+    runs = [getattr(TRITON, name)(*arguments) for _ in range(1 if launch.INTERPRETED else 2)]
     actual, again = (x if isinstance(x, tuple) else (x,) for x in (runs[0], runs[-1]))
     formula = getattr(Formulas, name)
     truth = formula(*converted(arguments, Tensor.double))
@@ -248,12 +251,12 @@ def check_offsets(device: str) -> str:
     far.copy_(normal(1, 4, *size, g=g))
     near = far.clone(memory_format=torch.contiguous_format)
     w, p, bias = normal(5, g=g), normal(1, 4, 4, g=g), normal(1, 4, g=g)
-    expected = triton_passes.reduce(near, near, w, w, w, False), triton_passes.apply(near, p, bias, None, None, near)
+    expected = TRITON.reduce(near, near, w, w, w, False), TRITON.apply(near, p, bias, None, None, near)
     for u, e in ((far, near), (near, far)):
-        ue, _, _, qkv = triton_passes.reduce(u, e, w, w, w, False)
+        ue, _, _, qkv = TRITON.reduce(u, e, w, w, w, False)
         assert torch.equal(known(ue), known(expected[0][0]))
         assert torch.equal(known(qkv), known(expected[0][3]))
-        assert torch.equal(triton_passes.apply(e, p, bias, None, None, u), expected[1])
+        assert torch.equal(TRITON.apply(e, p, bias, None, None, u), expected[1])
     return f"{count} elements"
 
 
@@ -272,8 +275,8 @@ def check_supports(device: str) -> str:
         (vast, vast, "maps have 1073741824 voxels, 2**30 or more"),
     ]
     for u, e, reason in reasons:
-        assert triton_passes.supports(u, e) == reason
-    assert triton_passes.supports(x, x) is None
+        assert unsupported_reason(u, e) == reason
+    assert unsupported_reason(x, x) is None
     return f"{len(reasons)} reasons"
 
 
@@ -289,7 +292,7 @@ def check_attention(device: str) -> str:
         e = e.to(memory_format=torch.channels_last_3d)
         exact = copy.deepcopy(module).double(), u.double(), e.double()
         truth = output_and_gradients(*exact, "reference")
-        others = [output_and_gradients(module, u, e, way) for way in ("reference", "factorised")]
+        others = [output_and_gradients(module, u, e, way) for way in ("reference", "torch")]
         actual = output_and_gradients(module, u, e, "triton")
         # Parameters without effect get the rounding of what cancels, which has the size of the others.
         floor = 4 * HALF_ULP * max(rms(x) for x in truth.values())
@@ -311,7 +314,7 @@ GROUPS: dict[str, Callable[[str], str]] = {
 
 
 def main(group: str) -> None:
-    device = "cpu" if triton_passes.INTERPRETED else "cuda"
+    device = "cpu" if launch.INTERPRETED else "cuda"
     torch.set_num_threads(1)
     # Fills what is allocated with NaN; elements that nothing writes show.
     torch.use_deterministic_algorithms(True)

@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for a GPU that is not there, with the arguments that the passes launch them with.
 
-    python tests/triton_compiled.py 90     for compute capability 9.0
+    python tests/support/triton_compiled.py 90     for compute capability 9.0
 
 What the interpreter does not show: that they compile, fit into 99 KiB of shared memory, and multiply as they should.
 """
@@ -16,8 +16,11 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from crossattn3d.kernels import triton_kernels, triton_passes
+from crossattn3d.kernels.triton import kernels, launch
+from crossattn3d.kernels.triton.run import run_pass
+from support.four_passes import FourPasses
 
+TRITON = FourPasses(run_pass)
 NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 SIZE = (32, 320, 320)
 Launch = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -60,19 +63,17 @@ def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_fo
     x = torch.empty((1, channels, *SIZE), dtype=dtype, device="meta", memory_format=memory_format)
     n, voxels = channels + 1, x[0, 0].numel()
     w, p, grams, singles = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 4, voxels)
-    triton_passes.reduce(x, x, w, w, w, False)
-    triton_passes.reduce(x, x, w, w, w, True)
-    triton_passes.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
-    triton_passes.reduce_backward(x, x, x, w, w, w, single(channels))
+    TRITON.reduce(x, x, w, w, w, False)
+    TRITON.reduce(x, x, w, w, w, True)
+    TRITON.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
+    TRITON.reduce_backward(x, x, x, w, w, w, single(channels))
     for norms in ((None, None), grams[1:]):
-        triton_passes.apply_backward(x, x, x, p, grams[0], *norms, singles, w, w, w, True)
+        TRITON.apply_backward(x, x, x, p, grams[0], *norms, singles, w, w, w, True)
 
 
 def main(capability: int) -> None:
     launches: list[Launch] = []
-    triton_passes.kernels = SimpleNamespace(
-        moments=Recorder(triton_kernels.moments, launches), mix=Recorder(triton_kernels.mix, launches)
-    )
+    launch.kernels = SimpleNamespace(moments=Recorder(kernels.moments, launches), mix=Recorder(kernels.mix, launches))
     torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(multi_processor_count=132)  # type: ignore
     shared = 0
     for channels, dtype, memory_format in (

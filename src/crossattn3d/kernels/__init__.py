@@ -1,30 +1,34 @@
-"""The attention itself, once per way of computing it; `reference` is the specification of the others.
+"""Cross-attention on tensors: the equations, and one primitive that every fast way of computing them rests on.
 
-Each kernel is a module with the three functions of `Kernel`. The kernel `factorised` does everything that is as
-long as the volume in four passes, which are modules with the four functions of `Passes`.
+`reference` is the specification, `composed` the same as matrix products, `operation` a PyTorch operation with the
+hand-derived gradients of `derivative`. That makes four passes over the maps (`passes`), each one call of a primitive,
+`RunPass`, which `torch_pass`, `cpp` and `triton` implement.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What a kernel module offers. Inputs are checked, of one dtype, outside autocast; `slice_dim` is -3, -2 or -1."""
+    """A module that computes the attention. Inputs are checked and of one dtype; `slice_dim` is -3, -2 or -1."""
 
     def channel_attention(
         self, query: Tensor, context: Tensor, channel: ChannelParameters, score_norm: ScoreNorm
     ) -> Tensor:
-        """M of Eq. 2, (b, c, c)."""
+        """Return M of Eq. 2, (b, c, c)."""
         ...
 
     def slice_attention(
         self, query: Tensor, context: Tensor, slices: SliceParameters, score_norm: ScoreNorm, slice_dim: int
     ) -> Tensor:
-        """The softmax of Eq. 4, (b, d, d)."""
+        """Return the softmax of Eq. 4, (b, d, d)."""
         ...
 
     def cross_attention(
@@ -33,131 +37,86 @@ class Kernel(Protocol):
         context: Tensor,
         channel: ChannelParameters | None,
         slices: SliceParameters | None,
-        *,
-        score_norm: ScoreNorm,
-        residual: bool,
-        slice_dim: int,
+        attention: Attention,
     ) -> Tensor:
-        """The sum of the parts asked for, in the dtype of `context`."""
+        """Return the sum of the parts asked for, in the dtype of `context`."""
         ...
+
+
+class Ones(NamedTuple):
+    """A row of ones among the inputs of a pass."""
+
+
+ONES = Ones()
+
+
+class SingleChannel(NamedTuple):
+    """Single-channel maps among the inputs of a pass, (batch, n, voxels), float32 or float64."""
+
+    maps: Tensor
+
+
+#: Feature maps as rows, (batch, channels, voxels), any strides; or one of the above.
+Input = Tensor | SingleChannel | Ones
+
+
+class Gram(NamedTuple):
+    """Sums over voxels of the products of some rows with some others, (batch, a_rows, b_rows).
+
+    Args:
+        a, b: first rows, counted through all inputs.
+        a_rows, b_rows: numbers of rows.
+    """
+
+    a: int
+    a_rows: int
+    b: int
+    b_rows: int
+
+
+class Mixture(NamedTuple):
+    """A matrix for each sample times some rows, plus some rows.
+
+    Args:
+        matrix: (batch, m, n).
+        first: first of the n rows that are mixed.
+        out: destination, (batch, m, voxels), any strides; no memory of an input.
+        add: first of m rows of one input that are added; None for no rows.
+    """
+
+    matrix: Tensor
+    first: int
+    out: Tensor
+    add: int | None = None
 
 
 @runtime_checkable
-class Passes(Protocol):
-    """What a module of passes over the maps offers.
+class RunPass(Protocol):
+    """The primitive that each kind of device implements."""
 
-    Maps are (b, c, d, h, w), each contiguous or channels_last_3d, none copied. Everything else is in the dtype of
-    sums, float64 for float64 maps and else float32, and contiguous; `voxels` are in the order d, h, w. With
-    U~ = [U; 1] and E~ = [E; 1], weights and Gram matrices have their biases in the last column and row.
-    """
-
-    def reduce(
-        self,
-        u: Tensor,
-        e: Tensor,
-        wq: Tensor | None,
-        wk: Tensor | None,
-        wv: Tensor | None,
-        need_norms: bool,
-        want_gram: bool = True,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Sums over voxels, and the single-channel projections.
+    def __call__(
+        self, inputs: Sequence[Input], grams: Sequence[Gram], mixtures: Sequence[Mixture], dtype: torch.dtype
+    ) -> list[Tensor]:
+        """Read the inputs once; return the sums of products and write the mixtures.
 
         Args:
-            u: the decoder map.
-            e: the encoder map.
-            wq: weights and bias, (cu+1,), or None.
-            wk: (ce+1,), or None.
-            wv: (ce+1,), or None; only all three are None.
-            need_norms: whether `uu` and `ee` are wanted; all three Gram matrices are then sums in float64.
-            want_gram: whether there is any Gram matrix to return.
+            inputs: stacked in this order; not ones alone.
+            grams: sums to return.
+            mixtures: rows to write.
+            dtype: float32 or float64, in which products are summed.
 
         Returns:
-            ue: U~ E~^T, (b, cu+1, ce+1), or None.
-            uu, ee: U~ U~^T and E~ E~^T, or None.
-            qkv: wq U~, wk E~ and wv E~, (b, 3, voxels), or None.
+            The sums, in `dtype`.
         """
         ...
 
-    def apply(
-        self, e: Tensor, p: Tensor | None, bias: Tensor, o: Tensor | None, wo: Tensor | None, u: Tensor | None
-    ) -> Tensor:
-        """P E + bias + wo (x) o + U.
 
-        Args:
-            e: the encoder map.
-            p: (b, c, ce), or None.
-            bias: (b, c).
-            o: (b, voxels), or None.
-            wo: (c,), or None.
-            u: the residual, a map of c channels, or None.
+def tensors_of(inputs: Sequence[Input]) -> list[Tensor]:
+    """Return the inputs that lie in memory."""
+    return [x.maps if isinstance(x, SingleChannel) else x for x in inputs if not isinstance(x, Ones)]
 
-        Returns:
-            A map of c channels in the dtype and the memory format of `e`.
-        """
-        ...
 
-    def reduce_backward(
-        self,
-        dout: Tensor,
-        u: Tensor,
-        e: Tensor,
-        wq: Tensor | None,
-        wk: Tensor | None,
-        wv: Tensor | None,
-        wo: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The gradients of what `apply` takes, as far as the gradient of the output decides them.
-
-        Args:
-            dout: the gradient of the output, a map of c channels.
-            u: the decoder map.
-            e: the encoder map.
-            wq: as in `reduce`.
-            wk: as in `reduce`.
-            wv: as in `reduce`.
-            wo: as in `apply`; all four weights are None, or none is.
-
-        Returns:
-            dp: (b, c, ce).
-            dbias: (b, c).
-            singles: q, k, do and v, (b, 4, voxels), or None.
-        """
-        ...
-
-    def apply_backward(
-        self,
-        dout: Tensor,
-        u: Tensor,
-        e: Tensor,
-        p: Tensor | None,
-        due: Tensor | None,
-        duu: Tensor | None,
-        dee: Tensor | None,
-        singles: Tensor | None,
-        wq: Tensor | None,
-        wk: Tensor | None,
-        wv: Tensor | None,
-        residual: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of the maps, and of the projections to one channel and from it.
-
-        Args:
-            dout: the gradient of the output.
-            u: the decoder map.
-            e: the encoder map.
-            p: as in `apply`.
-            due: the gradient of what `reduce` returns, None where that is.
-            duu: the same, not necessarily symmetric.
-            dee: the same.
-            singles: dq, dk, dv and o, (b, 4, voxels), or None.
-            wq: as in `reduce`.
-            wk: as in `reduce`.
-            wv: as in `reduce`.
-            residual: whether `apply` added U.
-
-        Returns:
-            du, de: in the dtypes and memory formats of the maps.
-            dwq, dwk, dwv, dwo: (cu+1,), (ce+1,), (ce+1,) and (c,), or None.
-        """
-        ...
+def stacked_rows(inputs: Sequence[Input]) -> list[range]:
+    """Return the rows that each input has in the stack."""
+    ends = [0, *accumulate(1 if isinstance(x, Ones) else tensors_of([x])[0].shape[1] for x in inputs)]
+    return [range(start, end) for start, end in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""The learnable tensors of each attention, as plain named tuples: what every kernel takes."""
+"""The learnable tensors and the options of an attention as plain named tuples, which every kernel takes."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -8,9 +8,28 @@ from torch import Tensor
 ScoreNorm = Literal["none", "sqrt", "mean", "cosine", "instance"]
 SCORE_NORMS: tuple[ScoreNorm, ...] = get_args(ScoreNorm)
 
-#: Added to the variance of the scores in `instance`, and the least norm in `cosine`. Scores are per voxel there,
-#: so that it means the same at every size.
+Backend = Literal["auto", "reference", "torch", "cpp", "triton"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+#: Added to the variance of the scores in `instance`, and the least norm in `cosine`. Scores are divided by the number
+#: of voxels first, so that it means the same at every size.
 EPS = 1e-5
+
+
+class Attention(NamedTuple):
+    """How an attention is computed.
+
+    Args:
+        score_norm: s, the normalization of the scores.
+        residual: whether the decoder map is added.
+        slice_dim: the dimension that counts slices, -3, -2 or -1.
+        backend: which code computes it.
+    """
+
+    score_norm: ScoreNorm
+    residual: bool
+    slice_dim: int
+    backend: Backend
 
 
 class ChannelParameters(NamedTuple):

@@ -11,10 +11,10 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.parameters import EPS, Attention, ChannelParameters, ScoreNorm, SliceParameters
 
 
-def attention(
+def attention_map(
     q: Float[Tensor, "b n l"], k: Float[Tensor, "b n l"], temperature: Tensor | None, score_norm: ScoreNorm
 ) -> Float[Tensor, "b n n"]:
     """M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps."""
@@ -43,7 +43,7 @@ def channel_attention(
     """M of Eq. 2, channels x channels."""
     q = rearrange(_project(query, channel.q_weight, channel.q_bias), "b c d h w -> b c (d h w)")
     k = rearrange(_project(context, channel.k_weight, channel.k_bias), "b c d h w -> b c (d h w)")
-    return attention(q, k, channel.temperature, score_norm)
+    return attention_map(q, k, channel.temperature, score_norm)
 
 
 def slice_attention(
@@ -56,7 +56,7 @@ def slice_attention(
     """The softmax of Eq. 4, slices x slices."""
     q = _slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
     k = _slices_first(_project(context, slices.k_weight, slices.k_bias), slice_dim)
-    return attention(q.flatten(2), k.flatten(2), slices.temperature, score_norm)
+    return attention_map(q.flatten(2), k.flatten(2), slices.temperature, score_norm)
 
 
 def cross_attention(
@@ -64,23 +64,20 @@ def cross_attention(
     context: Float[Tensor, "b ce x y z"],
     channel: ChannelParameters | None,
     slices: SliceParameters | None,
-    *,
-    score_norm: ScoreNorm,
-    residual: bool,
-    slice_dim: int,
+    attention: Attention,
 ) -> Float[Tensor, "b c x y z"]:
-    """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
+    """Return O = CCA (+) SCA (+) U; the sum of the parts asked for."""
     parts = []
     if channel is not None:
-        m = channel_attention(query, context, channel, score_norm)
+        m = channel_attention(query, context, channel, attention.score_norm)
         v = _project(context, channel.v_weight, channel.v_bias)
         parts.append(einsum(m.to(v.dtype), v, "b i j, b j x y z -> b i x y z"))
     if slices is not None:
-        m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _slices_first(_project(context, slices.v_weight, slices.v_bias), slice_dim)
-        mixed = einsum(m.to(v.dtype), v, "b i j, b j p q -> b i p q").unsqueeze(1).movedim(2, slice_dim)
+        m = slice_attention(query, context, slices, attention.score_norm, attention.slice_dim)
+        v = _slices_first(_project(context, slices.v_weight, slices.v_bias), attention.slice_dim)
+        mixed = einsum(m.to(v.dtype), v, "b i j, b j p q -> b i p q").unsqueeze(1).movedim(2, attention.slice_dim)
         parts.append(_project(mixed, slices.out_weight, slices.out_bias))
-    if residual:
+    if attention.residual:
         parts.append(query)
     return sum(parts[1:], start=parts[0])
 

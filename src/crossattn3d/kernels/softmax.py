@@ -1,4 +1,4 @@
-"""From score to attention and back, on matrices as small as channels x channels or slices x slices."""
+"""From scores to attention and back, on matrices as small as channels x channels or slices x slices."""
 
 import torch
 from jaxtyping import Float
@@ -7,18 +7,18 @@ from torch import Tensor
 from crossattn3d.kernels.parameters import EPS, ScoreNorm
 
 
-def attention(
+def attention_map(
     scores: Float[Tensor, "b n n"],
     length: int,
     score_norm: ScoreNorm,
     squares: tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]] | None = None,
     temperature: Tensor | None = None,
 ) -> Float[Tensor, "b n n"]:
-    """softmax(s(Q K^T)).
+    """Return softmax(s(Q K^T)).
 
     Args:
         scores: Q K^T.
-        length: over how many values each score is a sum.
+        length: number of terms of each score.
         score_norm: s.
         squares: for `cosine`, the squared lengths of the rows of Q and of K.
         temperature: for `cosine`.
@@ -39,7 +39,7 @@ def attention_backward(
     squares: tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]] | None = None,
     temperature: Tensor | None = None,
 ) -> tuple[Float[Tensor, "b n n"], tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]] | None, Tensor | None]:
-    """The gradients of scores, squares and temperature, given `dm` of what `attention` returned as `m`."""
+    """Return the gradients of scores, squares and temperature, given that of `m`, which `attention_map` returned."""
     dx = m * (dm - (dm * m).sum(-1, keepdim=True))
     if score_norm == "cosine" and squares is not None and temperature is not None:
         lengths = _lengths(squares)
@@ -59,13 +59,13 @@ def _divisor(length: int, score_norm: ScoreNorm) -> float:
 
 
 def _standardized(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:
-    """Scores of mean 0 and variance 1 per sample, and what they were multiplied with."""
+    """Return scores of mean 0 and variance 1 per sample, and the factor that scaled them."""
     variance, mean = torch.var_mean(scores, dim=(-2, -1), correction=0, keepdim=True)
     root = torch.rsqrt(variance + EPS)
     return (scores - mean) * root, root
 
 
 def _lengths(squares: tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]) -> Float[Tensor, "b n n"]:
-    """|q_i| |k_j|, each at least EPS, as `torch.nn.functional.normalize` bounds it."""
+    """Return |q_i| |k_j|, each at least EPS, as `torch.nn.functional.normalize` bounds it."""
     q, k = (x.clamp_min(EPS**2).sqrt() for x in squares)
     return q[:, :, None] * k[:, None, :]

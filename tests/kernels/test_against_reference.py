@@ -1,4 +1,4 @@
-"""The factorised kernel against the reference, with attention to what it leaves out and what float32 cancels."""
+"""The operation against the reference, with attention to what it leaves out and what float32 cancels."""
 
 import copy
 
@@ -7,8 +7,9 @@ import torch
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import SCORE_NORMS
-from crossattn3d.kernels import factorised, reference
-from support.backends import EVERY, FAST, needs_native
+from crossattn3d.kernels import operation, reference
+from crossattn3d.kernels.parameters import Attention
+from support.backends import EVERY, FAST, needs_cpp
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import (
     assert_close,
@@ -58,8 +59,8 @@ def test_channel_parameters_of_another_width_than_the_maps(score_norm, width):
     query, context = maps(0, 2, 2, 4, SIZE)
     channel, slices = channel_parameters(1, 2, 4, width), slice_parameters(2, 2, 4, width)
     actual, expected = (
-        kernel.cross_attention(query, context, channel, slices, score_norm=score_norm, residual=False, slice_dim=-3)
-        for kernel in (factorised, reference)
+        kernel.cross_attention(query, context, channel, slices, Attention(score_norm, False, -3, "auto"))
+        for kernel in (operation, reference)
     )
     assert expected.shape == (2, width, *SIZE)
     assert_close(actual, expected, 1e-10)
@@ -72,12 +73,10 @@ def test_gradcheck_channel_wise(score_norm):
     used = p if score_norm == "cosine" else p[:-1]
     inputs = [t.requires_grad_() for t in (query, context, *used)]
 
-    for kernel in (factorised, reference):
+    for kernel in (operation, reference):
 
         def run(q, e, *tensors, kernel=kernel):
-            return kernel.cross_attention(
-                q, e, type(p)(*tensors), None, score_norm=score_norm, residual=True, slice_dim=-3
-            )
+            return kernel.cross_attention(q, e, type(p)(*tensors), None, Attention(score_norm, True, -3, "auto"))
 
         assert torch.autograd.gradcheck(run, inputs)
 
@@ -90,12 +89,10 @@ def test_gradcheck_slice_wise(score_norm, slice_dim):
     used = p if score_norm == "cosine" else p[:-1]
     inputs = [t.requires_grad_() for t in (query, context, *used)]
 
-    for kernel in (factorised, reference):
+    for kernel in (operation, reference):
 
         def run(q, e, *tensors, kernel=kernel):
-            return kernel.cross_attention(
-                q, e, None, type(p)(*tensors), score_norm=score_norm, residual=True, slice_dim=slice_dim
-            )
+            return kernel.cross_attention(q, e, None, type(p)(*tensors), Attention(score_norm, True, slice_dim, "auto"))
 
         assert torch.autograd.gradcheck(run, inputs)
 
@@ -135,9 +132,9 @@ def test_that_case_does_cancel():
 
 
 HALF = [
-    (torch.bfloat16, "factorised"),
-    (torch.float16, "factorised"),
-    pytest.param(torch.bfloat16, "native", marks=needs_native),
+    (torch.bfloat16, "torch"),
+    (torch.float16, "torch"),
+    pytest.param(torch.bfloat16, "cpp", marks=needs_cpp),
 ]
 
 
@@ -161,7 +158,7 @@ def test_low_precision_is_at_most_twice_as_wrong_as_the_plain_path(make, score_n
 def test_maps_whose_sums_pass_the_range_of_half_precision_stay_finite(score_norm, backend):
     query, context = (10 * x for x in correlated_maps(7, 1, 4, 6, (6, 12, 14), 0.1))
     assert torch.einsum("bcdhw,bedhw->bce", query, context).max() > 65_504
-    for dtype in (torch.float16, torch.bfloat16, torch.float32)[backend == "native" :]:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32)[backend == "cpp" :]:
         module = randomize(CSCA(4, 6, score_norm=score_norm), 8).to(dtype)
         results = output_and_gradients(module, query.to(dtype), context.to(dtype), backend)
         for name in ("output", "query", "context"):
@@ -198,7 +195,7 @@ def test_never_forms_the_projected_maps():
         own = {query.data_ptr(), context.data_ptr()}
         return sum(x.numel() >= 7 * 120 and x.data_ptr() not in own for x in saved)
 
-    assert large("factorised") == 0
+    assert large("torch") == 0
     assert large("reference") > 0
 
 

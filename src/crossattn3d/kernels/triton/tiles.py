@@ -12,7 +12,7 @@ import triton.language as tl
 @triton.jit
 @no_type_check
 def load_tile(x, z, c, first, C, L, batch_stride, channel_stride, voxel_stride, BL: tl.constexpr):
-    """Channels `c` of sample `z` at voxels first .. first + BL, 0 outside the map; offsets pass 2^31."""
+    """Channels `c` of sample `z` at voxels first .. first + BL, 0 outside the map; offsets may pass 2^31."""
     at = tl.cast(z, tl.int64) * batch_stride + tl.cast(first, tl.int64) * voxel_stride
     step = tl.arange(0, BL)
     at = (x + at) + c.to(tl.int64)[:, None] * channel_stride + step.to(tl.int64)[None, :] * voxel_stride

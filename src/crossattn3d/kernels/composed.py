@@ -9,14 +9,13 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. The backward pass is PyTorch's own: this is what is exported, and what a gradient of a gradient needs.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import ChannelParameters, ScoreNorm, SliceParameters
-from crossattn3d.kernels.scores import attention
+from crossattn3d.kernels.layout import from_slices, to_slices
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.softmax import attention_map
 
 
 def channel_attention(
@@ -36,7 +35,7 @@ def channel_attention(
     wq, wk = with_bias(channel.q_weight, channel.q_bias, u.dtype), with_bias(channel.k_weight, channel.k_bias, u.dtype)
     squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
     scores = wq @ _gram(u, e) @ wk.mT
-    return attention(scores, u.shape[-1], score_norm, squares, channel.temperature).to(dtype)
+    return attention_map(scores, u.shape[-1], score_norm, squares, channel.temperature).to(dtype)
 
 
 def slice_attention(
@@ -51,7 +50,7 @@ def slice_attention(
     q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
     k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
     squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
-    return attention(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
+    return attention_map(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
 
 
 def cross_attention(
@@ -59,21 +58,18 @@ def cross_attention(
     context: Float[Tensor, "b ce x y z"],
     channel: ChannelParameters | None,
     slices: SliceParameters | None,
-    *,
-    score_norm: ScoreNorm,
-    residual: bool,
-    slice_dim: int,
+    attention: Attention,
 ) -> Float[Tensor, "b c x y z"]:
-    """O = CCA (+) SCA (+) U: the sum of the parts asked for."""
+    """Return O = CCA (+) SCA (+) U; the sum of the parts asked for."""
     e = _rows(context)
-    out = _rows(query) if residual else e.new_zeros(())
+    out = _rows(query) if attention.residual else e.new_zeros(())
     if channel is not None:
-        m = channel_attention(query, context, channel, score_norm)
+        m = channel_attention(query, context, channel, attention.score_norm)
         out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
     if slices is not None:
-        m = slice_attention(query, context, slices, score_norm, slice_dim)
-        v = _sliced(e, slices.v_weight, slices.v_bias, context, slice_dim)
-        mixed = from_slices((m @ v)[:, None], context.shape[2:], slice_dim)
+        m = slice_attention(query, context, slices, attention.score_norm, attention.slice_dim)
+        v = _sliced(e, slices.v_weight, slices.v_bias, context, attention.slice_dim)
+        mixed = from_slices((m @ v)[:, None], context.shape[2:], attention.slice_dim)
         out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
     return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
 
@@ -107,15 +103,3 @@ def _sliced(
     """Project to one channel; slices become the rows."""
     single = weight.to(rows.dtype) @ rows + bias.to(rows.dtype)[:, None]
     return to_slices(single, x.shape[2:], slice_dim)[:, 0]
-
-
-def to_slices(single: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
-    """Voxels as slices x positions within a slice."""
-    return single.reshape(*single.shape[:2], *size).movedim(slice_dim, 2).flatten(3)
-
-
-def from_slices(sliced: Float[Tensor, "b n d p"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n l"]:
-    """The inverse of `to_slices`."""
-    sizes = list(size)
-    sizes.insert(0, sizes.pop(slice_dim))
-    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim).flatten(2)

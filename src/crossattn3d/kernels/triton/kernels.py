@@ -1,7 +1,7 @@
-"""The two Triton kernels of `triton_passes`: sums over the voxels, and mixtures of channels.
+"""The two Triton kernels: sums over the voxels, and mixtures of channels.
 
-    moments   A B^T, the row sums of A and B, A o^T for up to two single-channel maps o, and w A + b, w B + b
-    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, X_0 d^T for up to two maps d, X_1 d^T for one
+    moments   A B^T, the row sums of A and B, A s^T for up to two single-channel maps s, and w A + b, w B + b
+    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, X_0 s^T for up to two maps s, X_1 s^T for one
 
 A program takes a run of voxels, tile by tile, of one sample and one block of channels. Sums over the voxels go to
 the program's own slot, so that the result does not depend on which program ends first.
@@ -15,7 +15,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from crossattn3d.kernels.triton_tiles import (
+from crossattn3d.kernels.triton.tiles import (
     add_product,
     add_products,
     exact,
@@ -40,21 +40,21 @@ def project(x, w, c, C, block):
 @triton.jit
 @no_type_check
 def moments(
-    a, b, wa, wk, wv, maps, gram, vectors, projections, CA, CB, C, L, chunk, maps_batch,
+    a, b, wa, wk, wv, out_a, out_k, out_v, s0, s1, gram, vectors, CA, CB, C, L, chunk,
+    out_a_block, out_a_batch, out_k_block, out_k_batch, out_v_block, out_v_batch, single_batch,
     a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
-    MAPS: tl.constexpr, ROWS: tl.constexpr, ROW_A: tl.constexpr, ROW_K: tl.constexpr, ROW_V: tl.constexpr,
-    EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
+    SINGLE: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
     BA: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
 ):  # fmt: skip
     """Sums over the voxels of one run, and single-channel projections.
 
     Args:
         a, b: the maps, (batch, CA, L) and (batch, CB, L) or None.
-        wa, wk, wv: projections of a, b and b with their bias last, or None.
-        maps: (batch, MAPS, L) contiguous in the last two, to be multiplied with a.
+        wa, wk, wv: projections of a, b and b with their bias last, (batch, CA + 1) and so on, or None.
+        out_a, out_k, out_v: their results, (batch, L), contiguous along L; one for each block of channels.
+        s0, s1: SINGLE single-channel maps, (batch, L), contiguous along L, to be multiplied with a.
         gram: a slot for A B^T per run, (runs, batch, CA, CB), or None.
-        vectors: slots for the sums of a, of b, and A maps^T, (runs, batch, 2 + MAPS, C); C is the larger of CA, CB.
-        projections: (blocks, batch, ROWS, L): row ROW_A of a, ROW_K and ROW_V of b; one slot per block of channels.
+        vectors: slots for the sums of a, of b, and A s^T, (runs, batch, 2 + SINGLE, C); C is the larger of CA, CB.
     """
     run, z = tl.program_id(0), tl.program_id(2)
     blocks = tl.cdiv(CB, BB)
@@ -64,27 +64,29 @@ def moments(
     sums = tl.zeros((BA, BB), ACC)
     sum_a, sum_b = tl.zeros((BA,), ACC), tl.zeros((BB,), ACC)
     weighted_0, weighted_1 = tl.zeros((BA,), ACC), tl.zeros((BA,), ACC)
-    row = tl.num_programs(2).to(tl.int64) * ROWS * L
-    at_a, at_b = i * row + z.to(tl.int64) * ROWS * L, j * row + z.to(tl.int64) * ROWS * L
-    at_maps = z.to(tl.int64) * maps_batch
+    batch = z.to(tl.int64)
+    at_single = batch * single_batch
 
     for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
         x = load_tile(a, z, ca, first, CA, L, a_batch, a_channel, a_voxel, BL)
         sum_a += tl.sum(x.to(ACC), 1)
         if wa is not None and j == 0:
-            store_row(projections, at_a + ROW_A * L, first, project(x, wa, ca, CA, i), L, BL)
-        if MAPS > 0:
-            o = load_row(maps, at_maps, first, L, BL)
+            of_a = project(x, wa + batch * (CA + 1), ca, CA, i)
+            store_row(out_a, batch * out_a_batch + i * out_a_block, first, of_a, L, BL)
+        if SINGLE > 0:
+            o = load_row(s0, at_single, first, L, BL)
             weighted_0 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
-        if MAPS > 1:
-            o = load_row(maps, at_maps + L, first, L, BL)
+        if SINGLE > 1:
+            o = load_row(s1, at_single, first, L, BL)
             weighted_1 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
         if b is not None:
             y = load_tile(b, z, cb, first, CB, L, b_batch, b_channel, b_voxel, BL)
             sum_b += tl.sum(y.to(ACC), 1)
             if wk is not None and i == 0:
-                store_row(projections, at_b + ROW_K * L, first, project(y, wk, cb, CB, j), L, BL)
-                store_row(projections, at_b + ROW_V * L, first, project(y, wv, cb, CB, j), L, BL)
+                of_k = project(y, wk + batch * (CB + 1), cb, CB, j)
+                store_row(out_k, batch * out_k_batch + j * out_k_block, first, of_k, L, BL)
+                of_v = project(y, wv + batch * (CB + 1), cb, CB, j)
+                store_row(out_v, batch * out_v_batch + j * out_v_block, first, of_v, L, BL)
             if gram is not None:
                 if EXACT:
                     sums = tl.dot(
@@ -103,12 +105,12 @@ def moments(
     if gram is not None:
         at = gram + slot * CA * CB + ca[:, None] * CB + cb[None, :]
         tl.store(at, sums, mask=(ca < CA)[:, None] & (cb < CB)[None, :])
-    at = vectors + slot * (2 + MAPS) * C
+    at = vectors + slot * (2 + SINGLE) * C
     if j == 0:
         tl.store(at + ca, sum_a, mask=ca < CA)
-        if MAPS > 0:
+        if SINGLE > 0:
             tl.store(at + 2 * C + ca, weighted_0, mask=ca < CA)
-        if MAPS > 1:
+        if SINGLE > 1:
             tl.store(at + 3 * C + ca, weighted_1, mask=ca < CA)
     if i == 0:
         tl.store(at + C + cb, sum_b, mask=cb < CB)
@@ -117,13 +119,12 @@ def moments(
 @triton.jit
 @no_type_check
 def mix(
-    out, residual, bias, w0, w1, maps, vectors, others, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
-    maps_batch, bias_batch, bias_row, out_batch, out_channel, out_voxel,
+    out, residual, bias, w0, w1, d0, d1, s0, s1, t1, vectors, others, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
+    single_batch, bias_batch, bias_row, out_batch, out_channel, out_voxel,
     residual_batch, residual_channel, residual_voxel, x0_batch, x0_channel, x0_voxel,
     x1_batch, x1_channel, x1_voxel, x2_batch, x2_channel, x2_voxel,
     p0_batch, p0_row, p0_column, p1_batch, p1_row, p1_column, p2_batch, p2_row, p2_column,
-    MAP: tl.constexpr, WEIGHTS: tl.constexpr, WEIGHT: tl.constexpr, OTHER: tl.constexpr, HOIST: tl.constexpr,
-    INTERPRETED: tl.constexpr,
+    SINGLE: tl.constexpr, HOIST: tl.constexpr, INTERPRETED: tl.constexpr,
     BM: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, BL: tl.constexpr,
 ):  # fmt: skip
     """One block of output channels of one run of voxels.
@@ -132,10 +133,10 @@ def mix(
         out: the result, (batch, C, L).
         residual: a map that is added, or None.
         bias: (batch, C) float32, or None.
-        w0, w1: (C,) float32 or None, to be multiplied with rows MAP and MAP + 1 of `maps`, and added.
-        maps: single-channel maps, (batch, rows, L) float32.
-        vectors: a slot for X_0 d^T per run, (runs, batch, WEIGHTS, C0), d the rows from WEIGHT of `maps`.
-        others: a slot for X_1 d^T per run, (runs, batch, C1), d the row OTHER of `maps`, or None.
+        w0, w1: (batch, C) float32 or None, to be multiplied with d0 and d1, and added.
+        d0, d1, s0, s1, t1: single-channel maps or None, (batch, L) float32, contiguous along L.
+        vectors: a slot for X_0 s^T per run, (runs, batch, SINGLE, C0), for the SINGLE maps s0, s1.
+        others: a slot for X_1 t1^T per run, (runs, batch, C1), or None.
         x0, x1, x2: the maps that are mixed, (batch, C0, L) and so on, or None.
         p0, p1, p2: their matrices, (batch, C, C0) and so on, float32, or None.
         HOIST: every map is one block of channels, so that a program reads the matrices once.
@@ -146,16 +147,15 @@ def mix(
     weighted_0, weighted_1 = tl.zeros((B0,), tl.float32), tl.zeros((B0,), tl.float32)
     k1 = tl.arange(0, B1)
     weighted_other = tl.zeros((B1,), tl.float32)
-    at_maps = z.to(tl.int64) * maps_batch
+    at_single = z.to(tl.int64) * single_batch
     if HOIST:
-        DTYPE: tl.constexpr = out.dtype.element_ty
         if p0 is not None:
-            high0, low0, factor0 = load_matrix(p0, z, m, k0, C, C0, p0_batch, p0_row, p0_column, DTYPE)
+            high0, low0, factor0 = load_matrix(p0, z, m, k0, C, C0, p0_batch, p0_row, p0_column, x0.dtype.element_ty)
         if p1 is not None:
-            high1, low1, factor1 = load_matrix(p1, z, m, k1, C, C1, p1_batch, p1_row, p1_column, DTYPE)
+            high1, low1, factor1 = load_matrix(p1, z, m, k1, C, C1, p1_batch, p1_row, p1_column, x1.dtype.element_ty)
         if p2 is not None:
             k2 = tl.arange(0, B2)
-            high2, low2, factor2 = load_matrix(p2, z, m, k2, C, C2, p2_batch, p2_row, p2_column, DTYPE)
+            high2, low2, factor2 = load_matrix(p2, z, m, k2, C, C2, p2_batch, p2_row, p2_column, x2.dtype.element_ty)
 
     for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
         acc = tl.zeros((BM, BL), tl.float32)
@@ -164,17 +164,17 @@ def mix(
                 x = load_tile(x0, z, k0, first, C0, L, x0_batch, x0_channel, x0_voxel, BL)
                 if p0 is not None:
                     acc = add_product(acc, high0, low0, factor0, x, INTERPRETED)
-                if WEIGHTS > 0:
-                    d = load_row(maps, at_maps + WEIGHT * L, first, L, BL)
+                if SINGLE > 0:
+                    d = load_row(s0, at_single, first, L, BL)
                     weighted_0 += tl.sum(x.to(tl.float32) * d[None, :], 1)
-                if WEIGHTS > 1:
-                    d = load_row(maps, at_maps + (WEIGHT + 1) * L, first, L, BL)
+                if SINGLE > 1:
+                    d = load_row(s1, at_single, first, L, BL)
                     weighted_1 += tl.sum(x.to(tl.float32) * d[None, :], 1)
             if p1 is not None:
                 x = load_tile(x1, z, k1, first, C1, L, x1_batch, x1_channel, x1_voxel, BL)
                 acc = add_product(acc, high1, low1, factor1, x, INTERPRETED)
                 if others is not None:
-                    d = load_row(maps, at_maps + OTHER * L, first, L, BL)
+                    d = load_row(t1, at_single, first, L, BL)
                     weighted_other += tl.sum(x.to(tl.float32) * d[None, :], 1)
             if p2 is not None:
                 x = load_tile(x2, z, k2, first, C2, L, x2_batch, x2_channel, x2_voxel, BL)
@@ -198,11 +198,11 @@ def mix(
         if bias is not None:
             acc += tl.load(bias + z * bias_batch + m * bias_row, mask=m < C, other=0.0).to(tl.float32)[:, None]
         if w0 is not None:
-            d = load_row(maps, at_maps + MAP * L, first, L, BL)
-            acc += tl.load(w0 + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+            d = load_row(d0, at_single, first, L, BL)
+            acc += tl.load(w0 + z * C + m, mask=m < C, other=0.0)[:, None] * d[None, :]
         if w1 is not None:
-            d = load_row(maps, at_maps + (MAP + 1) * L, first, L, BL)
-            acc += tl.load(w1 + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+            d = load_row(d1, at_single, first, L, BL)
+            acc += tl.load(w1 + z * C + m, mask=m < C, other=0.0)[:, None] * d[None, :]
         if residual is not None:
             tile = load_tile(residual, z, m, first, C, L, residual_batch, residual_channel, residual_voxel, BL)
             acc += tile.to(tl.float32)
@@ -213,11 +213,11 @@ def mix(
             at, rounded(acc, out.dtype.element_ty, INTERPRETED), mask=(m < C)[:, None] & (first + step < L)[None, :]
         )
 
-    if WEIGHTS > 0:
-        slot = vectors + (run.to(tl.int64) * tl.num_programs(2) + z) * WEIGHTS * C0
+    if SINGLE > 0:
+        slot = vectors + (run.to(tl.int64) * tl.num_programs(2) + z) * SINGLE * C0
         if tl.program_id(1) == 0:
             tl.store(slot + k0, weighted_0, mask=k0 < C0)
-            if WEIGHTS > 1:
+            if SINGLE > 1:
                 tl.store(slot + C0 + k0, weighted_1, mask=k0 < C0)
     if others is not None:  # noqa: SIM102 - the one is decided at compile time, the other is not
         if tl.program_id(1) == 0:

@@ -1,0 +1,110 @@
+"""The primitive in C++, for CPUs: the call of `tiles.cpp`."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from crossattn3d.kernels import Gram, Input, Mixture, Ones, tensors_of
+from crossattn3d.kernels.cpp.build import library
+
+#: Starting a thread takes about as long as reading this many values.
+VALUES_PER_THREAD = 2**18
+
+TYPES = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3}
+
+
+class _Place(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("batch_stride", ctypes.c_int64),
+        ("row_stride", ctypes.c_int64),
+        ("voxel_stride", ctypes.c_int64),
+        ("rows", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+    )
+
+
+class _Gram(ctypes.Structure):
+    _fields_ = (
+        ("a", ctypes.c_int32),
+        ("a_rows", ctypes.c_int32),
+        ("b", ctypes.c_int32),
+        ("b_rows", ctypes.c_int32),
+        ("out", ctypes.c_void_p),
+    )
+
+
+class _Mixture(ctypes.Structure):
+    _fields_ = (
+        ("matrix", ctypes.c_void_p),
+        ("first", ctypes.c_int32),
+        ("columns", ctypes.c_int32),
+        ("add", ctypes.c_int32),
+        ("out", _Place),
+    )
+
+
+def unsupported_reason(u: Tensor, e: Tensor) -> str | None:
+    """Return why maps like these cannot be computed with here; None if they can."""
+    for x in (u, e):
+        if x.device.type != "cpu":
+            return f"maps on {x.device.type}"
+        if x.dtype not in TYPES:
+            return f"maps of {x.dtype}"
+    loaded = library()
+    return loaded if isinstance(loaded, str) else None
+
+
+def run_pass(
+    inputs: Sequence[Input], grams: Sequence[Gram], mixtures: Sequence[Mixture], dtype: torch.dtype
+) -> list[Tensor]:
+    """Read the inputs once; return the sums of products and write the mixtures; `RunPass` has the arguments.
+
+    Inputs are float32, float64 or bfloat16. Across tiles, sums are in float64 whatever the dtype.
+    """
+    loaded = library()
+    assert not isinstance(loaded, str), loaded
+    like = tensors_of(inputs)[0]
+    batch, _, length = like.shape
+    sums = [like.new_zeros((batch, g.a_rows, g.b_rows), dtype=torch.float64) for g in grams]
+    if batch * length:
+        matrices = [m.matrix.to(dtype).contiguous() for m in mixtures]
+        places = [_place(x) for x in inputs]
+        values = batch * length * sum(place.rows for place in places)
+        threads = min(torch.get_num_threads(), 1 + values // VALUES_PER_THREAD)
+        function = loaded.pass_in_double if dtype == torch.float64 else loaded.pass_in_float
+        failed = function(
+            *_array(_Place, places),
+            *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
+            *_array(_Mixture, [_mixture(m, matrix) for m, matrix in zip(mixtures, matrices, strict=True)]),
+            batch, length, threads, _team(),
+        )  # fmt: skip
+        if failed:
+            raise MemoryError("cpp: expected memory for the tiles of each thread; got none; use fewer threads")
+    return [x.to(dtype) for x in sums]
+
+
+@cache
+def _team() -> int | None:
+    """Return the address of `GOMP_parallel`, which starts the threads of PyTorch's OpenMP; None if there is none."""
+    start = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    return None if start is None else ctypes.cast(start, ctypes.c_void_p).value
+
+
+def _array(kind: type[ctypes.Structure], items: Sequence[ctypes.Structure]) -> tuple[object, int]:
+    return (kind * len(items))(*items), len(items)
+
+
+def _place(x: Input) -> _Place:
+    if isinstance(x, Ones):
+        return _Place(None, 0, 0, 0, 1, 0)
+    (rows,) = tensors_of([x])
+    return _Place(rows.data_ptr(), *rows.stride(), rows.shape[1], TYPES[rows.dtype])
+
+
+def _mixture(mixture: Mixture, matrix: Tensor) -> _Mixture:
+    add = -1 if mixture.add is None else mixture.add
+    return _Mixture(matrix.data_ptr(), mixture.first, matrix.shape[2], add, _place(mixture.out))

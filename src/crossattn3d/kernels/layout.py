@@ -1,0 +1,45 @@
+"""Tensors as rows: channels or slices by voxels, views wherever the memory allows it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of everything but the maps: float64 for float64 maps, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def one_stride(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+    """Return the map with one stride along all voxels; a copy only where it is needed.
+
+    Contiguous and channels_last_3d maps, and some of their channels, have one stride already.
+    """
+    steps = [(n, step) for n, step in zip(x.shape[2:], x.stride()[2:], strict=True) if n != 1]
+    return x if all(a == n * b for (_, a), (n, b) in pairwise(steps)) else x.contiguous()
+
+
+def new_map(like: Tensor, channels: int) -> Tensor:
+    """Return an uninitialized map with another number of channels in the dtype and memory format of `like`."""
+    rows = like.flatten(2)
+    return torch.empty(
+        (like.shape[0], channels, *like.shape[2:]),
+        dtype=like.dtype,
+        device=like.device,
+        memory_format=torch.channels_last_3d if rows.stride(1) < rows.stride(2) else torch.contiguous_format,
+    )
+
+
+def to_slices(rows: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
+    """Return voxels as slices x positions within a slice."""
+    return rows.reshape(*rows.shape[:2], *size).movedim(slice_dim, 2).flatten(3)
+
+
+def from_slices(sliced: Float[Tensor, "b n d p"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n l"]:
+    """Return the inverse of `to_slices`."""
+    sizes = list(size)
+    sizes.insert(0, sizes.pop(slice_dim))
+    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim).flatten(2)

@@ -1,0 +1,181 @@
+"""The attention as one operation that PyTorch does not look into, with the gradients of `derivative`.
+
+For the attention maps, and where a gradient of the gradient may be asked for, `composed` computes.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels import RunPass, composed, torch_pass
+from crossattn3d.kernels.composed import channel_attention, slice_attention
+from crossattn3d.kernels.cpp import run as cpp
+from crossattn3d.kernels.derivative import SliceSums, Sums, backward, forward
+from crossattn3d.kernels.layout import new_map, one_stride, sum_dtype
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
+from crossattn3d.kernels.passes import ChannelSums
+
+__all__ = ["channel_attention", "cross_attention", "slice_attention"]
+
+#: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
+LARGE = 2**18
+
+OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str backend"
+
+
+def cross_attention(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    channel: ChannelParameters | None,
+    slices: SliceParameters | None,
+    attention: Attention,
+) -> Float[Tensor, "b c x y z"]:
+    """Return O = CCA (+) SCA (+) U, the sum of the parts asked for."""
+    tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
+    return cast("Tensor", _attend(query, context, *tensors, *attention)[0])
+
+
+@torch.library.custom_op(
+    "crossattn3d::attend", mutates_args=(), schema=f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])"
+)
+def _attend(
+    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the output, and the sums for the backward pass."""
+    u, e, attention = one_stride(query), one_stride(context), Attention(*options)
+    with torch.autocast(query.device.type, enabled=False):
+        out, sums = forward(_primitive(attention.backend, u, e), u, e, *_parameters(channel, slices), attention)
+    return out, [x for part in sums for x in part or () if x is not None]
+
+
+@_attend.register_fake
+def _(
+    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
+) -> tuple[Tensor, list[Tensor]]:
+    u, e, attention = one_stride(query), one_stride(context), Attention(*options)
+    cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], sum_dtype(e)
+    of_channel, of_slices = _counts(channel, slices, attention)
+    shapes = [(cu, ce), (cu, cu), (ce, ce)][:of_channel]
+    sums = [e.new_empty((len(e), *shape), dtype=torch.float64 if of_channel == 3 else dtype) for shape in shapes]
+    sums += [e.new_empty((len(e), *shape), dtype=dtype) for shape in ((depth, depth), (depth,), (depth,))[:of_slices]]
+    return new_map(e, _width(*_parameters(channel, slices))), sums
+
+
+@torch.library.custom_op(
+    "crossattn3d::attend_backward",
+    mutates_args=(),
+    schema=f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
+)
+def _attend_backward(
+    dout: Tensor,
+    query: Tensor,
+    context: Tensor,
+    sums: Sequence[Tensor],
+    channel: Sequence[Tensor],
+    slices: Sequence[Tensor],
+    *options: Any,
+) -> list[Tensor]:
+    """Return the gradients of the maps and of the parameters."""
+    d, u, e, attention = one_stride(dout), one_stride(query), one_stride(context), Attention(*options)
+    count, _ = _counts(channel, slices, attention)
+    split = Sums(
+        ChannelSums(*sums[:count]) if channel else None,
+        SliceSums(*sums[count:]) if slices else None,
+    )
+    with torch.autocast(dout.device.type, enabled=False):
+        primitive = _primitive(attention.backend, u, e)
+        return backward(primitive, d, u, e, *_parameters(channel, slices), attention, split)
+
+
+@_attend_backward.register_fake
+def _(
+    _dout: Tensor,
+    query: Tensor,
+    context: Tensor,
+    _sums: Sequence[Tensor],
+    channel: Sequence[Tensor],
+    slices: Sequence[Tensor],
+    *_options: Any,
+) -> list[Tensor]:
+    maps = [new_map(one_stride(x), x.shape[1]) for x in (query, context)]
+    return maps + [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (*channel, *slices)]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, list[Tensor]]) -> None:
+    query, context, channel, slices, *ctx.options = inputs
+    ctx.counts = len(channel), len(slices)
+    ctx.save_for_backward(query, context, *channel, *slices, *output[1])
+
+
+def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, ...]:
+    query, context, *others = ctx.saved_tensors
+    of_channel, of_slices = ctx.counts
+    channel, slices = others[:of_channel], others[of_channel : of_channel + of_slices]
+    if torch.is_grad_enabled():
+        gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
+    else:
+        sums = others[of_channel + of_slices :]
+        gradients = _attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
+    du, de, *rest = gradients
+    return du, de, rest[:of_channel], rest[of_channel:], *(None for _ in ctx.options)
+
+
+_attend.register_autograd(_differentiate, setup_context=_setup_context)
+
+
+def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
+    # Views, because one tensor may be given as both maps.
+    query, context, *others = views = [x.view_as(x) for x in inputs]
+    parts = _parameters(others[: ctx.counts[0]], others[ctx.counts[0] :])
+    out = composed.cross_attention(query, context, *parts, Attention(*ctx.options))
+    wanted = [x for x in views if x.requires_grad]
+    found = iter(torch.autograd.grad(out, wanted, dout, create_graph=True, allow_unused=True))
+    return [next(found) if x.requires_grad else None for x in views]
+
+
+def _parameters(
+    channel: Sequence[Tensor], slices: Sequence[Tensor]
+) -> tuple[ChannelParameters | None, SliceParameters | None]:
+    return ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None
+
+
+def _width(channel: ChannelParameters | None, slices: SliceParameters | None) -> int:
+    """Return the number of output channels."""
+    bias = channel.v_bias if channel is not None else slices.out_bias if slices is not None else None
+    return 0 if bias is None else len(bias)
+
+
+def _counts(channel: Sequence[Tensor], slices: Sequence[Tensor], attention: Attention) -> tuple[int, int]:
+    """Return how many sums each half has."""
+    count = 3 if attention.score_norm == "cosine" else 1
+    return count if channel else 0, count if slices else 0
+
+
+def _primitive(backend: str, u: Tensor, e: Tensor) -> RunPass:
+    if backend == "auto":
+        wanted = max(u.numel(), e.numel()) >= LARGE and cpp.unsupported_reason(u, e) is None
+        backend = "cpp" if wanted else "torch"
+    if backend == "torch":
+        return torch_pass.run_pass
+    run_pass, reason = _cpp(u, e) if backend == "cpp" else _triton(u, e)
+    if run_pass is None:
+        raise ValueError(f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
+    return run_pass
+
+
+def _cpp(u: Tensor, e: Tensor) -> tuple[RunPass | None, str | None]:
+    reason = cpp.unsupported_reason(u, e)
+    return None if reason else cpp.run_pass, reason
+
+
+def _triton(u: Tensor, e: Tensor) -> tuple[RunPass | None, str | None]:
+    if find_spec("triton") is None:
+        return None, "Triton is not installed"
+    from crossattn3d.kernels.triton import run as triton
+
+    reason = triton.unsupported_reason(u, e)
+    return None if reason else triton.run_pass, reason

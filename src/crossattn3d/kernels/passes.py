@@ -1,0 +1,211 @@
+"""The four passes over the maps, two forward and two backward, each one call of the primitive.
+
+U~ = [U; 1] and E~ = [E; 1]; weights and Gram matrices have their biases in the last column and row. Maps are
+(b, c, d, h, w) with one stride along their voxels. Everything else is in the dtype of sums, float64 for float64 maps
+and else float32. Rows are stacked so that every product takes rows that follow each other.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossattn3d.kernels import ONES, Gram, Input, Mixture, RunPass, SingleChannel, stacked_rows
+from crossattn3d.kernels.layout import new_map, sum_dtype
+
+
+class SliceWeights(NamedTuple):
+    """Projections of the slice-wise half, or their gradients.
+
+    Args:
+        q: from U~ to one channel, (cu+1,).
+        k, v: from E~ to one channel, (ce+1,).
+        out: from one channel to the output, (c,).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+
+
+class ChannelSums(NamedTuple):
+    """U~ E~^T, (b, cu+1, ce+1), and for `cosine` U~ U~^T and E~ E~^T; or their gradients, not always symmetric."""
+
+    ue: Tensor
+    uu: Tensor | None = None
+    ee: Tensor | None = None
+
+
+def reduce(
+    run_pass: RunPass, u: Tensor, e: Tensor, weights: SliceWeights | None, *, gram: bool, norms: bool = False
+) -> tuple[ChannelSums | None, Tensor | None]:
+    """Return sums over voxels, and the single-channel projections.
+
+    Args:
+        run_pass: the primitive.
+        u: decoder map.
+        e: encoder map.
+        weights: of the slice-wise half, if there is one.
+        gram: whether Gram matrices are returned.
+        norms: whether they include those of each map with itself; all are then summed in float64.
+
+    Returns:
+        The Gram matrices; wq U~, wk E~ and wv E~, (b, 3, voxels).
+    """
+    stack = _Stack(u=u.flatten(2), ones=ONES, e=e.flatten(2))
+    grams = [stack.gram("u ones", "ones e")] if gram else []
+    if gram and norms:
+        grams += [stack.gram("u ones", "u ones"), stack.gram("ones e", "ones e")]
+    single, mixtures = None, []
+    if weights is not None:
+        single = u.new_empty((len(u), 3, u.shape[2:].numel()), dtype=sum_dtype(u))
+        q, kv = weights.q[None], torch.stack((weights.k, weights.v))
+        mixtures = [
+            stack.mixture(single[:, :1], {"u": q[:, :-1], "ones": q[:, -1:]}),
+            stack.mixture(single[:, 1:], {"ones": kv[:, -1:], "e": kv[:, :-1]}),
+        ]
+    sums = run_pass(stack.inputs, grams, mixtures, torch.float64 if gram and norms else sum_dtype(u))
+    if not gram:
+        return None, single
+    # E~ is stacked with the ones in front.
+    ue, *own = sums
+    ue = ue.roll(-1, 2)
+    return (ChannelSums(ue, own[0], own[1].roll((-1, -1), (1, 2))) if own else ChannelSums(ue)), single
+
+
+def apply(
+    run_pass: RunPass,
+    e: Tensor,
+    p: Tensor | None,
+    bias: Tensor,
+    single: tuple[Tensor, Tensor] | None,
+    residual: Tensor | None,
+) -> Tensor:
+    """Return P E + bias + wo (x) o + U, in the dtype and memory format of `e`.
+
+    Args:
+        run_pass: the primitive.
+        e: encoder map.
+        p: (b, c, ce).
+        bias: (b, c).
+        single: wo, (c,), and o, (b, voxels).
+        residual: U, a map of c channels.
+    """
+    out = new_map(e, bias.shape[1])
+    wo, o = (None, None) if single is None else (single[0][:, None], SingleChannel(single[1][:, None]))
+    stack = _Stack(
+        e=None if p is None else e.flatten(2), ones=ONES, o=o, u=None if residual is None else residual.flatten(2)
+    )
+    mixture = stack.mixture(
+        out.flatten(2), {"e": p, "ones": bias[:, :, None], "o": wo}, add=None if residual is None else "u"
+    )
+    run_pass(stack.inputs, [], [mixture], sum_dtype(e))
+    return out
+
+
+def reduce_backward(
+    run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, weights: SliceWeights | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the gradients of what `apply` takes, as far as the gradient of the output alone decides them.
+
+    Args:
+        run_pass: the primitive.
+        dout: gradient of the output, a map of c channels.
+        u: decoder map.
+        e: encoder map.
+        weights: of the slice-wise half, if there is one.
+
+    Returns:
+        Gradients of `p` and `bias`; q, k, do and v, (b, 4, voxels).
+    """
+    stack = _Stack(u=None if weights is None else u.flatten(2), ones=ONES, e=e.flatten(2), dout=dout.flatten(2))
+    single, mixtures = None, []
+    if weights is not None:
+        single = e.new_empty((len(e), 4, e.shape[2:].numel()), dtype=sum_dtype(e))
+        q, kv = weights.q[None], torch.stack((weights.k, weights.v))
+        mixtures = [
+            stack.mixture(single[:, :1], {"u": q[:, :-1], "ones": q[:, -1:]}),
+            stack.mixture(single[:, 1::2], {"ones": kv[:, -1:], "e": kv[:, :-1]}),
+            stack.mixture(single[:, 2:3], {"dout": weights.out[None]}),
+        ]
+    (sums,) = run_pass(stack.inputs, [stack.gram("dout", "ones e")], mixtures, sum_dtype(e))
+    return sums[:, :, 1:], sums[:, :, 0], single
+
+
+def apply_backward(
+    run_pass: RunPass,
+    dout: Tensor,
+    u: Tensor,
+    e: Tensor,
+    p: Tensor | None,
+    dsums: ChannelSums | None,
+    weights: SliceWeights | None,
+    single: Tensor | None,
+    residual: bool,
+) -> tuple[Tensor, Tensor, SliceWeights | None]:
+    """Return the gradients of the maps and of the slice-wise projections.
+
+    Args:
+        run_pass: the primitive.
+        dout: gradient of the output.
+        u: decoder map.
+        e: encoder map.
+        p: as in `apply`.
+        dsums: gradients of the sums that `reduce` returned.
+        weights: of the slice-wise half, if there is one.
+        single: dq, dk, dv and o, (b, 4, voxels), if there are weights.
+        residual: whether `apply` added U.
+    """
+    du, de = new_map(u, u.shape[1]), new_map(e, e.shape[1])
+    for_u: dict[str, Tensor] = {}
+    for_e: dict[str, Tensor] = {} if p is None else {"dout": p.mT}
+    dq = dkv = o = None
+    if dsums is not None:
+        for_u |= {"e": dsums.ue[:, :-1, :-1], "ones": dsums.ue[:, :-1, -1:]}
+        for_e |= {"u": dsums.ue[:, :-1, :-1].mT, "ones": dsums.ue[:, -1, :-1, None]}
+        for terms, own, gradient in ((for_u, "u", dsums.uu), (for_e, "e", dsums.ee)):
+            if gradient is not None:
+                both = (gradient + gradient.mT)[:, :-1]
+                terms |= {own: both[:, :, :-1], "ones": terms["ones"] + both[:, :, -1:]}
+    if weights is not None and single is not None:
+        dq, dkv, o = (SingleChannel(x) for x in (single[:, :1], single[:, 1:3], single[:, 3:]))
+        for_u["dq"], for_e["dkv"] = weights.q[:-1, None], torch.stack((weights.k[:-1], weights.v[:-1]), 1)
+    # dU is made of the first rows, dE of those from the ones on; for `cosine` of more.
+    stack = _Stack(dq=dq, e=e.flatten(2), ones=ONES, u=u.flatten(2), dkv=dkv, dout=dout.flatten(2), o=o)
+    mixtures = [
+        stack.mixture(du.flatten(2), for_u, add="dout" if residual else None),
+        stack.mixture(de.flatten(2), for_e),
+    ]
+    grams = []
+    if weights is not None:
+        grams = [stack.gram("dq", "ones u"), stack.gram("dkv", "e ones"), stack.gram("o", "dout")]
+    sums = [x.sum(0) for x in run_pass(stack.inputs, grams, mixtures, sum_dtype(e))]
+    if not sums:
+        return du, de, None
+    (dwq,), (dwk, dwv), (dwo,) = sums
+    return du, de, SliceWeights(dwq.roll(-1), dwk, dwv, dwo)
+
+
+class _Stack:
+    """Inputs of a pass under names, in the order in which they are stacked; those that are None are left out."""
+
+    def __init__(self, **inputs: Input | None) -> None:
+        given = {name: x for name, x in inputs.items() if x is not None}
+        self.inputs = list(given.values())
+        self.rows = dict(zip(given, stacked_rows(self.inputs), strict=True))
+
+    def gram(self, a: str, b: str) -> Gram:
+        """Return the sums of products of the rows from the first to the last name in `a` with those in `b`."""
+        of_a, of_b = ([self.rows[name] for name in names.split()] for names in (a, b))
+        return Gram(of_a[0].start, of_a[-1].stop - of_a[0].start, of_b[0].start, of_b[-1].stop - of_b[0].start)
+
+    def mixture(self, out: Tensor, columns: Mapping[str, Tensor | None], add: str | None = None) -> Mixture:
+        """Return the mixture of named rows, each with the columns of its matrix, (b, m, rows) or (m, rows)."""
+        blocks = {self.rows[name]: block for name, block in columns.items() if block is not None}
+        first, last = min(rows.start for rows in blocks), max(rows.stop for rows in blocks)
+        matrix = out.new_zeros((*out.shape[:2], last - first), dtype=sum_dtype(out))
+        for rows, block in blocks.items():
+            matrix[:, :, rows.start - first : rows.stop - first] = block
+        return Mixture(matrix, first, out, None if add is None else self.rows[add].start)

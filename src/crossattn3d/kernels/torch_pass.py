@@ -1,0 +1,121 @@
+"""The primitive in plain PyTorch, on any device, in chunks of voxels that stay in the cache.
+
+Chunks are read and written where they are; a copy is made, of one chunk, only of maps in half precision, for sums in
+float64, and of the few rows that are no feature map.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossattn3d.kernels import Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
+
+#: Values of the widest input in a chunk where chunks are copied: 1 MiB of float32.
+COPIED = 2**18
+#: The same where they are not. Twice as fast with more threads than processors as `COPIED`, and as fast otherwise.
+CHUNK = 2**20
+
+
+class _Part(NamedTuple):
+    """Rows of one operand that lie in a range of stacked rows: which, and where in the range."""
+
+    operand: int
+    rows: slice
+    places: list[int]
+
+
+class _Product(NamedTuple):
+    """One block of a Gram matrix and its sums, (batch, rows of a, rows of b)."""
+
+    a: _Part
+    b: _Part
+    sums: Tensor
+
+
+def run_pass(
+    inputs: Sequence[Input], grams: Sequence[Gram], mixtures: Sequence[Mixture], dtype: torch.dtype
+) -> list[Tensor]:
+    """Read the inputs once; return the sums of products and write the mixtures; `RunPass` has the arguments."""
+    maps = [x for x in inputs if isinstance(x, Tensor)]
+    # Ones and single-channel maps are gathered: a product for each would read and write its result once more.
+    few = [x for x in inputs if not isinstance(x, Tensor)]
+    rows = list(zip(inputs, stacked_rows(inputs), strict=True))
+    operands = [list(of_x) for x, of_x in rows if isinstance(x, Tensor)]
+    operands += [[row for x, of_x in rows if not isinstance(x, Tensor) for row in of_x]] if few else []
+    like = tensors_of(inputs)[0]
+    products = [
+        [
+            _Product(a, b, like.new_zeros((len(like), len(a.places), len(b.places)), dtype=dtype))
+            for a in _parts(operands, gram.a, gram.a_rows)
+            for b in _parts(operands, gram.b, gram.b_rows)
+        ]
+        for gram in grams
+    ]
+    terms = [
+        [(mixture.matrix[:, :, part.places].to(dtype), part) for part in _parts(operands, mixture.first, n)]
+        for mixture, n in ((mixture, mixture.matrix.shape[2]) for mixture in mixtures)
+    ]
+    added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
+    for i, voxels in _chunks(tensors_of(inputs), dtype):
+        chunks = [x[i, :, voxels].to(dtype) for x in maps]
+        if few:
+            chunks.append(torch.cat([_read(x, i, voxels, like, dtype) for x in few]))
+        for blocks in products:
+            for a, b, sums in blocks:
+                sums[i].addmm_(chunks[a.operand][a.rows], chunks[b.operand][b.rows].mT)
+        for mixture, factors, add in zip(mixtures, terms, added, strict=True):
+            _write(
+                mixture.out[i, :, voxels],
+                [(matrix[i], chunks[part.operand][part.rows]) for matrix, part in factors],
+                None if add is None else chunks[add.operand][add.rows],
+            )
+    return [_assemble(gram, blocks) for gram, blocks in zip(grams, products, strict=True)]
+
+
+def _parts(operands: list[list[int]], first: int, count: int) -> Iterator[_Part]:
+    """Yield what each operand, given by its stacked rows, has of the `count` rows from `first` on."""
+    for k, rows in enumerate(operands):
+        inside = [j for j, row in enumerate(rows) if first <= row < first + count]
+        if inside:
+            yield _Part(k, slice(inside[0], inside[-1] + 1), [rows[j] - first for j in inside])
+
+
+def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice]]:
+    """Yield sample and run of voxels of every chunk."""
+    batch, _, length = maps[0].shape
+    widest = max(maps, key=lambda x: x.shape[1])
+    step = max(1, (CHUNK if widest.dtype == dtype else COPIED) // widest.shape[1])
+    for i in range(batch):
+        for start in range(0, length, step):
+            yield i, slice(start, min(start + step, length))
+
+
+def _read(x: SingleChannel | Ones, i: int, voxels: slice, like: Tensor, dtype: torch.dtype) -> Tensor:
+    if isinstance(x, Ones):
+        return like.new_ones((1, voxels.stop - voxels.start), dtype=dtype)
+    return x.maps[i, :, voxels].to(dtype)
+
+
+def _write(out: Tensor, products: list[tuple[Tensor, Tensor]], add: Tensor | None) -> None:
+    """Write `add` + the sum of the products, computed in their dtype."""
+    (a, b), *others = products
+    y = out if out.dtype == b.dtype else torch.empty_like(out, dtype=b.dtype)
+    if add is None:
+        torch.mm(a, b, out=y)
+    else:
+        torch.addmm(add, a, b, out=y)
+    for a, b in others:
+        y.addmm_(a, b)
+    if y is not out:
+        out.copy_(y)
+
+
+def _assemble(gram: Gram, products: list[_Product]) -> Tensor:
+    """Return the Gram matrix that the products are the blocks of."""
+    whole = products[0].sums.new_empty((len(products[0].sums), gram.a_rows, gram.b_rows))
+    for a, b, sums in products:
+        rows = torch.tensor(a.places, device=whole.device)[:, None]
+        whole[:, rows, torch.tensor(b.places, device=whole.device)] = sums
+    return whole

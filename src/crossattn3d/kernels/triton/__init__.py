@@ -1,0 +1,1 @@
+"""The primitive in Triton, for NVIDIA GPUs."""
