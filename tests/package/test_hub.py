@@ -227,7 +227,7 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("no file", r"model\.safetensors: cannot be read \(No such file or directory\); is the folder whole\?"),
+        ("no file", r"model\.safetensors: cannot be read \(No such file or directory\); is the folder complete\?"),
         ("empty", "is not a safetensors file or is damaged .* copy it again"),
         ("half", "is not a safetensors file or is damaged"),
         ("one byte less", "is not a safetensors file or is damaged"),
@@ -275,7 +275,7 @@ def config(**changes: object) -> str:
         (config(skip="CSCA"), "UCANet has no argument 'skip'; written by crossattn3d None, a newer one"),
         (config(backend="triton"), "UCANet has no argument 'backend'"),
         (config(self=1), "UCANet has no argument 'self'"),
-        (config(residual="no"), "expected residual like True; got 'no'; mend it"),
+        (config(residual="no"), "expected residual like True; got 'no'; correct it"),
         (config(slice_dim=3.0), "expected slice_dim like -3; got 3.0"),
         (config(norm=["batch"]), r"expected norm like 'batch'; got \['batch'\]"),
         (config(norm="spectral"), "makes no UCANet .*expected norm to be one of"),
