@@ -187,7 +187,7 @@ def unwrap_skips(net: N) -> N:
     if not all(child.concatenate for _, _, child in found):
         raise ValueError(
             "unwrap_skips: expected a net wrapped with concatenate=True; got one whose decoder blocks have lost the "
-            "weights of the concatenation; make the net anew"
+            "weights of the concatenation; create a new net"
         )
     for parent, name, child in found:
         setattr(parent, name, child.block)
