@@ -128,12 +128,9 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         _save(model, Path(folder), card, repository)
         made = api.create_repo(repository, private=private, exist_ok=True)
-        keeps_card = card is None and api.file_exists(made.repo_id, CARD)
+        ignored = [CARD] if card is None and api.file_exists(made.repo_id, CARD) else None
         commit = api.upload_folder(
-            repo_id=made.repo_id,
-            folder_path=folder,
-            commit_message=message,
-            ignore_patterns=[CARD] if keeps_card else None,
+            repo_id=made.repo_id, folder_path=folder, commit_message=message, ignore_patterns=ignored
         )
     return str(commit.commit_url)
 
@@ -245,7 +242,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     who = f"from_pretrained: {path}"
     safetensors = extra_module("from_pretrained", "safetensors.torch", "hub")
     damaged = extra_module("from_pretrained", "safetensors", "hub").SafetensorError
-    with _read_errors(who, damaged, "is not a safetensors file or is damaged"):
+    with _read_errors(who, (damaged,), "is not a safetensors file or is damaged"):
         with path.open("rb") as file:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
@@ -257,7 +254,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _read_errors(who: str, damaged: type[Exception] | tuple[type[Exception], ...], description: str) -> Iterator[None]:
+def _read_errors(who: str, damaged: tuple[type[Exception], ...], description: str) -> Iterator[None]:
     """Raise errors of reading a file as ValueErrors that name it."""
     try:
         yield
