@@ -1,4 +1,4 @@
-"""The model card of a net that is shared: what it is, how to load it, and what its author says of it."""
+"""The model card of a shared net: what it is, how to load it, and what its author states about it."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ own data."""
 
 
 def model_card(config: dict[str, Any], parameters: int, source: str, text: str | None) -> str:
-    """The `README.md` beside the weights, Markdown with the header that the Hugging Face Hub reads.
+    """Return the `README.md` beside the weights: Markdown with the header that the Hugging Face Hub reads.
 
     Args:
-        config: as in `config.json`.
-        parameters: how many there are.
-        source: folder or repository, as in the example of how to load it.
-        text: what the author says of training and scores.
+        config: content of `config.json`.
+        parameters: number of parameters.
+        source: folder or repository in the loading example.
+        text: the author's statement about training and scores.
     """
     arguments = "\n".join(f"| `{name}` | `{value}` |" for name, value in config["arguments"].items())
     return f"""\

@@ -1,14 +1,14 @@
-"""Modules that the networks do without: imported where they are needed, with an error that says how to get them."""
+"""Optional dependencies, imported where they are needed, with an error that says how to install them."""
 
 from importlib import import_module
 from typing import Any
 
 
 def extra_module(who: str, name: str, extra: str) -> Any:
-    """The module `name`, which `who` needs.
+    """Import the module `name` on behalf of `who`.
 
     Raises:
-        ImportError: it is not installed; `extra` is what to install.
+        ImportError: it is not installed; the message names the `extra` to install.
     """
     try:
         return import_module(name)

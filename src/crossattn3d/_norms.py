@@ -11,7 +11,7 @@ Norm = Literal["batch", "instance", "group"]
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """The layer that `norm` names, for maps of `channels` channels."""
+    """Return the layer that `norm` names, for maps of `channels` channels."""
     if norm == "batch":
         return nn.BatchNorm3d(channels)
     if norm == "instance":
@@ -22,9 +22,9 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
 class InstanceNorm(nn.GroupNorm):
     r"""Instance normalization, $y = \gamma (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$ per sample and channel.
 
-    One group per channel. nn.InstanceNorm3d hands channels_last_3d maps on as contiguous ones, and on CPU its gradients
-    are wrong for a batch of one in that format (PyTorch 2.13). The backward pass of group normalization takes ten
-    times as long in it on CPU as that of batch normalization: there each sample is a batch of its own.
+    One group per channel. nn.InstanceNorm3d returns contiguous maps for channels_last_3d ones, and on CPU its gradients
+    are wrong for a batch of one in that format (PyTorch 2.13). In that format on CPU, the backward pass of group
+    normalization takes ten times as long as that of batch normalization: there each sample is normalized as a batch.
 
     Args:
         channels: width of the maps.
@@ -46,6 +46,6 @@ class InstanceNorm(nn.GroupNorm):
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
     def _normalize(self, sample: Tensor) -> Tensor:
-        # Not F.batch_norm, which refuses a single voxel, as group normalization does for a batch of one alone.
+        # Not F.batch_norm, which refuses a single voxel; group normalization refuses one only in a batch of one.
         result: Tensor = torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
         return result

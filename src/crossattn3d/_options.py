@@ -1,4 +1,4 @@
-"""Checking a string option, in one way everywhere."""
+"""One check for every string option."""
 
 from collections.abc import Sequence
 

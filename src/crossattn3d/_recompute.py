@@ -1,58 +1,57 @@
-"""Activation checkpointing: less memory for more time, with batch statistics that count every batch once."""
+"""Recomputing maps in the backward pass: less memory for more time, with batch statistics updated once per batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
 
-# torch.compile cannot follow `context_fn`: it compiles what lies between the blocks.
+# torch.compile cannot trace `context_fn`: it compiles the code between the blocks.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def recomputed(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
-    """`function(*inputs)`, of which the backward pass keeps the inputs alone and computes the rest again.
+def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
+    """Return `function(*inputs)`, keeping only the inputs for the backward pass, which recomputes the rest.
 
     Args:
         function: deterministic.
-        modules: what it runs; batch normalization in them is left as the first time has left it.
+        modules: the modules it calls; recomputing does not update the running statistics of their batch normalization.
         inputs: maps.
     """
     result = torch.utils.checkpoint.checkpoint(
-        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(modules))
+        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _FrozenStatistics(modules))
     )
     return cast("Tensor", result)
 
 
 @contextmanager
-def input_recomputed(x: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
-    """Within, layers that need `x` for their backward pass keep how to compute it, in place of the map itself.
+def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> Iterator[None]:
+    """Make layers called with `x` in this context save `recompute_input` for their backward pass instead of `x`.
 
     Args:
-        x: what they are called with, alive within.
-        again: gives the same map again, without side effects.
+        x: their input, kept alive by the caller inside the context.
+        recompute_input: returns the same map again, without side effects.
     """
-    # Not the map itself, which would then live as long as what is kept.
+    # Not the map itself, which would then live as long as the graph.
     address, shape, device = x.data_ptr(), x.shape, x.device.type
     autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
-    def pack(saved: Tensor) -> Any:
-        return compute if saved.data_ptr() == address and saved.shape == shape else saved
+    def pack(saved: Tensor) -> Tensor | None:
+        return None if saved.data_ptr() == address and saved.shape == shape else saved
 
-    def compute() -> Tensor:
+    def unpack(kept: Tensor | None) -> Tensor:
+        if kept is not None:
+            return kept
         with torch.no_grad(), autocast:
-            return again()
-
-    def unpack(kept: Any) -> Tensor:
-        return kept if isinstance(kept, Tensor) else kept()
+            return recompute_input()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield
 
 
-class _StatisticsKept:
-    """Batch normalization that computes as ever and adds nothing to its running means, variances and count.
+class _FrozenStatistics:
+    """A context in which batch normalization computes as usual but leaves its running statistics and count alone.
 
     Entered once for every backward pass through a graph, of which there may be several.
     """
@@ -71,5 +70,5 @@ class _StatisticsKept:
                 norm.num_batches_tracked = norm.num_batches_tracked.clone()
 
     def __exit__(self, *error: object) -> None:
-        for norm, (momentum, counted) in zip(self.norms, self.before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, counted
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -1,11 +1,12 @@
 """Cross-attention in the skip connections of other libraries' U-Nets.
 
-Each of these nets concatenates the up-sampled decoder map U and the encoder map E and hands both to a decoder block.
-`wrap_skips` puts an `AttendedBlock` in the place of that block: the net's own code stays as it is, the block sees
-cat([CSCA(U, E), U]) in the order that the net has, and no width changes.
+Each of these nets concatenates the up-sampled decoder map U and the encoder map E and passes both to a decoder block.
+`wrap_skips` replaces that block with an `AttendedBlock`: the net's own code stays as it is, the block sees
+cat([CSCA(U, E), U]) in the net's own order, and no width changes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple, TypeVar, get_args
 
 import torch
@@ -29,12 +30,12 @@ class AttendedBlock(nn.Module):
         or with a gate        A = E + g attention(U, E),   g = 0 at first
 
     Args:
-        block: what took the concatenation.
-        attention: called with (query, context); as wide as the context.
-        channels: of the query and of the context.
+        block: the block that takes the concatenation.
+        attention: called with (query, context); its result is as wide as the context.
+        channels: widths of the query and of the context.
         encoder_first: whether E comes first in the concatenation.
-        concatenate: whether U stays beside A; else the block takes A alone.
-        zero_init: whether the attention is added to E with a gate that is zero at first.
+        concatenate: whether U stays beside A; otherwise the block takes A alone.
+        zero_init: whether the attention is added to E through a gate that starts at zero.
 
     Examples:
         >>> from crossattn3d import CSCA
@@ -62,12 +63,9 @@ class AttendedBlock(nn.Module):
         self.concatenate = concatenate
 
     def forward(self, joined: Float[Tensor, "b c *size"]) -> Float[Tensor, "b k *size_out"]:
-        """The block's result for the concatenation `joined`."""
-        query_channels, context_channels = self.channels
-        if self.encoder_first:
-            context, query = torch.split(joined, [context_channels, query_channels], dim=1)
-        else:
-            query, context = torch.split(joined, [query_channels, context_channels], dim=1)
+        """Return the block's result for the concatenation `joined`."""
+        order = -1 if self.encoder_first else 1
+        query, context = torch.split(joined, list(self.channels[::order]), dim=1)[::order]
         if joined.ndim == 4:  # a 2D map is a volume of one slice
             attended = self.attention(query.unsqueeze(2), context.unsqueeze(2)).squeeze(2)
         else:
@@ -75,12 +73,12 @@ class AttendedBlock(nn.Module):
         if self.gate is not None:
             attended = context + self.gate * attended
         if self.concatenate:
-            attended = torch.cat([attended, query] if self.encoder_first else [query, attended], dim=1)
+            attended = torch.cat((query, attended)[::order], dim=1)
         result: Tensor = self.block(attended)
         return result
 
     def extra_repr(self) -> str:
-        """What the parts below do not show, for `print(net)`."""
+        """Return the options that `print(net)` shows."""
         return f"channels={self.channels}, encoder_first={self.encoder_first}, concatenate={self.concatenate}"
 
 
@@ -94,32 +92,32 @@ def wrap_skips(
     zero_init: bool = False,
     concatenate: bool = True,
 ) -> N:
-    """Put cross-attention into the skips of a U-Net of another library, in place; wrap it before making the optimizer.
+    """Put cross-attention into the skips of another library's U-Net, in place; wrap it before making the optimizer.
 
         cat([E, U])  ->  cat([CSCA(U, E), U]), or CSCA(U, E) without `concatenate`
 
-    Known are MONAI's BasicUNet, UNet, DynUNet and AttentionUnet (whose gated encoder maps are the context), and
-    PlainConvUNet and ResidualEncoderUNet of dynamic-network-architectures, which are nnU-Net's.
+    Supports MONAI's BasicUNet, UNet, DynUNet and AttentionUnet (whose gated encoder maps are the context), and
+    nnU-Net's PlainConvUNet and ResidualEncoderUNet, from dynamic-network-architectures.
 
     Args:
-        net: one of these, its subclasses not included, since they may join their maps otherwise.
-        attention: `csca`, `cca` or `sca`; a 2D net has no slices and takes `cca` alone.
+        net: one of these; subclasses are refused, since they may join their maps differently.
+        attention: `csca`, `cca` or `sca`; a 2D net has no slices and takes only `cca`.
         score_norm: as in `CSCA`.
-        slice_dim: the dimension that counts slices; if None -1 for MONAI's nets and -3 for nnU-Net's, the order in
+        slice_dim: the dimension that counts slices; if None, -1 for MONAI's nets and -3 for nnU-Net's, the order in
             which these libraries load volumes.
         backend: as in `CSCA`.
-        zero_init: E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output is the same as
-            before until g is trained.
-        concatenate: False to hand the attention's result to the decoder blocks in place of the concatenation, as in
-            UCA-Net: their first convolutions lose the weights of U, so the net has fewer parameters, has to be
-            trained anew, and cannot be unwrapped.
+        zero_init: use E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output does not change
+            until g is trained.
+        concatenate: False passes only the attention's result to the decoder blocks, as in UCA-Net: their first
+            convolutions lose the weights of U, so the net has fewer parameters, must be retrained, and cannot be
+            unwrapped.
 
     Returns:
-        The net itself; `unwrap_skips` undoes it.
+        The net itself; `unwrap_skips` undoes the change.
 
     Raises:
-        ValueError: the net is of another class, wrapped already, or not built as expected; an option is unknown or
-            does not fit.
+        ValueError: the net is of another class, already wrapped, or not built as expected; an option is unknown or
+            does not apply.
 
     Source: section 2.2 of the UCA-Net paper.
 
@@ -138,50 +136,39 @@ def wrap_skips(
             f"{who}: expected concatenate=True for zero_init=True; got False, and without the decoder maps the output "
             "cannot start as it was; use one of the two"
         )
-    joins, default_slice_dim = _joins(who, net)
+    joins, encoder_first, default_slice_dim = _find_joins(who, net)
     dimensions = {_first(join.block).weight.ndim - 2 for join in joins}
     if not dimensions <= {2, 3} or (dimensions != {3} and attention != "cca"):
         raise ValueError(
             f"{who}: expected a 3D net, or a 2D net with attention='cca', as there are no slices; got a net of "
             f"{max(dimensions)} dimensions with attention={attention!r}"
         )
+    residual = False if concatenate else None  # a concatenated U is not added as well
+    slice_dim = default_slice_dim if slice_dim is None else slice_dim
+    make = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+    wrap = partial(AttendedBlock, encoder_first=encoder_first, concatenate=concatenate, zero_init=zero_init)
     for join in joins:
         first = _first(join.block)
-        module = SKIPS[attention](
-            join.query,
-            join.context,
-            score_norm=score_norm,
-            residual=False if concatenate else None,  # U stays beside the result
-            slice_dim=default_slice_dim if slice_dim is None else slice_dim,
-            backend=backend,
-        ).to(first.weight)
-        wrapped = AttendedBlock(
-            join.block,
-            module,
-            (join.query, join.context),
-            encoder_first=join.encoder_first,
-            concatenate=concatenate,
-            zero_init=zero_init,
-        )
-        module.train(join.block.training)
+        module = make(join.query, join.context).to(first.weight).train(join.block.training)
+        wrapped = wrap(join.block, module, (join.query, join.context))
         wrapped.training = join.block.training
         if not concatenate:
-            _narrow(first, slice(0, join.context) if join.encoder_first else slice(join.query, None))
+            _narrow(first, slice(0, join.context) if encoder_first else slice(join.query, None))
         setattr(join.parent, join.name, wrapped)
     return net
 
 
 def unwrap_skips(net: N) -> N:
-    """Undo `wrap_skips`, in place: the attention goes, all else stays as it is, trained or not.
+    """Undo `wrap_skips`, in place: remove the attention and leave everything else as it is, trained or not.
 
     Args:
-        net: wrapped, or with wrapped nets in it.
+        net: a wrapped net, or a module that contains wrapped nets.
 
     Returns:
         The net itself.
 
     Raises:
-        ValueError: no skip is wrapped, or the concatenation was replaced.
+        ValueError: no skip is wrapped, or the net was wrapped with `concatenate=False`.
 
     Examples:
         >>> from monai.networks.nets import UNet
@@ -200,7 +187,7 @@ def unwrap_skips(net: N) -> N:
     if not all(child.concatenate for _, _, child in found):
         raise ValueError(
             "unwrap_skips: expected a net wrapped with concatenate=True; got one whose decoder blocks have lost the "
-            "weights of the concatenation; make the net anew"
+            "weights of the concatenation; create a new net"
         )
     for parent, name, child in found:
         setattr(parent, name, child.block)
@@ -208,13 +195,12 @@ def unwrap_skips(net: N) -> N:
 
 
 class _Join(NamedTuple):
-    """Where a net hands a concatenation to a block: child `name` of `parent`, and what is in the concatenation."""
+    """A block that takes a concatenation: child `name` of `parent`, and the widths of the two maps."""
 
     parent: nn.Module
     name: str
     query: int
     context: int
-    encoder_first: bool
 
     @property
     def block(self) -> nn.Module:
@@ -226,14 +212,14 @@ def _basic_unet(net: nn.Module) -> Iterator[_Join]:
         upcat = net.get_submodule(f"upcat_{level}")
         encoder = net.get_submodule("conv_0" if level == 1 else f"down_{level - 1}")
         context = _convolutions(encoder)[-1].out_channels
-        yield _Join(upcat, "convs", _first(upcat.get_submodule("convs")).in_channels - context, context, True)
+        yield _Join(upcat, "convs", _first(upcat.get_submodule("convs")).in_channels - context, context)
 
 
 def _unet(net: nn.Module) -> Iterator[_Join]:
-    # Each level is (down, skip around the level below, up); the lowest has a convolution of another width there.
+    # Each level is (down, skip around the level below, up); the lowest level is one convolution of another width.
     level, widths = net.get_submodule("model"), list(net.channels)  # type: ignore[arg-type]
     for i, width in enumerate(widths[:-1]):
-        yield _Join(level, "2", widths[-1] if i == len(widths) - 2 else width, width, True)
+        yield _Join(level, "2", widths[-1] if i == len(widths) - 2 else width, width)
         level = level.get_submodule("1.submodule")
 
 
@@ -241,43 +227,43 @@ def _attention_unet(net: nn.Module) -> Iterator[_Join]:
     for layer in net.modules():
         if type(layer).__name__ == "AttentionLayer":
             width = _first(layer.get_submodule("merge")).in_channels // 2
-            yield _Join(layer, "merge", width, width, True)
+            yield _Join(layer, "merge", width, width)
 
 
 def _dynunet(net: nn.Module) -> Iterator[_Join]:
     for block in net.get_submodule("upsamples").children():
         width = _first(block.get_submodule("transp_conv")).out_channels
-        yield _Join(block, "conv_block", width, width, False)
+        yield _Join(block, "conv_block", width, width)
 
 
 def _nnunet(net: nn.Module) -> Iterator[_Join]:
     stages = net.get_submodule("decoder.stages")
     for (name, _), up in zip(stages.named_children(), net.get_submodule("decoder.transpconvs").children(), strict=True):
         width = _first(up).out_channels
-        yield _Join(stages, name, width, width, False)
+        yield _Join(stages, name, width, width)
 
 
-#: Package and class of each known net, its joins, and the dimension that counts slices.
-_KNOWN: dict[tuple[str, str], tuple[Callable[[nn.Module], Iterable[_Join]], int]] = {
-    ("monai", "BasicUNet"): (_basic_unet, -1),
-    ("monai", "UNet"): (_unet, -1),
-    ("monai", "DynUNet"): (_dynunet, -1),
-    ("monai", "AttentionUnet"): (_attention_unet, -1),
-    ("dynamic_network_architectures", "PlainConvUNet"): (_nnunet, -3),
-    ("dynamic_network_architectures", "ResidualEncoderUNet"): (_nnunet, -3),
+#: Joins of each known net, whether the encoder map comes first in them, and the dimension that counts slices. Nets are
+#: known by package and class name, so that none of these packages has to be installed.
+_KNOWN = {
+    ("monai", "BasicUNet"): (_basic_unet, True, -1),
+    ("monai", "UNet"): (_unet, True, -1),
+    ("monai", "DynUNet"): (_dynunet, False, -1),
+    ("monai", "AttentionUnet"): (_attention_unet, True, -1),
+    ("dynamic_network_architectures", "PlainConvUNet"): (_nnunet, False, -3),
+    ("dynamic_network_architectures", "ResidualEncoderUNet"): (_nnunet, False, -3),
 }
 
 
-def _joins(who: str, net: nn.Module) -> tuple[list[_Join], int]:
-    # By name, so that none of these packages has to be installed.
+def _find_joins(who: str, net: nn.Module) -> tuple[list[_Join], bool, int]:
     package, name = type(net).__module__.split(".")[0], type(net).__name__
     if (package, name) not in _KNOWN:
         known = ", ".join(name for _, name in _KNOWN)
         raise ValueError(
-            f"{who}: expected a net of MONAI or nnU-Net, one of {known}; got {package}'s {name}; hand "
-            "over the net before DDP or torch.compile wrap it, or change its forward to cat([csca(u, e), u]) yourself"
+            f"{who}: expected a net of MONAI or nnU-Net, one of {known}; got {package}'s {name}; call it before DDP or "
+            "torch.compile wrap the net, or change its forward to cat([csca(u, e), u]) yourself"
         )
-    find, slice_dim = _KNOWN[package, name]
+    find, encoder_first, slice_dim = _KNOWN[package, name]
     try:
         joins = list(find(net))
         fits = bool(joins) and all(_first(j.block).in_channels == j.query + j.context for j in joins)
@@ -286,9 +272,9 @@ def _joins(who: str, net: nn.Module) -> tuple[list[_Join], int]:
     if not fits:
         raise ValueError(
             f"{who}: expected {package}'s {name} as its tested versions build it; got another structure; install the "
-            f"version in constraints.txt, or undo what was changed in the net"
+            "version in constraints.txt, or undo what was changed in the net"
         )
-    return joins, slice_dim
+    return joins, encoder_first, slice_dim
 
 
 def _convolutions(module: nn.Module) -> list[_ConvNd]:
@@ -296,12 +282,12 @@ def _convolutions(module: nn.Module) -> list[_ConvNd]:
 
 
 def _first(block: nn.Module) -> _ConvNd:
-    """The convolution that takes the block's input; in all known blocks the one registered first."""
+    """Return the convolution that takes the block's input; in all known blocks, the first one registered."""
     return _convolutions(block)[0]
 
 
 def _narrow(convolution: _ConvNd, kept: slice) -> None:
-    """Take the input channels `kept` alone."""
+    """Remove all input channels but `kept`, in place."""
     weight = convolution.weight.detach()
     weight = weight[kept] if isinstance(convolution, _ConvTransposeNd) else weight[:, kept]
     convolution.in_channels = len(range(convolution.in_channels)[kept])

@@ -1,6 +1,5 @@
-"""A net as an ONNX file of standard operators, for volumes of any size. Needs the extra `onnx`."""
+"""Writing a net as an ONNX file of standard operators, for volumes of any size. Needs the extra `onnx`."""
 
-import math
 import tempfile
 import warnings
 from pathlib import Path
@@ -10,18 +9,18 @@ import torch
 from crossattn3d._extras import extra_module
 from crossattn3d.unet import UNet3d
 
-#: Version of ONNX's operators that is written.
+#: Version of the ONNX operator set.
 OPSET = 18
 
 
 def export_onnx(net: UNet3d, path: str | Path) -> None:
-    """Write a net as ONNX: input `image` (b, c, d, h, w), output `logits`, float32, nothing but standard operators.
+    """Write a net as ONNX: input `image` (b, c, d, h, w), output `logits`, float32, only standard operators.
 
-    Batch and sizes stay free; d, h and w have to be multiples of what the net halves them by, 8 with the default
-    strides. Pad smaller volumes, as sliding windows do.
+    The batch and the sizes stay dynamic; d, h and w must be multiples of the net's total stride, 8 by default. Pad
+    smaller volumes, as sliding windows do.
 
     Args:
-        net: in eval mode. `crossattn3d.folding.fold_batch_norm` makes it a little faster first.
+        net: in eval mode; apply `crossattn3d.folding.fold_batch_norm` first to make it slightly faster.
         path: file to write, `.onnx`.
 
     Raises:
@@ -44,19 +43,18 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
         raise ValueError(f"{who}: expected deep supervision to be off; got a net with it; net.deep_supervision = False")
     extra_module(who, "onnxscript", "onnx")
     onnx = extra_module(who, "onnx", "onnx")
-    halved = [math.prod(stride[axis] for stride in net.strides) for axis in range(3)]
     # Sizes that differ, and a batch of more than one, so that none is taken for a constant or for another.
-    example = torch.zeros(2, net.in_channels, *(n * k for n, k in zip(halved, (2, 3, 4), strict=True)))
-    free = {0: torch.export.Dim("batch")}
-    for axis, (name, n) in enumerate(zip(("d", "h", "w"), halved, strict=True), 2):
-        free[axis] = n * torch.export.Dim(name) if n > 1 else torch.export.Dim(name)
+    example = torch.zeros(2, net.in_channels, *(n * k for n, k in zip(net.total_stride, (2, 3, 4), strict=True)))
+    dynamic = {0: torch.export.Dim("batch")}
+    for axis, (name, n) in enumerate(zip("dhw", net.total_stride, strict=True), 2):
+        dynamic[axis] = n * torch.export.Dim(name) if n > 1 else torch.export.Dim(name)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             net,
             (example.to(weight.device),),
             dynamo=True,
-            dynamic_shapes=(free,),
+            dynamic_shapes=(dynamic,),
             opset_version=OPSET,
             input_names=["image"],
             output_names=["logits"],

@@ -1,4 +1,4 @@
-"""Batch normalization folded into the convolution before it: one pass over the maps less, for prediction."""
+"""Folding batch normalization into the convolution before it: one pass over the maps fewer in prediction."""
 
 import copy
 from itertools import pairwise
@@ -13,20 +13,20 @@ N = TypeVar("N", bound=UNet3d)
 
 
 def fold_batch_norm(net: N) -> N:
-    r"""A copy of a trained net without the batch normalization of its blocks; the logits in evaluation stay the same.
+    r"""Return a copy of a trained net without the batch normalization of its blocks; the logits stay the same.
 
     With running mean $\mu$ and variance $\sigma^2$, $W' = \gamma W / \sqrt{\sigma^2 + \epsilon}$ and
-    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay, and so do
-    those of skips, of which only their makers know what follows what.
+    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay; so do norms
+    in skips, whose order of layers is not known here.
 
     Args:
         net: in eval mode.
 
     Returns:
-        A net to predict with, whose parameters take no gradient.
+        A net for prediction, whose parameters require no gradient.
 
     Raises:
-        ValueError: the net, or a part of it, is in training mode, where it normalizes by the batch.
+        ValueError: the net, or a part of it, is in training mode, where normalization depends on the batch.
 
     Examples:
         >>> net = UNet3d(1, 3, channels=(4, 8)).eval()

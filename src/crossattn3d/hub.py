@@ -1,14 +1,15 @@
 """Sharing a trained net: weights, config and model card in a folder, or in a repository of the Hugging Face Hub.
 
-`model.safetensors`, `config.json` and `README.md`.
-
-Nothing in them is unpickled or run. Needs the extra `hub`.
+The files are `model.safetensors`, `config.json` and `README.md`. Nothing in them is unpickled or executed. Needs the
+extra `hub`.
 """
 
 import inspect
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 CLASSES: dict[str, type[UNet3d]] = {"UNet3d": UNet3d, "UCANet": UCANet}
 
-#: No part of a config: modules cannot be written down, and how a net computes is for whoever loads it to choose.
-LEFT_OUT = ("self", "skip", "backend", "use_checkpoint")
+#: Not part of a config: modules cannot be written to JSON, and whoever loads a net chooses how it computes.
+LEFT_OUT = ("skip", "backend", "use_checkpoint")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -34,16 +35,16 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 def save_pretrained(model: UNet3d, folder: str | Path, *, card: str | None = None) -> None:
     """Write a net's weights, its arguments and a model card into a folder.
 
-    `config.json` is the first file to go and the last to come, so that a folder that has one is whole.
+    `config.json` is removed first and written last, so that a folder that has one is complete.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
-        folder: made if it is not there; other files in it stay.
-        card: Markdown that says what the net was trained on and what it scores. Without it a `README.md` that is there
+        folder: created if missing; other files in it stay.
+        card: Markdown that states what the net was trained on and how it scores. Without it, an existing `README.md`
             stays, and a new one says that this is not stated.
 
     Raises:
-        ValueError: the net is of another class, or was changed so that its arguments do not make it.
+        ValueError: the net is of another class, or was changed so that its arguments do not rebuild it.
         ImportError: safetensors is not installed.
         OSError: the folder cannot be written to.
 
@@ -62,37 +63,34 @@ def save_pretrained(model: UNet3d, folder: str | Path, *, card: str | None = Non
 
 
 def from_pretrained(source: str | Path, *, revision: str | None = None) -> UNet3d:
-    """The net in a folder that `save_pretrained` has written, or in a repository of the Hub, in eval mode on the CPU.
+    """Return the net in a folder written by `save_pretrained`, or in a repository of the Hub, in eval mode on the CPU.
 
     Args:
         source: a folder, or the name of a repository, `owner/name`.
         revision: branch, tag or commit of the repository.
 
     Returns:
-        A `UNet3d` or `UCANet`, its weights in the precision in which they were saved. Deep supervision is switched
-        off: `net.deep_supervision = True` to train further with it.
+        A `UNet3d` or `UCANet`, with weights in the precision in which they were saved. Deep supervision is switched
+        off; set `net.deep_supervision = True` to continue training with it.
 
     Raises:
-        ValueError: there is nothing, or it is damaged, does not fit together, or is not a net of this package.
+        ValueError: nothing is found, or it is damaged, inconsistent, or not a net of this package.
         ImportError: safetensors, or huggingface_hub for a repository, is not installed.
     """
     folder = _folder(source, revision)
-    net = _described(folder / CONFIG)
+    net = _net_of_config(folder / CONFIG)
     tensors = _read_weights(folder / WEIGHTS)
-    differences = _differences(net.state_dict(), tensors)
-    if differences:
+    who = f"from_pretrained: {folder / WEIGHTS}"
+    if difference := _difference(net.state_dict(), tensors):
         raise ValueError(
-            f"from_pretrained: {folder / WEIGHTS}: expected the weights of the {type(net).__name__} in {CONFIG}; "
-            f"got {differences}; are both of the same net?"
+            f"{who}: expected the weights of the {type(net).__name__} in {CONFIG}; got {difference}; are both of the "
+            "same net?"
         )
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(dtypes) != 1 or not dtypes <= set(DTYPES):
         got = ", ".join(sorted(map(str, dtypes)))
-        raise ValueError(
-            f"from_pretrained: {folder / WEIGHTS}: expected weights of one precision, 16 to 64 bits; got {got}; "
-            f"convert them to float32"
-        )
-    # Until here no memory was taken for what the config asks for.
+        raise ValueError(f"{who}: expected weights of one precision, 16 to 64 bits; got {got}; convert them to float32")
+    # Only now is memory taken for the layers that the config asks for.
     net = net.to(dtypes.pop()).to_empty(device="cpu")
     net.load_state_dict(tensors)
     net.deep_supervision = False
@@ -107,19 +105,19 @@ def push_to_hub(
     private: bool | None = None,
     message: str = "Upload a crossattn3d net",
 ) -> str:
-    """Upload a net to a repository of the Hugging Face Hub, which is made if it is not there.
+    """Upload a net to a repository of the Hugging Face Hub, which is created if missing.
 
-    It goes to where, and as whom, huggingface_hub is set up: `hf auth login`, or the variable `HF_TOKEN`.
+    The address and the account are those that huggingface_hub is set up for, by `hf auth login` or by `HF_TOKEN`.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
         repository: `owner/name`.
-        card: as for `save_pretrained`; without it a model card that the repository has stays.
-        private: whether a new repository is; as the owner's settings say if None.
-        message: of the commit.
+        card: as for `save_pretrained`; without it, the repository's own model card stays.
+        private: whether a new repository is private; None follows the owner's settings.
+        message: commit message.
 
     Returns:
-        Address of the commit.
+        URL of the commit.
 
     Raises:
         ValueError: as `save_pretrained`.
@@ -130,12 +128,9 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         _save(model, Path(folder), card, repository)
         made = api.create_repo(repository, private=private, exist_ok=True)
-        keeps_card = card is None and api.file_exists(made.repo_id, CARD)
+        ignored = [CARD] if card is None and api.file_exists(made.repo_id, CARD) else None
         commit = api.upload_folder(
-            repo_id=made.repo_id,
-            folder_path=folder,
-            commit_message=message,
-            ignore_patterns=[CARD] if keeps_card else None,
+            repo_id=made.repo_id, folder_path=folder, commit_message=message, ignore_patterns=ignored
         )
     return str(commit.commit_url)
 
@@ -164,43 +159,42 @@ def _save(model: UNet3d, folder: Path, card: str | None, source: str) -> None:
 
 
 def config_of(model: UNet3d) -> dict[str, Any]:
-    """What makes a net of the same layers again, as `config.json` has it: its class and its arguments.
+    """Return the class and arguments that rebuild a net's layers, as `config.json` holds them.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
 
     Raises:
-        ValueError: the net is of another class, or was changed so that its arguments do not make it.
+        ValueError: the net is of another class, or was changed so that its arguments do not rebuild it.
     """
     kind = type(model)
     if CLASSES.get(kind.__name__) is not kind:
         raise ValueError(
-            f"save_pretrained: expected a UNet3d or a UCANet; got {kind.__name__}; take the net out of what wraps it "
-            f"(.module of DistributedDataParallel, ._orig_mod of torch.compile), or save the state_dict of other nets"
+            f"save_pretrained: expected a UNet3d or a UCANet; got {kind.__name__}; take the net out of its wrapper "
+            "(.module of DistributedDataParallel, ._orig_mod of torch.compile), or save the state_dict of other nets"
         )
     arguments = {name: getattr(model, name) for name in _parameters(kind)}
     # The attribute may have been switched off after training.
     arguments["deep_supervision"] = len(model.auxiliary_heads) > 0
     with torch.device("meta"):
-        again = kind(**arguments)
-    if [type(m) for m in again.modules()] != [type(m) for m in model.modules()] or _differences(
-        again.state_dict(), model.state_dict()
-    ):
+        rebuilt = kind(**arguments)
+    same_layers = [type(m) for m in rebuilt.modules()] == [type(m) for m in model.modules()]
+    if not same_layers or _difference(rebuilt.state_dict(), model.state_dict()):
         raise ValueError(
             f"save_pretrained: expected a {kind.__name__} as its arguments make it; got one with other layers; was it "
-            f"folded, wrapped, or made with a skip of your own? Save it before, or save its state_dict"
+            "folded, wrapped, or made with a skip of your own? Save it before that, or save its state_dict"
         )
     return {"library": "crossattn3d", "version": __version__, "class": kind.__name__, "arguments": arguments}
 
 
 def _parameters(kind: type[UNet3d]) -> dict[str, inspect.Parameter]:
-    """The arguments that a config has."""
-    found = inspect.signature(kind.__init__).parameters
+    """Return the arguments that a config holds."""
+    found = inspect.signature(kind).parameters
     return {name: parameter for name, parameter in found.items() if name not in LEFT_OUT}
 
 
 def _folder(source: str | Path, revision: str | None) -> Path:
-    """The folder, or the copy of the repository that huggingface_hub keeps."""
+    """Return the folder, or the local copy of the repository that huggingface_hub keeps."""
     folder = Path(source)
     if folder.is_dir():
         return folder
@@ -211,72 +205,67 @@ def _folder(source: str | Path, revision: str | None) -> Path:
     hub = extra_module("from_pretrained", "huggingface_hub", "hub")
     try:
         return Path(hub.snapshot_download(source, revision=revision, allow_patterns=[WEIGHTS, CONFIG]))
-    except Exception as error:  # its errors have no base class of their own
+    except Exception as error:  # its errors have no common base class
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
-            f"from_pretrained: {source}: no such folder, and not to be had from the Hub ({reason}); check the name, "
-            f"and log in for a private one (hf auth login)"
+            f"from_pretrained: {source}: no such folder, and not available from the Hub ({reason}); check the name, "
+            "and log in for a private one (hf auth login)"
         ) from error
 
 
-def _described(path: Path) -> UNet3d:
-    """The net of a config, without memory for its weights."""
-    try:
+def _net_of_config(path: Path) -> UNet3d:
+    """Return the net that a config describes, without memory for its weights."""
+    who = f"from_pretrained: {path}"
+    with _read_errors(who, (ValueError, RecursionError), "is not valid JSON"):
         config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"from_pretrained: {path}: cannot be read ({error.strerror}); is the folder whole?") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"from_pretrained: {path}: is not valid JSON ({error}); copy it again") from error
     if not isinstance(config, dict) or not isinstance(config.get("arguments"), dict):
-        raise ValueError(
-            f"from_pretrained: {path}: expected class and arguments of a net; was it written by crossattn3d?"
-        )
-    name, arguments = config.get("class"), config["arguments"]
+        raise ValueError(f"{who}: expected class and arguments of a net; was it written by crossattn3d?")
+    name, arguments, version = config.get("class"), config["arguments"], config.get("version")
     if not isinstance(name, str) or name not in CLASSES:
-        raise ValueError(
-            f"from_pretrained: {path}: expected the class UNet3d or UCANet; got {name!r}; "
-            f"written by crossattn3d {config.get('version')}?"
-        )
+        raise ValueError(f"{who}: expected the class UNet3d or UCANet; got {name!r}; written by crossattn3d {version}?")
     known = _parameters(CLASSES[name])
     for key, value in arguments.items():
         if key not in known:
-            raise ValueError(
-                f"from_pretrained: {path}: {name} has no argument {key!r}; "
-                f"written by crossattn3d {config.get('version')}, a newer one?"
-            )
+            raise ValueError(f"{who}: {name} has no argument {key!r}; written by crossattn3d {version}, a newer one?")
         default = known[key].default
         if isinstance(default, (bool, int, str)) and type(value) is not type(default):
-            raise ValueError(f"from_pretrained: {path}: expected {key} like {default!r}; got {value!r}; mend it")
+            raise ValueError(f"{who}: expected {key} like {default!r}; got {value!r}; correct it")
     try:
         with torch.device("meta"):
             return CLASSES[name](**arguments)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"from_pretrained: {path}: makes no {name} ({reason}); mend it or copy it again") from error
+        raise ValueError(f"{who}: makes no {name} ({reason}); correct it or copy it again") from error
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    who = f"from_pretrained: {path}"
     safetensors = extra_module("from_pretrained", "safetensors.torch", "hub")
-    try:
+    damaged = extra_module("from_pretrained", "safetensors", "hub").SafetensorError
+    with _read_errors(who, (damaged,), "is not a safetensors file or is damaged"):
         with path.open("rb") as file:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
             raise ValueError(
-                f"from_pretrained: {path}: is a pickle by another name, which could run anything when it is read; "
-                f"ask for safetensors"
+                f"{who}: is a pickle by another name, which could run anything when it is read; ask for safetensors"
             )
         tensors: dict[str, Tensor] = safetensors.load_file(path)
-    except OSError as error:
-        raise ValueError(f"from_pretrained: {path}: cannot be read ({error.strerror}); is the folder whole?") from error
-    except extra_module("from_pretrained", "safetensors", "hub").SafetensorError as error:
-        raise ValueError(
-            f"from_pretrained: {path}: is not a safetensors file or is damaged ({error}); copy it again"
-        ) from error
     return tensors
 
 
-def _differences(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
-    """In words, where names, shapes or kinds of two sets of tensors differ; empty if nowhere."""
+@contextmanager
+def _read_errors(who: str, damaged: tuple[type[Exception], ...], description: str) -> Iterator[None]:
+    """Raise errors of reading a file as ValueErrors that name it."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{who}: cannot be read ({error.strerror}); is the folder complete?") from error
+    except damaged as error:
+        raise ValueError(f"{who}: {description} ({error}); copy it again") from error
+
+
+def _difference(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
+    """Describe the first difference in names, shapes or kinds between two sets of tensors; empty if there is none."""
     missing, more = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
     if missing:
         return f"no {missing[0]} ({len(missing)} missing)"

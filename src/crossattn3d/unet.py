@@ -1,14 +1,15 @@
 """A 3D U-Net whose skip connections are an argument.
 
-A skip is made by a factory `skip(decoder_channels, encoder_channels)`; the module is called with `(query, context)`,
-the up-sampled decoder map and the encoder map of one level, and says in `out_channels` how wide its result is. If it
-has an attribute `recompute` that is true, its result is not kept for the backward pass but computed again: that has
-to be cheap, and without side effects. `ConcatSkip` gives the U-Net everybody knows, `crossattn3d.CSCA` the UCA-Net.
+A factory `skip(decoder_channels, encoder_channels)` makes each skip. The module is called with `(query, context)`, the
+up-sampled decoder map and the encoder map of one level, and its `out_channels` is the width of its result. If it has a
+true attribute `recompute`, the backward pass recomputes its result instead of keeping it, which must be cheap and free
+of side effects. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-Net.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Literal, Protocol, cast, get_args
 
 import torch
@@ -18,26 +19,26 @@ from torch import Tensor, nn
 
 from crossattn3d._norms import Norm, make_norm
 from crossattn3d._options import check_option
-from crossattn3d._recompute import input_recomputed, recomputed
+from crossattn3d._recompute import checkpoint, recompute_for_backward
 
 Upsample = Literal["transposed", "interpolate"]
 Triple = tuple[int, int, int]
 
 
 class Skip(Protocol):
-    """What a skip connection is: `(query, context) -> tensor` with `out_channels` channels."""
+    """A skip connection: `(query, context) -> tensor` with `out_channels` channels."""
 
     out_channels: int
 
     def __call__(self, query: Tensor, context: Tensor) -> Tensor:
-        """Join the decoder map `query` and the encoder map `context`."""
+        """Join the decoder map `query` with the encoder map `context`."""
 
 
 SkipFactory = Callable[[int, int], nn.Module]
 
 
 class ConcatSkip(nn.Module):
-    """The U-Net's own skip connection: both maps, one after the other.
+    """The U-Net's own skip connection: the concatenation of both maps.
 
     Args:
         decoder_channels: channels of the decoder map.
@@ -56,12 +57,12 @@ class ConcatSkip(nn.Module):
     def forward(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b c d h w"]:
-        """Concatenate along the channels, encoder first."""
+        """Concatenate the channels of both maps, encoder first."""
         return torch.cat([context, query], dim=1)
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, normalization, ReLU, twice; both convolutions at the full width and with a bias.
+    """Convolution, normalization and ReLU, twice; both convolutions have the full width and a bias.
 
     Args:
         in_channels, out_channels: widths.
@@ -79,20 +80,24 @@ class ConvBlock(nn.Sequential):
         layers: list[nn.Module] = []
         for width in (in_channels, out_channels):
             layers += [
-                nn.Conv3d(width, out_channels, kernel_size, padding=_padding(kernel_size)),
+                nn.Conv3d(width, out_channels, kernel_size, padding=_triple(k // 2 for k in kernel_size)),
                 make_norm(norm, out_channels),
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
 
+
+class DecoderBlock(ConvBlock):
+    """A `ConvBlock` that can do without its input in the backward pass."""
+
     def forward(
-        self, x: Float[Tensor, "b c d h w"], again: Callable[[], Tensor] | None = None
+        self, x: Float[Tensor, "b c d h w"], recompute_input: Callable[[], Tensor] | None = None
     ) -> Float[Tensor, "b k d h w"]:
-        """The block's map; if `again` gives `x` again, the backward pass does so, and `x` need not be kept."""
-        if again is None:
+        """Return the block's map; the backward pass calls `recompute_input`, if given, instead of keeping `x`."""
+        if recompute_input is None:
             return super().forward(x)  # type: ignore[no-untyped-call, no-any-return]
         first, *others = self
-        with input_recomputed(x, again):
+        with recompute_for_backward(x, recompute_input):
             x = first(x)
         for layer in others:
             x = layer(x)
@@ -100,14 +105,14 @@ class ConvBlock(nn.Sequential):
 
 
 class UpConv(nn.Module):
-    """Up-sampling to the encoder's size and a convolution to its width.
+    """Up-sampling to the size of the encoder map and a convolution to its width.
 
     Args:
         in_channels, out_channels: widths.
         kernel_size: voxels along (d, h, w), odd.
-        stride: how many times finer the result is along (d, h, w).
-        upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear and then a convolution.
-        norm: normalization and ReLU after it, or none.
+        stride: up-sampling factor along (d, h, w).
+        upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear interpolation and a convolution.
+        norm: normalization that follows, with a ReLU; None for neither.
 
     Examples:
         >>> UpConv(8, 4)(torch.zeros(1, 8, 2, 3, 4), (4, 5, 8)).shape
@@ -127,18 +132,18 @@ class UpConv(nn.Module):
         self.conv: nn.Conv3d | nn.ConvTranspose3d
         if upsample == "transposed":
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
-            padding = cast("Triple", tuple((k - s + 1) // 2 for k, s in zip(kernel_size, stride, strict=True)))
-            rest = cast("Triple", tuple((k - s) % 2 for k, s in zip(kernel_size, stride, strict=True)))
+            excess = [k - s for k, s in zip(kernel_size, stride, strict=True)]
+            padding, rest = _triple((n + 1) // 2 for n in excess), _triple(n % 2 for n in excess)
             self.conv = nn.ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
         else:
-            self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=_padding(kernel_size))
+            self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=_triple(k // 2 for k in kernel_size))
         self.upsample = upsample
         self.norm = nn.Sequential() if norm is None else nn.Sequential(make_norm(norm, out_channels), nn.ReLU(True))
 
     def forward(self, x: Float[Tensor, "b ci d h w"], size: Sequence[int]) -> Float[Tensor, "b co d2 h2 w2"]:
-        """Bring `x` to `size`, the (d, h, w) of the encoder map."""
+        """Up-sample `x` to `size`, the (d, h, w) of the encoder map."""
         if self.upsample == "transposed":
-            # Pooling rounds up, so the transposed convolution gives the encoder's size or a little more.
+            # Pooling rounds up, so the transposed convolution gives the encoder's size or slightly more.
             d, h, w = size
             x = self.conv(x)[:, :, :d, :h, :w]
         else:
@@ -151,23 +156,23 @@ class UNet3d(nn.Module):
 
     Args:
         in_channels: channels of the input, 1 for CT.
-        out_channels: classes; raw logits come out.
+        out_channels: number of classes; the net returns raw logits.
         channels: width of each level, finest first.
         skip: factory `(decoder_channels, encoder_channels) -> module`, as `ConcatSkip` or `crossattn3d.CSCA`.
-        strides: pooling between the levels, one less than levels; an int or (d, h, w) each.
-        kernel_sizes: of the convolutions of each level; an int or (d, h, w) each, odd.
+        strides: pooling between the levels, one entry fewer than levels; each an int or (d, h, w).
+        kernel_sizes: kernels of each level's convolutions; each an odd int or (d, h, w).
         norm: `batch`, `instance` or `group`.
-        upsample: `transposed` or `interpolate` (trilinear, then a convolution); equal in parameters.
-        up_norm: whether normalization and ReLU follow the up-sampling convolution too.
-        use_checkpoint: keep only each block's input for the backward pass and compute the rest again there: less
-            memory, more time, the same gradients.
-        deep_supervision: return a list of logits, one for each level but the deepest, finest first. The attribute of
-            the same name of a net made with it switches the list off and on; the state_dict stays the same.
+        upsample: `transposed` or `interpolate` (trilinear, then a convolution); both have the same parameters.
+        up_norm: whether normalization and ReLU also follow the up-sampling convolution.
+        use_checkpoint: keep only each block's input and recompute the rest in the backward pass: less memory, more
+            time, the same gradients.
+        deep_supervision: return a list of logits, one for each level but the deepest, finest first. In a net made with
+            it, the attribute of the same name switches the list off and on; the state_dict stays the same.
 
     Raises:
-        ValueError: an option is unknown or the lengths of channels, strides and kernel_sizes do not fit; in forward,
-            the input has another rank or width, or is too small for the levels or the normalization, or
-            deep_supervision was switched on in a net made without.
+        ValueError: an option is unknown, or the lengths of channels, strides and kernel_sizes do not match; in forward,
+            the input has another rank or width or is too small for the levels or the normalization, or
+            deep_supervision was switched on in a net made without it.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
@@ -210,49 +215,44 @@ class UNet3d(nn.Module):
         self.use_checkpoint = use_checkpoint
         self.deep_supervision = deep_supervision
         _check_kernels(who, self.kernel_sizes, self.strides)
-        # Taken here, since torch.compile does not follow math.prod over a generator.
-        self._least = tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(3))
+        #: Product of the strides along (d, h, w), which is also the smallest input. Computed here, since torch.compile
+        #: does not trace math.prod over a generator.
+        self.total_stride = _triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
         widths = [in_channels, *channels]
         self.encoder = nn.ModuleList(
             ConvBlock(widths[i], widths[i + 1], self.kernel_sizes[i], norm) for i in range(levels)
         )
         self.pools = nn.ModuleList(nn.MaxPool3d(stride, ceil_mode=True) for stride in self.strides)
-        self.ups = nn.ModuleList()
-        self.skips = nn.ModuleList()
-        self.decoder = nn.ModuleList()
-        for i in range(levels - 1):
-            width, kernel = channels[i], self.kernel_sizes[i]
-            joined = skip(width, width)
-            self.ups.append(
-                UpConv(channels[i + 1], width, kernel, self.strides[i], upsample, norm if up_norm else None)
-            )
-            self.skips.append(joined)
-            self.decoder.append(ConvBlock(_out_channels(who, joined), width, kernel, norm))
+        self.ups, self.skips, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for (width, below), kernel, stride in zip(pairwise(channels), self.kernel_sizes, self.strides, strict=False):
+            self.skips.append(skip(width, width))
+            self.ups.append(UpConv(below, width, kernel, stride, upsample, norm if up_norm else None))
+            self.decoder.append(DecoderBlock(_out_channels(who, self.skips[-1]), width, kernel, norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
         supervised = channels[1:-1] if deep_supervision else ()
         self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in supervised)
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
-        """Logits of `out_channels` classes, of the input's own size; with deep supervision of each level's size."""
+        """Return logits of `out_channels` classes at the input's size; with deep supervision, one at each level's."""
         self._check_input(x)
+        heads = [self.head, *self.auxiliary_heads] if self.deep_supervision else [self.head]
         maps: list[Tensor] = []
-        auxiliary: list[Tensor] = []
+        logits: list[Tensor] = []
         for i, block in enumerate(self.encoder):
             x = self._run(block, [block], self.pools[i - 1](x) if i else x)
             maps.append(x)
         for i in reversed(range(len(self.decoder))):
             x = self.ups[i](x, maps[i].shape[2:])
             x = self._run(partial(self._decode, i), [self.skips[i], self.decoder[i]], x, maps[i])
-            if self.deep_supervision and i:
-                auxiliary.insert(0, self.auxiliary_heads[i - 1](x))
-        logits = cast("Tensor", self.head(x))
-        return [logits, *auxiliary] if self.deep_supervision else logits
+            if i < len(heads):
+                logits.insert(0, heads[i](x))
+        return logits if self.deep_supervision else logits[0]
 
     def _decode(self, level: int, query: Tensor, context: Tensor) -> Tensor:
         skip, block = self.skips[level], self.decoder[level]
         joined = skip(query, context)
-        # torch.compile decides for itself what it keeps, and export keeps nothing.
+        # torch.compile chooses what to keep, and export keeps nothing.
         eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
         if eager and getattr(skip, "recompute", False):
             return cast("Tensor", block(joined, partial(skip, query, context)))
@@ -260,7 +260,7 @@ class UNet3d(nn.Module):
 
     def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
-            return cast("Tensor", recomputed(function, modules, *inputs))
+            return cast("Tensor", checkpoint(function, modules, *inputs))
         return function(*inputs)
 
     def _check_input(self, x: Tensor) -> None:
@@ -270,9 +270,9 @@ class UNet3d(nn.Module):
                 f"{who}: expected (batch, {self.in_channels}, depth, height, width); got {tuple(x.shape)}; "
                 f"add missing dimensions with unsqueeze, or make the net with in_channels to fit"
             )
-        if any(n < m for n, m in zip(x.shape[2:], self._least, strict=True)):
+        if any(n < m for n, m in zip(x.shape[2:], self.total_stride, strict=True)):
             raise ValueError(
-                f"{who}: expected at least {self._least} voxels, to be halved {len(self.strides)} times; "
+                f"{who}: expected at least {self.total_stride} voxels, to be halved {len(self.strides)} times; "
                 f"got {tuple(x.shape[2:])}; pad the input, or give strides of 1 along the short axis"
             )
         if self.deep_supervision and len(self.auxiliary_heads) != len(self.decoder) - 1:
@@ -280,10 +280,10 @@ class UNet3d(nn.Module):
                 f"{who}: expected a net made with deep_supervision=True to switch it on; got one made without, which "
                 "has no heads for it; make the net with it and switch it off until then"
             )
-        # Values that a variance is taken of.
+        # Number of values in each variance at the deepest level.
         width = self.channels[-1]
         values = {"batch": x.shape[0], "instance": 1, "group": width // math.gcd(8, width)}[self.norm]
-        for n, m in zip(x.shape[2:], self._least, strict=True):
+        for n, m in zip(x.shape[2:], self.total_stride, strict=True):
             values *= -(-n // m)
         if values == 1 and (self.norm != "batch" or self.training):
             raise ValueError(
@@ -292,9 +292,9 @@ class UNet3d(nn.Module):
             )
 
 
-def _padding(kernel_size: Triple) -> Triple:
-    d, h, w = kernel_size
-    return d // 2, h // 2, w // 2
+def _triple(values: Iterable[int]) -> Triple:
+    d, h, w = values
+    return d, h, w
 
 
 def _triples(

@@ -259,7 +259,7 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "weights that are gone": (
         lambda: unwrap_skips(wrap_skips(basic_unet(3), concatenate=False)),
-        ["unwrap_skips", "expected a net wrapped with concatenate=True", "got one whose", "make the net anew"],
+        ["unwrap_skips", "expected a net wrapped with concatenate=True", "got one whose", "create a new net"],
     ),
     "one voxel in groups of one channel": (
         lambda: UNet3d(1, 2, (4, 8), norm="group").eval()(volume(2, 1, 2, 2, 2)),

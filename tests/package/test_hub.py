@@ -13,7 +13,7 @@ from torch import nn
 
 from crossattn3d import CSCA, UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
-from crossattn3d.hub import CARD, CONFIG, WEIGHTS, from_pretrained, save_pretrained
+from crossattn3d.hub import CARD, CONFIG, WEIGHTS, config_of, from_pretrained, save_pretrained
 from support.random_parameters import randomize
 
 NARROW = (2, 3, 5)
@@ -79,6 +79,13 @@ def test_what_is_written(saved: Path) -> None:
     assert card.startswith("---\nlibrary_name: crossattn3d\n")
     for words in ("Not stated", "from_pretrained('net')", "Not a medical device", "| `channels` | `(2, 3, 5)` |"):
         assert words in card
+
+
+def test_the_arguments_of_a_config_are_those_of_the_class_in_order() -> None:
+    sizes, attention = ["in_channels", "out_channels", "channels"], ["attention", "score_norm", "residual", "slice_dim"]
+    net = ["strides", "kernel_sizes", "norm", "upsample", "up_norm", "deep_supervision"]
+    assert list(config_of(UNet3d(1, 3, NARROW))["arguments"]) == [*sizes, *net]
+    assert list(config_of(UCANet(1, 3, NARROW))["arguments"]) == [*sizes, *attention, *net]
 
 
 def test_the_code_on_the_card_runs(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +234,7 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("no file", r"model\.safetensors: cannot be read \(No such file or directory\); is the folder whole\?"),
+        ("no file", r"model\.safetensors: cannot be read \(No such file or directory\); is the folder complete\?"),
         ("empty", "is not a safetensors file or is damaged .* copy it again"),
         ("half", "is not a safetensors file or is damaged"),
         ("one byte less", "is not a safetensors file or is damaged"),
@@ -275,7 +282,7 @@ def config(**changes: object) -> str:
         (config(skip="CSCA"), "UCANet has no argument 'skip'; written by crossattn3d None, a newer one"),
         (config(backend="triton"), "UCANet has no argument 'backend'"),
         (config(self=1), "UCANet has no argument 'self'"),
-        (config(residual="no"), "expected residual like True; got 'no'; mend it"),
+        (config(residual="no"), "expected residual like True; got 'no'; correct it"),
         (config(slice_dim=3.0), "expected slice_dim like -3; got 3.0"),
         (config(norm=["batch"]), r"expected norm like 'batch'; got \['batch'\]"),
         (config(norm="spectral"), "makes no UCANet .*expected norm to be one of"),

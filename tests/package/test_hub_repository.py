@@ -87,7 +87,7 @@ for name, options in (("someone/nothing", {}), ("someone/liver", {"revision": "v
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stderr[-3000:]
     for line, name in zip(lines, ("someone/nothing", "someone/liver", "some one/liver"), strict=True):
-        assert line.startswith(f"from_pretrained: {name}: no such folder, and not to be had from the Hub (")
+        assert line.startswith(f"from_pretrained: {name}: no such folder, and not available from the Hub (")
     assert "404" in lines[0]
     last = done.stderr.splitlines()[-1]
     assert "config.json: expected class and arguments of a net" in last

@@ -12,7 +12,7 @@ from torch import nn
 import crossattn3d
 from benchmarks.speed.measure import peak_extra_memory
 from crossattn3d import UCANet, UNet3d
-from crossattn3d._recompute import recomputed
+from crossattn3d._recompute import checkpoint
 from support.random_parameters import randomize
 
 SIZE = (8, 10, 12)
@@ -39,7 +39,7 @@ def test_gradients_and_batch_statistics_are_the_same(make):
 def test_statistics_in_evaluation_are_the_running_ones():
     norm = randomize(nn.BatchNorm3d(3), 1).eval()
     x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
-    (found,) = torch.autograd.grad(recomputed(norm, [norm], x).sum(), x)
+    (found,) = torch.autograd.grad(checkpoint(norm, [norm], x).sum(), x)
     (expected,) = torch.autograd.grad(norm(x).sum(), x)
     torch.testing.assert_close(found, expected)
 
