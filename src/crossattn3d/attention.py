@@ -91,6 +91,7 @@ class _CrossAttention3d(_Projections):
         self.residual = residual
         self.slice_dim = slice_dim
         self.backend: Backend = backend
+        self._recompute: bool | None = None
         self.add_projections(query_channels, context_channels, score_norm)
 
     @property
@@ -100,17 +101,33 @@ class _CrossAttention3d(_Projections):
 
     @property
     def recompute(self) -> bool:
-        """Whether to recompute the result in the backward pass instead of keeping it.
+        """Whether to recompute the result in the backward pass instead of keeping it; follows the backend unless set.
 
         That takes two passes over the maps, little beside the convolutions; the reference is too expensive.
         """
-        return self.backend != "reference"
+        return self.backend != "reference" if self._recompute is None else self._recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self._recompute = value
 
     def extra_repr(self) -> str:
         """Return the arguments that made this module, for `print(module)`."""
         return (
             f"{self.query_channels}, {self.context_channels}, score_norm={self.score_norm!r}, "
             f"residual={self.residual}, slice_dim={self.slice_dim}, backend={self.backend!r}"
+        )
+
+    def _channel_map(self, half: _ChannelProjections, query: Tensor, context: Tensor) -> Tensor:
+        parameters = half.parameters_of_attention()
+        return functional.channel_attention_map(
+            query, context, parameters, score_norm=self.score_norm, backend=self.backend
+        )
+
+    def _slice_map(self, half: _SliceProjections, query: Tensor, context: Tensor) -> Tensor:
+        parameters = half.parameters_of_attention()
+        return functional.slice_attention_map(
+            query, context, parameters, score_norm=self.score_norm, slice_dim=self.slice_dim, backend=self.backend
         )
 
 
@@ -146,15 +163,14 @@ class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce d h w"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.attend(
-            "channel_cross_attention", query, context, self.parameters_of_attention(), None, self.attention
-        )
+        parameters = self.parameters_of_attention()
+        return functional.attend("channel_cross_attention", query, context, parameters, None, self.attention)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce ce"]:
         """Return softmax(s(Q K^T)), (b, c, c): row i says which encoder channels make output channel i."""
-        return _channel_map(self, self, query, context)
+        return self._channel_map(self, query, context)
 
 
 class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
@@ -189,15 +205,14 @@ class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.attend(
-            "slice_cross_attention", query, context, None, self.parameters_of_attention(), self.attention
-        )
+        parameters = self.parameters_of_attention()
+        return functional.attend("slice_cross_attention", query, context, None, parameters, self.attention)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b d d"]:
         """Return softmax(s(q k^T)), (b, d, d): row i says which encoder slices make output slice i."""
-        return _slice_map(self, self, query, context)
+        return self._slice_map(self, query, context)
 
 
 class CSCA(_CrossAttention3d):
@@ -235,37 +250,13 @@ class CSCA(_CrossAttention3d):
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        return functional.attend(
-            "channel_slice_cross_attention",
-            query,
-            context,
-            self.channel.parameters_of_attention(),
-            self.slices.parameters_of_attention(),
-            self.attention,
-        )
+        halves = self.channel.parameters_of_attention(), self.slices.parameters_of_attention()
+        return functional.attend("channel_slice_cross_attention", query, context, *halves, self.attention)
 
     def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
         """Return both maps, (b, c, c) and (b, d, d), for looking at."""
-        return AttentionMaps(
-            _channel_map(self, self.channel, query, context), _slice_map(self, self.slices, query, context)
-        )
-
-
-def _channel_map(module: _CrossAttention3d, half: _ChannelProjections, query: Tensor, context: Tensor) -> Tensor:
-    return functional.channel_attention_map(
-        query, context, half.parameters_of_attention(), score_norm=module.score_norm, backend=module.backend
-    )
-
-
-def _slice_map(module: _CrossAttention3d, half: _SliceProjections, query: Tensor, context: Tensor) -> Tensor:
-    return functional.slice_attention_map(
-        query,
-        context,
-        half.parameters_of_attention(),
-        score_norm=module.score_norm,
-        slice_dim=module.slice_dim,
-        backend=module.backend,
-    )
+        maps = self._channel_map(self.channel, query, context), self._slice_map(self.slices, query, context)
+        return AttentionMaps(*maps)
 
 
 def _weights_and_biases(*projections: nn.Conv3d) -> list[Tensor]:

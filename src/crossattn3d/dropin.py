@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from crossattn3d._options import check_option
 from crossattn3d.functional import Backend, ScoreNorm
-from crossattn3d.ucanet import SKIPS, Attention
+from crossattn3d.ucanet import SKIPS, AttentionName
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -85,7 +85,7 @@ class AttendedBlock(nn.Module):
 def wrap_skips(
     net: N,
     *,
-    attention: Attention = "csca",
+    attention: AttentionName = "csca",
     score_norm: ScoreNorm = "instance",
     slice_dim: int | None = None,
     backend: Backend = "auto",
@@ -128,7 +128,7 @@ def wrap_skips(
         torch.Size([1, 2, 8, 10, 6])
     """
     who = "wrap_skips"
-    check_option(who, "attention", attention, get_args(Attention))
+    check_option(who, "attention", attention, get_args(AttentionName))
     if any(isinstance(module, AttendedBlock) for module in net.modules()):
         raise ValueError(f"{who}: expected a net with its own skips; got one that is wrapped; call unwrap_skips first")
     if zero_init and not concatenate:

@@ -1,16 +1,16 @@
 """UCA-Net: the 3D U-Net with cross-attention for skip connections."""
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Unpack
 
-from crossattn3d._norms import Norm
 from crossattn3d._options import check_option
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Backend, ScoreNorm
-from crossattn3d.unet import UNet3d, Upsample
+from crossattn3d.unet import UNet3d, UNetOptions
 
-Attention = Literal["csca", "cca", "sca"]
+AttentionName = Literal["csca", "cca", "sca"]
 
 #: The skip connection that each attention names.
 SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
@@ -54,36 +54,29 @@ class UCANet(UNet3d):
         out_channels: int,
         channels: Sequence[int] = (32, 64, 128, 256),
         *,
-        attention: Attention = "csca",
+        attention: AttentionName = "csca",
         score_norm: ScoreNorm = "instance",
         residual: bool = True,
         slice_dim: int = -3,
         backend: Backend = "auto",
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        norm: Norm = "batch",
-        upsample: Upsample = "transposed",
-        up_norm: bool = False,
-        use_checkpoint: bool = False,
-        deep_supervision: bool = False,
+        **options: Unpack[UNetOptions],
     ) -> None:
         check_option(type(self).__name__, "attention", attention, tuple(SKIPS))
         skip = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
-        super().__init__(
-            in_channels,
-            out_channels,
-            channels,
-            skip=skip,
-            strides=strides,
-            kernel_sizes=kernel_sizes,
-            norm=norm,
-            upsample=upsample,
-            up_norm=up_norm,
-            use_checkpoint=use_checkpoint,
-            deep_supervision=deep_supervision,
-        )
-        self.attention: Attention = attention
+        super().__init__(in_channels, out_channels, channels, skip=skip, **options)
+        self.attention: AttentionName = attention
         self.score_norm: ScoreNorm = score_norm
         self.residual = residual
         self.slice_dim = slice_dim
         self.backend: Backend = backend
+
+
+def _with_options_of_unet() -> inspect.Signature:
+    """Return the signature of `UCANet` with the U-Net's options in place of `**options`, for `help`."""
+    own, inherited = (inspect.signature(kind.__init__) for kind in (UCANet, UNet3d))
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    passed_on = [p for name, p in inherited.parameters.items() if name in UNetOptions.__annotations__]
+    return own.replace(parameters=[*named, *passed_on])
+
+
+UCANet.__init__.__signature__ = _with_options_of_unet()  # type: ignore[attr-defined]

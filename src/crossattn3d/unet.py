@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal, Protocol, cast, get_args
+from typing import Literal, Protocol, TypedDict, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +149,18 @@ class UpConv(nn.Module):
         else:
             x = self.conv(F.interpolate(x, tuple(size), mode="trilinear"))
         return cast("Tensor", self.norm(x))
+
+
+class UNetOptions(TypedDict, total=False):
+    """The options of `UNet3d` but for its skip, as subclasses pass them on."""
+
+    strides: Sequence[int | Sequence[int]] | None
+    kernel_sizes: Sequence[int | Sequence[int]] | None
+    norm: Norm
+    upsample: Upsample
+    up_norm: bool
+    use_checkpoint: bool
+    deep_supervision: bool
 
 
 class UNet3d(nn.Module):

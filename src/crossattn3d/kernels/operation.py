@@ -4,6 +4,7 @@ For the attention maps, and where a gradient of the gradient may be asked for, `
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -161,21 +162,11 @@ def _primitive(backend: str, u: Tensor, e: Tensor) -> RunPass:
         backend = "cpp" if wanted else "torch"
     if backend == "torch":
         return torch_pass.run_pass
-    run_pass, reason = _cpp(u, e) if backend == "cpp" else _triton(u, e)
-    if run_pass is None:
+    if backend == "triton" and find_spec("triton") is None:
+        reason: str | None = "Triton is not installed"
+    else:
+        module: Any = import_module("crossattn3d.kernels.triton.run") if backend == "triton" else cpp
+        reason = module.unsupported_reason(u, e)
+    if reason is not None:
         raise ValueError(f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
-    return run_pass
-
-
-def _cpp(u: Tensor, e: Tensor) -> tuple[RunPass | None, str | None]:
-    reason = cpp.unsupported_reason(u, e)
-    return None if reason else cpp.run_pass, reason
-
-
-def _triton(u: Tensor, e: Tensor) -> tuple[RunPass | None, str | None]:
-    if find_spec("triton") is None:
-        return None, "Triton is not installed"
-    from crossattn3d.kernels.triton import run as triton
-
-    reason = triton.unsupported_reason(u, e)
-    return None if reason else triton.run_pass, reason
+    return cast("RunPass", module.run_pass)
