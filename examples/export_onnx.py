@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from crossattn3d.export import export_onnx
+from ltvs.model.saved import load_stage
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
-from ltvs.training.run_folder import load_stage
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltvs.model.pipeline import predict
+from ltvs.model.computing import best_device, check_device
+from ltvs.model.pipeline import Pipeline
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
-from ltvs.training.devices import best_device, check_device
 from ltvs.volume.images import check_suffix, read_ct, stem, write_volume
 
 
@@ -31,7 +31,7 @@ class PredictSettings:
 def main(settings: PredictSettings) -> None:
     """Label liver, vessels and tumors in one CT."""
     ct = read_ct(settings.input)
-    labels = predict(ct, settings.run, settings.device)
+    labels = Pipeline.load(settings.run, settings.device).label(ct)
     write_volume(labels, settings.output)
     picture = settings.output.with_name(stem(settings.output) + ".png")
     draw_report(ct, labels, picture)

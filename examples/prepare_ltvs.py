@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ltvs.dataset.layout import Preparation, PreparedSet, Split, StageGrid
+from ltvs.dataset.layout import PreparedSet, Split
 from ltvs.dataset.nnunet import check_target, export_nnunet
 from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.dataset.splits import fold_patients, split_patients
 from ltvs.dataset.survey import check_set, print_reports
+from ltvs.model.preparation import Preparation, StageGrid
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
+from ltvs.sources.identity import check_apart, overlap_warning
 from ltvs.sources.ircadb import ircadb
 from ltvs.sources.labeled import LIVER_AND_TUMOR
 from ltvs.sources.lits import lits
 from ltvs.sources.ltvs import ltvs
 from ltvs.sources.msd import msd03, msd08
-from ltvs.sources.patients import check_apart, overlap_warning
 from ltvs.sources.phantom import phantoms
 from ltvs.volume.labels import STRUCTURES
 

@@ -7,13 +7,14 @@ from lightning_fabric import Fabric
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
+from ltvs.model.saved import stage_folder
 from ltvs.report.seeds import results_of, score_test_cases, seed_folder, summary_table, write_summary
 from ltvs.runtime.command_line import run
 from ltvs.runtime.locks import locked
-from ltvs.training.distributed import is_first_process, lost_processes, make_deterministic, start_processes
+from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
 from ltvs.training.estimate import duration, estimate_stage
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.run_folder import check_folder, stage_folder, start_stage
+from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
 
 

@@ -18,7 +18,7 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     """
     from ltvs.dataset.layout import PreparedSet
     from ltvs.model.networks import make_network
-    from ltvs.training.distributed import start_processes
+    from ltvs.training.devices import start_processes
     from ltvs.training.loop import make_loader, seed_everything
     from ltvs.training.step import Learner
     from support.trained_runs import tiny_settings

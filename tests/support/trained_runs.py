@@ -3,11 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
+from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.model.networks import make_network
-from ltvs.training.distributed import start_processes
+from ltvs.model.preparation import Preparation, StageGrid
+from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import start_stage
 from ltvs.training.settings import TrainSettings

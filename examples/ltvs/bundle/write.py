@@ -17,11 +17,10 @@ import torch
 import crossattn3d
 from crossattn3d import UNet3d
 from crossattn3d.hub import config_of
-from ltvs.model.networks import load_network
+from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY, read_json, write_json
-from ltvs.training.run_folder import load_stage, stage_folder
+from ltvs.runtime.files import TEMPORARY, write_json
 
 #: Where MONAI keeps what metadata has to look like; its verify_metadata fetches it.
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -68,7 +67,7 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
     """
     if output.exists():
         raise InputError(f"{output}: is there already; give another --output or remove it")
-    nets = {stage: _network(run, stage) for stage in STAGES}
+    nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=output.parent) as folder:
         bundle = Path(folder) / output.name
@@ -84,12 +83,6 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
         bundle.rename(output)
-
-
-def _network(run: Path, stage: Stage) -> UNet3d:
-    load_stage(run, stage)  # says what is wrong with the run, if anything is
-    folder = stage_folder(run, stage)
-    return load_network(read_json(folder / "settings.json")["network"], folder / "best.safetensors")
 
 
 def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Int16, Int32, UInt8
 from numpy import ndarray
 
-from ltvs.model.stages import CLASSES, Stage, liver_region, network_target, zero_level
+from ltvs.model.preparation import StageView
+from ltvs.model.stages import CLASSES, Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.volume.grids import Grid
@@ -30,14 +31,14 @@ class PreparedCase:
         image: HU clipped to the window, (d, h, w).
         labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
         grid: where the arrays lie.
-        zero: HU that the network of the stage sees as 0.
+        hu_offset: HU that the network of the stage sees as 0.
         places: (d, h, w) of voxels of each class but background, spread evenly over all that there are.
     """
 
     image: Int16[ndarray, "d h w"]
     labels: UInt8[ndarray, "d h w"]
     grid: Grid
-    zero: float
+    hu_offset: float
     places: tuple[Int32[ndarray, "n 3"], ...]
 
 
@@ -46,8 +47,7 @@ def write_case(
     image: Int16[ndarray, "d h w"],
     labels: UInt8[ndarray, "d h w"],
     grid: Grid,
-    stage: Stage,
-    window: tuple[float, float],
+    view: StageView,
 ) -> None:
     """Write the files of a case into a new folder.
 
@@ -56,22 +56,21 @@ def write_case(
         image: HU clipped to the window.
         labels: 0 background, 1 liver, 2 vessel, 3 tumor.
         grid: where both lie.
-        stage: whose grid it is.
-        window: lowest and highest HU.
+        view: of the stage whose grid it is.
 
     Raises:
         OSError: the files cannot be written.
         InputError: the same, of a JSON file.
     """
     folder.mkdir(parents=True)
-    target = network_target(labels, stage)
-    places = [_spread(np.flatnonzero(target == k)) for k in range(1, len(CLASSES[stage]))]
+    target = view.target(labels)
+    places = [_spread(np.flatnonzero(target == k)) for k in range(1, len(CLASSES[view.stage]))]
     np.save(folder / "image.npy", image)
     np.save(folder / "labels.npy", labels)
     np.save(folder / "places.npy", np.stack(np.unravel_index(np.concatenate(places), labels.shape), 1).astype(np.int32))
     write_json(folder / "grid.json", grid.json())
-    zero = zero_level(image, liver_region(labels, stage), window)
-    write_json(folder / "facts.json", {"zero": zero, "places": [len(of_class) for of_class in places]})
+    hu_offset = view.hu_offset(image, view.region(labels))
+    write_json(folder / "facts.json", {"zero": hu_offset, "places": [len(of_class) for of_class in places]})
 
 
 def open_case(folder: Path, stage: Stage) -> PreparedCase:
@@ -85,7 +84,7 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("image", "labels", "places")
         )
         grid, facts = Grid.from_json(read_json(folder / "grid.json")), read_json(folder / "facts.json")
-        zero, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
+        hu_offset, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
     if (
@@ -96,7 +95,7 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
         or (image.dtype, labels.dtype, places.dtype) != (np.int16, np.uint8, np.int32)
     ):
         raise InputError(f"{folder}: image, labels, grid and facts do not belong together; prepare it again")
-    return PreparedCase(image, labels, grid, zero, tuple(np.split(places, np.cumsum(counts)[:-1])))
+    return PreparedCase(image, labels, grid, hu_offset, tuple(np.split(places, np.cumsum(counts)[:-1])))
 
 
 def _spread(voxels: ndarray) -> ndarray:

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 from jaxtyping import Bool, Int16
 from numpy import ndarray
 
-from ltvs.dataset.layout import Preparation
-from ltvs.model.stages import PATCH
+from ltvs.model.preparation import Preparation
+from ltvs.model.stages import PATCH, STAGES
 from ltvs.runtime.errors import plain
 from ltvs.volume.case import Case
-from ltvs.volume.grids import Grid, liver_grid, whole_grid
+from ltvs.volume.grids import Grid
 from ltvs.volume.images import same_grid
 
 #: HU, the median of a liver: without contrast about 60, with it 100 to 150, less by up to 80 in a fatty one. Far beyond
@@ -181,11 +181,7 @@ def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Findi
 
 def _depths(case: Case, preparation: Preparation) -> list[Finding]:
     """Stages whose grid has fewer slices than a patch of the paper."""
-    fine, liver_fine = preparation.stage1, preparation.stage2
-    grids = {
-        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
-        2: liver_grid(case.liver, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
-    }
+    grids = {stage: preparation.view(stage).grid(case.ct, case.liver) for stage in STAGES}
     return [
         Finding(
             "warning",

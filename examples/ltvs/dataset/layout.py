@@ -4,15 +4,14 @@ DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz 
 DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from ltvs.dataset.arrays import PreparedCase, open_case
+from ltvs.model.preparation import Preparation
 from ltvs.model.stages import CLASSES, Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
-from ltvs.sources.patients import check_apart
+from ltvs.sources.identity import check_apart
 
 #: Of the folder; 2 came with facts.json and places.npy.
 FORMAT = 2
@@ -20,51 +19,6 @@ PARTS = ("train", "validation", "test")
 
 #: Names of the cases of each part.
 Split = dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class StageGrid:
-    """How fine the grid of one stage is.
-
-    Args:
-        pixels: rows and columns.
-        slice_spacing: mm.
-    """
-
-    pixels: int
-    slice_spacing: float
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What turns a CT into the input of the networks; kept with the weights, since prediction has to do the same.
-
-    Args:
-        window: HU that become 0 and 1.
-        stage1: grid over the whole slices.
-        stage2: grid over the liver box.
-        margin: mm around the liver, on every side of the box.
-    """
-
-    window: tuple[float, float]
-    stage1: StageGrid
-    stage2: StageGrid
-    margin: float
-
-    def json(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `json`."""
-        low, high = content["window"]
-        return cls(
-            (float(low), float(high)),
-            StageGrid(**content["stage1"]),
-            StageGrid(**content["stage2"]),
-            float(content["margin"]),
-        )
 
 
 class PreparedSet:

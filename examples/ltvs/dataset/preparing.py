@@ -17,20 +17,21 @@ from tqdm import tqdm
 from ltvs.dataset.arrays import write_case
 from ltvs.dataset.checks import examine, repeated
 from ltvs.dataset.digests import digests
-from ltvs.dataset.layout import FORMAT, Preparation, Split
+from ltvs.dataset.layout import FORMAT, Split
 from ltvs.dataset.provenance import Recipe, Record, read_records, record_path, unusable_records
-from ltvs.model.stages import Stage
+from ltvs.model.preparation import Preparation
+from ltvs.model.stages import STAGES
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import TEMPORARY, write_json
 from ltvs.runtime.locks import locked
 from ltvs.runtime.workers import Failure, work_through
 from ltvs.sources import Entry, Source
-from ltvs.sources.patients import check_apart
+from ltvs.sources.identity import check_apart
 from ltvs.volume.case import Case
-from ltvs.volume.grids import Grid, liver_grid, whole_grid
+from ltvs.volume.grids import Grid
 from ltvs.volume.images import write_volume
 from ltvs.volume.labels import BACKGROUND, LIVER, STRUCTURES, TUMOR, VESSEL
-from ltvs.volume.resampling import resample_image, resample_labels
+from ltvs.volume.resampling import resample_labels
 
 #: The splits of a data set by the names of their files, given the patient of each case.
 Divide = Callable[[Mapping[str, str]], dict[str, Split]]
@@ -263,17 +264,13 @@ def _contents(source: Source, threads: int) -> dict[str, str | None]:
 def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) -> dict[str, int]:
     """Write all that is made from a case, as a data set has it, into a folder; return the size of each file."""
     labels = compose_labels(case)
-    fine, liver_fine = preparation.stage1, preparation.stage2
-    grids: dict[Stage, Grid] = {
-        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
-        2: liver_grid(labels, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
-    }
     write_volume(case.ct, folder / "images" / f"{name}.nii.gz")
     write_volume(labels, folder / "labels" / f"{name}.nii.gz")
-    for stage, grid in grids.items():
-        image, resampled = resample_image(case.ct, grid, preparation.window), resample_labels(labels, grid)
-        arrays = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(resampled)
-        write_case(folder / f"stage{stage}" / name, *arrays, grid, stage, preparation.window)
+    for stage in STAGES:
+        view = preparation.view(stage)
+        grid = view.grid(case.ct, labels)
+        on_grid = sitk.GetArrayFromImage(resample_labels(labels, grid))
+        write_case(folder / f"stage{stage}" / name, view.hu(case.ct, grid), on_grid, grid, view)
     return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
 
 

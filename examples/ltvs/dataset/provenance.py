@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ltvs.dataset.arrays import open_case
-from ltvs.dataset.layout import FORMAT, Preparation
+from ltvs.dataset.layout import FORMAT
+from ltvs.model.preparation import Preparation
 from ltvs.model.stages import STAGES
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json

@@ -6,7 +6,7 @@ from monai.inferers import SlidingWindowInferer
 from numpy import ndarray
 
 from crossattn3d import UNet3d
-from ltvs.model.precision import Precision, computing_in
+from ltvs.model.computing import Precision, computing_in
 
 Triple = tuple[int, int, int]
 

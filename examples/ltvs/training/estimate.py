@@ -14,12 +14,11 @@ from lightning_fabric import Fabric
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
 from ltvs.model.stages import Stage
+from ltvs.training.devices import memory_errors
 from ltvs.training.loader import PatchLoader
 from ltvs.training.loop import make_loader
-from ltvs.training.memory import memory_errors
-from ltvs.training.patches import Sample
 from ltvs.training.settings import TrainSettings
-from ltvs.training.step import Learner
+from ltvs.training.step import Learner, Sample
 from ltvs.training.validation import validate
 
 #: Timed, after one that is not.

@@ -1,11 +1,9 @@
 """What a training shows of itself: a progress bar, a line per epoch in a file, and curves."""
 
-import csv
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,23 +11,7 @@ from typing import Any, Self
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ltvs.report.figures import draw_curves
-from ltvs.runtime.files import atomic_path
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Args:
-        epoch: its number, from 1.
-        loss: mean over its steps.
-        dice: of each class but background on the validation cases, nan for one that none has; None if not validated.
-    """
-
-    epoch: int
-    loss: float
-    dice: list[float] | None
+from ltvs.training.curves import Epoch, draw_curves, write_curves
 
 
 class Journal:
@@ -127,13 +109,3 @@ class Journal:
         of_classes = " ".join(f"{n} {v:.3f}" for n, v in zip(self.classes, dice or (), strict=False))
         speed = f"{self._patches / self._seconds:.2f} patches/s" if self._seconds else ""
         return "  ".join(part for part in (f"loss {loss:.4f}", of_classes and f"Dice {of_classes}", speed) if part)
-
-
-def write_curves(history: Sequence[Epoch], classes: Sequence[str], path: Path) -> None:
-    """The epochs as a table, atomically; cells are blank where nothing was measured."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["epoch", "loss", *(f"dice_{name}" for name in classes)])
-        for row in history:
-            dice = row.dice or [math.nan] * len(classes)
-            table.writerow([row.epoch, f"{row.loss:.5f}", *("" if math.isnan(v) else f"{v:.4f}" for v in dice)])

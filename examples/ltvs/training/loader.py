@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.interrupts import signals_blocked
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.patches import PatchDataset
+from ltvs.training.step import Sample
 
 #: What identifies a sample: epoch and index.
 Key = tuple[int, int]

@@ -29,13 +29,14 @@ from ltvs.runtime.files import read_json, write_json
 from ltvs.runtime.interrupts import Interrupts, interrupt
 from ltvs.runtime.versions import versions
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.journal import Epoch, Journal
+from ltvs.training.curves import Epoch
+from ltvs.training.devices import memory_errors
+from ltvs.training.journal import Journal
 from ltvs.training.loader import PatchLoader
-from ltvs.training.memory import memory_errors
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.patches import PatchDataset
 from ltvs.training.run_folder import checkpoint_folder, is_trained
 from ltvs.training.settings import TrainSettings
-from ltvs.training.step import Learner
+from ltvs.training.step import Learner, Sample
 from ltvs.training.validation import calibrate, mean_dice, validate
 
 

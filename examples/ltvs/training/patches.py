@@ -3,40 +3,24 @@
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int16, UInt8
 from monai.data.utils import dense_patch_slices
 from numpy import ndarray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ltvs.dataset.arrays import PreparedCase
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.stages import Stage, liver_region, network_input, network_target
+from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
-from ltvs.training.jitter import jitter_region
-from ltvs.training.rotation import turned
+from ltvs.training.augmentation import jitter_region, rotate_patch
+from ltvs.training.step import Sample
 from ltvs.volume.labels import TUMOR
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
-
-
-class Sample(NamedTuple):
-    """One training example, or a batch of them.
-
-    Args:
-        image: as `network_input` makes it, (1, d, h, w), float32.
-        target: class of each voxel, (1, d, h, w), uint8.
-        case: name of the case that it is from.
-    """
-
-    image: Tensor
-    target: Tensor
-    case: str
 
 
 def patch_slices(size: Triple, patch: Triple, overlap: Triple) -> list[Box]:
@@ -115,17 +99,18 @@ class PatchDataset(Dataset[Sample]):
         name, case, where = self._draw(index % len(self), rng)
         hu, labels = np.array(case.image[where]), np.array(case.labels[where])
         self._check(name, hu, labels)
-        region, target = liver_region(labels, self.stage), network_target(labels, self.stage)
+        view = self.data.preparation.view(self.stage)
+        region, target = view.region(labels), view.target(labels)
         if region is not None:
             region = jitter_region(region, case.grid.spacing[::-1], self.jitter, rng)
             # What stage 1 leaves out, stage 2 cannot find.
             target = np.where(region, target, np.uint8(0))
-        image = network_input(hu, region, self.data.preparation.window, case.zero)
+        image = view.input(hu, region, case.hu_offset)
         padding = [(0, p - n) for p, n in zip(self.patch, image.shape, strict=True)]
         if any(after for _, after in padding):
             image, target = np.pad(image, padding), np.pad(target, padding)
         angle = float(np.deg2rad(rng.uniform(-self.rotation, self.rotation)))
-        moved, moved_target = turned(torch.from_numpy(image), torch.from_numpy(target), angle)
+        moved, moved_target = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), angle)
         return Sample(moved[None], moved_target[None], name)
 
     def place(self, index: int) -> tuple[str, Box]:

@@ -6,48 +6,25 @@ tensorboard/  and checkpoints/ while it is trained, result.json once it is.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from crossattn3d import UNet3d
-from crossattn3d.folding import fold_batch_norm
-from ltvs.dataset.layout import Preparation, PreparedSet
-from ltvs.model.networks import load_network, settings_json
-from ltvs.model.precision import PRECISIONS, Precision
-from ltvs.model.stages import STAGES, Stage
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.networks import settings_json
+from ltvs.model.saved import FORMAT, stage_folder
+from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import TEMPORARY, read_json, write_json
 from ltvs.runtime.versions import versions
 from ltvs.training.checkpoints import has_checkpoint
 from ltvs.training.settings import TrainSettings
 
-FORMAT = 1
-
-#: How runs from before Lightning Fabric name precisions.
-_OLDER = {"float32": "32", "bfloat16": "bf16-mixed"}
-
 #: Settings that may change when a training goes on: they say where and how it is computed, not what.
 FREE = {
     "data", "output", "split", "stage", "seeds", "workers", "accumulate", "use_checkpoint", "compile", "deterministic",
     "device", "devices", "nodes", "save_every", "estimate",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TrainedStage:
-    """One trained network, ready to predict with, and how its input has to be made."""
-
-    net: UNet3d
-    preparation: Preparation
-    patch: tuple[int, int, int]
-    overlap: tuple[int, int, int]
-    precision: Precision
-
-
-def stage_folder(run: Path, stage: Stage) -> Path:
-    """Where a stage lives in a run."""
-    return run / f"stage{stage}"
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -70,7 +47,10 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
             )
         return
     before, now = read_json(folder / "settings.json"), _description(settings, stage, data)
-    differ = [name for name in ("format", "network", "preparation", "split") if before.get(name) != now[name]]
+    differ = [name for name in ("format", "split") if before.get(name) != now[name]]
+    # Older runs have the two at the top.
+    predicts = before.get("prediction", before)
+    differ += [name for name in ("network", "preparation") if predicts.get(name) != now["prediction"][name]]
     had, has = before.get("training", {}), now["training"]
     options = [name for name in has if name not in FREE and had.get(name) != has[name]]
     if options or differ:
@@ -102,40 +82,14 @@ def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> di
     content = {
         "format": FORMAT,
         "stage": stage,
-        "network": settings_json(settings.network(stage)),
-        "preparation": data.preparation.json(),
+        "prediction": {
+            "network": settings_json(settings.network(stage)),
+            "preparation": data.preparation.json(),
+            "patch": settings.patch,
+            "overlap": settings.overlap,
+            "precision": settings.precision,
+        },
         "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
         "split": data.split,
     }
     return dict(json.loads(json.dumps(content)))
-
-
-def load_stage(run: Path, stage: Stage) -> TrainedStage:
-    """The best network of a stage.
-
-    Raises:
-        InputError: the run lacks the stage, or its files are damaged.
-    """
-    folder = stage_folder(run, stage)
-    if not (folder / "best.safetensors").is_file():
-        other = ", ".join(f"stage {s}" for s in STAGES if (stage_folder(run, s) / "best.safetensors").is_file())
-        raise InputError(
-            f"{run}: no trained stage {stage} here ({other or 'nothing'} found); train it with train_ltvs.py"
-        )
-    settings = read_json(folder / "settings.json")
-    try:
-        if settings["format"] != FORMAT:
-            raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
-        d, h, w = settings["training"]["patch"]
-        shared_d, shared_h, shared_w = settings["training"]["overlap"]
-        precision = settings["training"].get("precision", "32")
-        precision = _OLDER.get(precision, precision)
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision}")
-        network, preparation = settings["network"], Preparation.from_json(settings["preparation"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again"
-        ) from error
-    net = fold_batch_norm(load_network(network, folder / "best.safetensors"))
-    return TrainedStage(net, preparation, (d, h, w), (shared_d, shared_h, shared_w), precision)

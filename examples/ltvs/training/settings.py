@@ -6,12 +6,14 @@ from typing import Literal
 
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
+from ltvs.model.computing import Precision, best_device, check_device, check_precision
 from ltvs.model.networks import NetworkSettings, Skip
-from ltvs.model.precision import Precision, check_precision
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.training.devices import best_device, check_device, check_layout
-from ltvs.training.losses import DiceOver, Loss, Schedule
+
+Loss = Literal["dice", "dice_ce"]
+DiceOver = Literal["batch", "patch"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class TrainSettings:
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
         check_device(self.device, self.devices)
-        check_layout(self.batch_size, self.devices * self.nodes, self.accumulate)
+        _check_divides(self.batch_size, self.devices * self.nodes, self.accumulate)
         if self.sync_batch_norm and not self.device.startswith("cuda"):
             raise InputError(
                 f"--sync-batch-norm: expected GPUs, PyTorch has it for no other device; got --device {self.device}; "
@@ -129,4 +131,14 @@ class TrainSettings:
             norm=self.norm,
             score_norm=self.score_norm,
             residual=self.residual,
+        )
+
+
+def _check_divides(batch_size: int, devices: int, accumulate: int) -> None:
+    """Raise InputError if the devices of all machines cannot share a batch evenly, each in `accumulate` parts."""
+    if batch_size % (devices * accumulate):
+        raise InputError(
+            f"--batch-size {batch_size}: expected a multiple of {devices * accumulate}, since it is shared by "
+            f"{devices} {'devices' if devices > 1 else 'device'} in {accumulate} "
+            f"{'parts' if accumulate > 1 else 'part'} each (--devices, --nodes, --accumulate)"
         )

@@ -14,7 +14,7 @@ from numpy import ndarray
 from crossattn3d import UNet3d
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.stages import CLASSES, Stage, liver_region, network_input, network_target
+from ltvs.model.stages import CLASSES, Stage
 from ltvs.training.settings import TrainSettings
 
 #: What `calibrate` tries to multiply the odds of background by.
@@ -85,17 +85,16 @@ def _scores(
 ) -> Float[ndarray, "cases factors classes"]:
     """Dice of each validation case and class, with the probability of background multiplied by each of the factors."""
     net.eval()
-    names, window = data.split["validation"], data.preparation.window
+    names, view = data.split["validation"], data.preparation.view(stage)
     scores = np.zeros((len(names), len(factors), len(CLASSES[stage]) - 1))
     for i in range(fabric.global_rank, len(names), fabric.world_size):
         case = data.case(stage, names[i])
         hu, labels = np.asarray(case.image), np.asarray(case.labels)
-        region = liver_region(labels, stage)
-        image = network_input(hu, region, window, case.zero)
+        image = view.input(hu, view.region(labels), case.hu_offset)
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, fabric.device, settings.precision
         )
-        target = network_target(labels, stage)
+        target = view.target(labels)
         for k, factor in enumerate(factors):
             scores[i, k] = _dice(np.concatenate([factor * probabilities[:1], probabilities[1:]]), target)
         check()

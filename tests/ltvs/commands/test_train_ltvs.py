@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_a_test_case_without_a_liver_counts_as_empty(
     def nothing(*_: object) -> None:
         raise NoLiverError("stage 1 finds no liver")
 
-    monkeypatch.setattr(ltvs.report.seeds, "predict", nothing)
+    monkeypatch.setattr(ltvs.report.seeds, "Pipeline", SimpleNamespace(load=lambda *_: SimpleNamespace(label=nothing)))
     score_test_cases(tmp_path, data, "cpu")
     liver = read_json(tmp_path / "test" / "summary.json")["liver"]
     assert (liver["dice"], liver["missed"]) == (0, 1)

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from ltvs.report.figures import GAP, LINE, PANEL, draw_curves, draw_report
+from ltvs.report.figures import GAP, LINE, PANEL, draw_report
 from ltvs.report.rendering import AZIMUTH, ELEVATION, render
 from ltvs.report.slices import VIEWS, View, crossing, field_of_view, upright
 from ltvs.runtime.errors import InputError
+from ltvs.training.curves import draw_curves
 from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 from support.tiny_cases import OBLIQUE, image, points

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import train_ltvs
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
-from ltvs.training.distributed import is_first_process, start_processes
+from ltvs.training.devices import is_first_process, start_processes
 from support import data_parallel_steps
 from support.processes import processes_of, slurm_tasks
 from support.trained_runs import QUICK, tiny_set

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.errors import InputError
 from ltvs.training.loader import EpochBatches, PatchLoader
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.patches import PatchDataset
+from ltvs.training.step import Sample
 from support.trained_runs import tiny_set
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
-from ltvs.model.stages import liver_region, network_input, network_target, zero_level
+from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.errors import InputError
 from ltvs.training.patches import PatchDataset, patch_around, patch_slices
 from ltvs.volume.case import Case
@@ -67,7 +67,7 @@ def test_without_rotation_a_patch_is_what_was_prepared(data: PreparedSet, stage:
         image, target, of = patches[(0, index)]
         case = data.case(stage, name)
         labels = case.labels[where]
-        zero = zero_level(case.image, liver_region(case.labels, stage), WINDOW)
+        zero = find_hu_offset(case.image, liver_region(case.labels, stage), WINDOW)
         expected = network_input(case.image[where], liver_region(labels, stage), WINDOW, zero)
         assert (of, patches.place(index)) == (name, (name, where))
         np.testing.assert_array_equal(image[0], expected)

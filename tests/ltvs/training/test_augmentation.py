@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.stats import norm
 
-from ltvs.training.jitter import jitter_region
+from ltvs.training.augmentation import jitter_region
 
 SPACING = (2.0, 1.0, 1.5)
 
