@@ -17,7 +17,7 @@ class ExportSettings:
     run: Path
     """Folder of a run, as train_ltvs.py writes it."""
     output: Path
-    """File to write, .onnx."""
+    """ONNX file to write."""
     stage: Literal[1, 2] = 2
     """1 finds the liver, 2 the vessels and tumors in it."""
 

@@ -1,4 +1,4 @@
-"""Label liver, vessels and tumors in one CT, with the two networks of a run."""
+"""Label liver, vessels and tumors in one CT with the two networks of a run."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,9 @@ class PredictSettings:
     run: Path
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
-    """Label map to write, .nii.gz, in the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png goes beside it."""
+    """Label map to write, .nii.gz, on the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png is written beside it."""
     device: str = field(default_factory=best_device)
-    """Where the networks run: cpu, cuda, cuda:1, ..."""
+    """Device that the networks run on: cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
         check_device(self.device)

@@ -12,6 +12,7 @@ from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import start_stage
 from ltvs.training.settings import TrainSettings
+from ltvs.training.task import StageTraining
 from support.tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]
@@ -44,6 +45,6 @@ def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     """What train_ltvs.py does."""
     fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
     for stage in settings.stages():
-        folder = start_stage(settings, stage, data)
+        start_stage(settings, stage, data)
         seed_everything(settings.seed)
-        train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+        train_stage(StageTraining(data, stage, settings, fabric), make_network(settings.network(stage)))

@@ -5,7 +5,6 @@ BUNDLE/configs/{metadata.json, inference.json}  models/{model.pt, liver.pt}  ltv
 
 import ast
 import importlib.metadata
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from crossattn3d.hub import config_of
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY, write_json
+from ltvs.runtime.files import atomic_path, write_json
 
 #: Where MONAI keeps what metadata has to look like; its verify_metadata fetches it.
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -68,9 +67,7 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
     if output.exists():
         raise InputError(f"{output}: is there already; give another --output or remove it")
     nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=output.parent) as folder:
-        bundle = Path(folder) / output.name
+    with atomic_path(output) as bundle:
         for path in ("models", "docs", "ltvs"):
             (bundle / path).mkdir(parents=True)
         for stage, (_, file) in NAMES.items():
@@ -82,7 +79,6 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
             copy = bundle / "ltvs" / source.relative_to(LTVS)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
-        bundle.rename(output)
 
 
 def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The files of one case on the grid of one stage: mapped arrays, and what sampling has to know of them beforehand.
+"""The files of one case on the grid of one stage: memory-mapped arrays, and facts that sampling needs beforehand.
 
 CASE/image.npy  CASE/labels.npy  CASE/places.npy  CASE/grid.json  CASE/facts.json
 
-The arrays are mapped anew for every read and let go after it: no read touches more than it returns, and a process that
-has gone through a hundred cases holds no more than after one.
+The arrays are mapped for every read and released after it: a read touches no more than it returns, and a process that
+has read a hundred cases holds no more memory than after one.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.volume.grids import Grid
 
-#: Of each class, how many voxels are kept as `places`: enough for any number of epochs to find it everywhere.
+#: Number of voxels of each class kept as `places`: enough to find it everywhere in any number of epochs.
 _MOST_PLACES = 10_000
 
 
@@ -30,9 +30,9 @@ class PreparedCase:
     Args:
         image: HU clipped to the window, (d, h, w).
         labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
-        grid: where the arrays lie.
+        grid: of both arrays.
         hu_offset: HU that the network of the stage sees as 0.
-        places: (d, h, w) of voxels of each class but background, spread evenly over all that there are.
+        places: (d, h, w) of voxels of each foreground class, spread evenly over all of them.
     """
 
     image: Int16[ndarray, "d h w"]
@@ -49,18 +49,18 @@ def write_case(
     grid: Grid,
     view: StageView,
 ) -> None:
-    """Write the files of a case into a new folder.
+    """Write the files of a case on the grid of a stage into a new folder.
 
     Args:
         folder: of the case and the stage.
         image: HU clipped to the window.
         labels: 0 background, 1 liver, 2 vessel, 3 tumor.
-        grid: where both lie.
+        grid: of both arrays.
         view: of the stage whose grid it is.
 
     Raises:
         OSError: the files cannot be written.
-        InputError: the same, of a JSON file.
+        InputError: a JSON file cannot be written.
     """
     folder.mkdir(parents=True)
     target = view.target(labels)
@@ -74,7 +74,7 @@ def write_case(
 
 
 def open_case(folder: Path, stage: Stage) -> PreparedCase:
-    """The files in the folder of a case and a stage, mapped.
+    """Return the case in a folder, memory-mapped.
 
     Raises:
         InputError: they are missing or damaged.
@@ -99,7 +99,7 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
 
 
 def _spread(voxels: ndarray) -> ndarray:
-    """At most `_MOST_PLACES` of the voxels, every k-th."""
+    """Return at most `_MOST_PLACES` of the voxels, evenly spaced."""
     if len(voxels) <= _MOST_PLACES:
         return voxels
     chosen: ndarray = voxels[np.linspace(0, len(voxels) - 1, _MOST_PLACES).astype(int)]

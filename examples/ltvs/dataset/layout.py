@@ -13,7 +13,7 @@ from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 from ltvs.sources.identity import check_apart
 
-#: Of the folder; 2 came with facts.json and places.npy.
+#: Version of the folder's layout; 2 introduced facts.json and places.npy.
 FORMAT = 2
 PARTS = ("train", "validation", "test")
 
@@ -25,8 +25,8 @@ class PreparedSet:
     """A prepared data set.
 
     Args:
-        folder: as written by prepare_ltvs.py.
-        split: file that says which cases train, validate and test; a name is one of the folder's.
+        folder: as prepare_ltvs.py writes it.
+        split: file with the cases that train, validate and test; relative to the folder.
 
     Raises:
         InputError: the folder holds no prepared data set, or a damaged one.
@@ -62,9 +62,9 @@ class PreparedSet:
         check_apart(description["cases"])
 
     def check_stage(self, stage: Stage) -> None:
-        """Raise InputError if a structure that a stage has to tell apart was not labeled in these cases.
+        """Raise InputError if a structure that a stage is to find was not labeled in these cases.
 
-        They would teach the network that there is none.
+        They would teach the network that it does not exist.
         """
         missing = [name for name in CLASSES[stage][1:] if name not in self.structures]
         if missing:
@@ -74,15 +74,15 @@ class PreparedSet:
             )
 
     def ct(self, name: str) -> Path:
-        """The CT of a case, in its own grid."""
+        """Return the file of a case's CT, on its own grid."""
         return self.folder / "images" / f"{name}.nii.gz"
 
     def labels(self, name: str) -> Path:
-        """The label map of a case, in the CT's own grid."""
+        """Return the file of a case's label map, on the CT's own grid."""
         return self.folder / "labels" / f"{name}.nii.gz"
 
     def case(self, stage: Stage, name: str) -> PreparedCase:
-        """The arrays of a case for a stage, mapped anew.
+        """Open the arrays of a case for a stage, memory-mapped.
 
         Raises:
             InputError: they are missing or damaged.

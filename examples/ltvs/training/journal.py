@@ -1,4 +1,4 @@
-"""What a training shows of itself: a progress bar, a line per epoch in a file, and curves."""
+"""The output of a training while it runs: a progress bar, a line per epoch in a file, and curves."""
 
 import math
 import sys
@@ -15,16 +15,16 @@ from ltvs.training.curves import Epoch, draw_curves, write_curves
 
 
 class Journal:
-    """Of the training of one stage; silent where `folder` is None.
+    """The journal of the training of one stage; silent where `folder` is None.
 
     Args:
         folder: of the stage.
         title: of the progress bar.
-        classes: names of the classes that Dice is given for.
+        classes: names of the classes that have a Dice.
         epochs: of the whole training.
         patches: of one epoch.
         done: patches of earlier sessions.
-        next_epoch: that this session writes first.
+        next_epoch: first epoch that this session writes.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Journal:
             initial=done,
             desc=title,
             dynamic_ncols=True,
-            # A terminal is drawn again every second; a file gets a line every half a minute.
+            # A terminal is updated every second; a file gets a line every half minute.
             mininterval=1.0 if sys.stderr.isatty() else 30.0,
             smoothing=0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             disable=folder is None,
         )
         if folder is not None:
-            # What a session that was killed wrote later than its last checkpoint is left out.
+            # Drops what a killed session wrote after its last checkpoint.
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=next_epoch)
 
     def __enter__(self) -> Self:
@@ -69,20 +69,27 @@ class Journal:
             self._board.close()
 
     def say(self, text: str) -> None:
-        """A line with the date in `log.txt`."""
+        """Append a line with the date to `log.txt`."""
         if self.folder is not None:
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def step(self, epoch: int, loss: float, patches: int, seconds: float) -> None:
-        """One step: the mean loss of its epoch so far, and how long it took for how many patches."""
+        """Show a step.
+
+        Args:
+            epoch: its epoch.
+            loss: mean of the epoch so far.
+            patches: of the step.
+            seconds: that it took.
+        """
         self._seconds += seconds
         self._patches += patches
         self._bar.set_postfix_str(f"epoch {epoch}/{self.epochs}  {self._measured(loss, self.dice)}", refresh=False)
         self._bar.update(patches)
 
     def epoch(self, history: Sequence[Epoch]) -> None:
-        """The last of these epochs is done."""
+        """Record the last of these epochs, which has ended."""
         if self.folder is None:
             return
         done = history[-1]
@@ -90,7 +97,7 @@ class Journal:
         for name, value in zip(self.classes, done.dice or (), strict=False):
             if not math.isnan(value):
                 self._board.add_scalar(f"dice/{name}", value, done.epoch)
-        # A checkpoint says that this epoch is done: what it came to has to be on the disk by then.
+        # The next checkpoint counts this epoch as done, so its results have to be on the disk by then.
         self._board.flush()
         write_curves(history, self.classes, self.folder / "curves.csv")
         if done.dice is not None:

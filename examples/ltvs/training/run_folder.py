@@ -1,11 +1,10 @@
-"""The folder of a run: settings, weights and curves of each stage, as training writes and prediction reads them.
+"""The folder of a run, which training writes: settings, weights and curves of each stage.
 
 RUN/stage1, RUN/stage2:  settings.json  best.safetensors  last.safetensors  curves.csv  curves.png  log.txt
-tensorboard/  and checkpoints/ while it is trained, result.json once it is.
+tensorboard/  checkpoints/ during training  result.json after it
 """
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from ltvs.model.networks import settings_json
 from ltvs.model.saved import FORMAT, stage_folder
 from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY, read_json, write_json
+from ltvs.runtime.files import read_json, remove_leftovers, write_json
 from ltvs.runtime.versions import versions
 from ltvs.training.checkpoints import has_checkpoint
 from ltvs.training.settings import TrainSettings
 
-#: Settings that may change when a training goes on: they say where and how it is computed, not what.
+#: Settings that may change when a training is resumed: they decide where and how it is computed, but not the result.
 FREE = {
     "data", "output", "split", "stage", "seeds", "workers", "accumulate", "use_checkpoint", "compile", "deterministic",
     "device", "devices", "nodes", "save_every", "estimate",
@@ -28,17 +27,17 @@ FREE = {
 
 
 def checkpoint_folder(folder: Path) -> Path:
-    """Where the checkpoints of a stage are while it is trained."""
+    """Return the folder of the checkpoints of a stage, which exists during training."""
     return folder / "checkpoints"
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a stage has come to its end."""
+    """Return whether the training of a stage is complete."""
     return (folder / "result.json").is_file()
 
 
 def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> None:
-    """Raise InputError if the folder of a stage holds another training than these settings describe."""
+    """Raise InputError if the folder of a stage holds a training with other settings."""
     folder = stage_folder(settings.output, stage)
     if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
         if any(folder.glob("*.safetensors")):
@@ -63,22 +62,21 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
 
 
 def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Path:
-    """Make the folder of a stage, or tidy that of one to go on with; return the folder.
+    """Create the folder of a stage, or tidy that of a training to resume; return the folder.
 
     Raises:
-        InputError: it holds another training, or cannot be written to.
+        InputError: it holds a training with other settings, or cannot be written to.
     """
     check_folder(settings, stage, data)
     folder = stage_folder(settings.output, stage)
-    for leftover in folder.rglob(f"{TEMPORARY}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(folder)
     if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
         write_json(folder / "settings.json", {**_description(settings, stage, data), "versions": versions()})
     return folder
 
 
 def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> dict[str, Any]:
-    """What a training is, as JSON holds it."""
+    """Return the description of a training, as JSON holds it."""
     content = {
         "format": FORMAT,
         "stage": stage,

@@ -97,7 +97,7 @@ def test_nothing_is_left_when_a_file_is_missing(data: PreparedSet, tmp_path: Pat
 
 def test_a_place_that_cannot_be_written(data: PreparedSet, tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file")
-    with pytest.raises(InputError, match=r"--export-nnunet .*Dataset501_x: cannot be written \("):
+    with pytest.raises(InputError, match=r"Dataset501_x: cannot be written \("):
         export_nnunet(data, tmp_path / "raw" / "Dataset501_x")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import ltvs.model.pipeline
-from ltvs.dataset.preparing import compose_labels
+from ltvs.dataset.one_case import compose_labels
 from ltvs.model.pipeline import Pipeline, largest_body
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import same_grid

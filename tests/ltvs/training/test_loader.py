@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.errors import InputError
 from ltvs.training.loader import EpochBatches, PatchLoader
-from ltvs.training.patches import PatchDataset
+from ltvs.training.patches import PatchDataset, Sampling
 from ltvs.training.step import Sample
 from support.trained_runs import tiny_set
 
@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def dataset(data: PreparedSet) -> PatchDataset:
-    return PatchDataset(data, 2, ["a", "b"], (8, 13, 24), (4, 0, 0), 15.0, 2.0, seed=3, foreground=0.4)
+    return PatchDataset(data, 2, ["a", "b"], Sampling((8, 13, 24), (4, 0, 0), 15.0, 2.0, foreground=0.4, seed=3))
 
 
 def flat(steps: Iterable[list[Sample]]) -> list[Sample]:
@@ -81,7 +81,7 @@ def test_every_epoch_has_its_own_order() -> None:
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_an_epoch_is_entered_at_any_step(parts: int) -> None:
-    batches = EpochBatches(11, 3, seed=7, parts=parts)
+    batches = EpochBatches(11, 3, seed=7, micro_batches=parts)
     batches.begin(4)
     whole = list(batches)
     for step in range(5):
@@ -93,13 +93,13 @@ def test_an_epoch_is_entered_at_any_step(parts: int) -> None:
 
 def test_batches_that_cannot_be_shared() -> None:
     with pytest.raises(InputError, match="expected a multiple of 6, to be shared by 2 devices in 3 parts each; got 4"):
-        EpochBatches(9, 4, 0, parts=3, rank=1, world=2)
+        EpochBatches(9, 4, 0, micro_batches=3, rank=1, world=2)
     with pytest.raises(InputError, match="no patches to train on"):
         EpochBatches(0, 3, 0)
 
 
 def test_workers_and_the_step_that_is_entered_at_change_nothing(data: PreparedSet) -> None:
-    alone, helped = (PatchLoader(dataset(data), 4, 5, workers, parts=2) for workers in (0, 2))
+    alone, helped = (PatchLoader(dataset(data), 4, 5, workers, micro_batches=2) for workers in (0, 2))
     whole = list(alone.epoch(1))
     assert len(whole) == alone.steps > 2
     for step in whole:

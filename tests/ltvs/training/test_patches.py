@@ -12,7 +12,7 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.errors import InputError
-from ltvs.training.patches import PatchDataset, patch_around, patch_slices
+from ltvs.training.patches import PatchDataset, Sampling, patch_around, patch_slices
 from ltvs.volume.case import Case
 from support.tiny_cases import listed, tiny_case
 from support.trained_runs import RECIPE, tiny_set
@@ -35,8 +35,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def dataset(data: PreparedSet, stage: int = 2, rotation: float = 0.0, **changes) -> PatchDataset:
-    settings = {"names": ["a", "b"], "patch": (8, 24, 24), "overlap": (4, 0, 0), "jitter": 0.0, "seed": 0}
-    return PatchDataset(data, stage, rotation=rotation, **{**settings, **changes})
+    names = changes.pop("names", ["a", "b"])
+    settings = {"patch": (8, 24, 24), "overlap": (4, 0, 0), **changes}
+    return PatchDataset(data, stage, names, Sampling(rotation=rotation, **settings))
 
 
 @given(st.data())

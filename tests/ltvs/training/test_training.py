@@ -21,6 +21,7 @@ from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.step import make_loss, make_schedule
+from ltvs.training.task import StageTraining
 from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
 from support.trained_runs import tiny_set, tiny_settings, train_both
 
@@ -56,12 +57,12 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
 
 def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    folder = start_stage(settings, 1, data)
+    start_stage(settings, 1, data)
     seed_everything(0)
     net = make_network(settings.network(1))
-    untrained = validate(net, data, 1, settings, FABRIC)[0]
-    best = train_stage(FABRIC, net, data, 1, settings, folder)
-    kept = validate(load_unfolded(tmp_path, 1)[0], data, 1, settings, FABRIC)
+    untrained = validate(net, StageTraining(data, 1, settings, FABRIC))[0]
+    best = train_stage(StageTraining(data, 1, settings, FABRIC), net)
+    kept = validate(load_unfolded(tmp_path, 1)[0], StageTraining(data, 1, settings, FABRIC))
     assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
     assert best.dice > max(0.8, untrained)
 
@@ -92,7 +93,7 @@ def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: Prep
     scores = []
     for name in ("bf16-mixed", "float32"):
         changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
-        scores += validate(trained.net, data, 2, changed, FABRIC)
+        scores += validate(trained.net, StageTraining(data, 2, changed, FABRIC))
     assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
     assert set(seen[len(seen) // 2 :]) == {torch.float32}
     assert all(math.isfinite(value) for value in scores)
@@ -157,7 +158,7 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
         return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
 
     monkeypatch.setattr(PreparedSet, "case", without_tumor)
-    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings, FABRIC)
+    vessel, tumor = validate(make_network(settings.network(2)), StageTraining(data, 2, settings, FABRIC))
     assert 0 <= vessel <= 1
     assert math.isnan(tumor)
     write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
@@ -166,20 +167,20 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
 
 def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    folder = start_stage(settings, 1, data)
+    start_stage(settings, 1, data)
     seed_everything(0)
     net = make_network(settings.network(1))
-    train_stage(FABRIC, net, data, 1, settings, folder)
+    train_stage(StageTraining(data, 1, settings, FABRIC), net)
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, data, 1, settings, FABRIC)), net.head.bias[0].item()
-    factor, dice = calibrate(net, data, 1, settings, FABRIC)
+    before, bias = mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))), net.head.bias[0].item()
+    factor, dice = calibrate(net, StageTraining(data, 1, settings, FABRIC))
     assert factor in FACTORS
     assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
     assert factor > 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
-    assert mean_dice(validate(net, data, 1, settings, FABRIC)) == pytest.approx(dice, abs=0.01)
+    assert mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))) == pytest.approx(dice, abs=0.01)
 
 
 def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import ltvs.model.pipeline
-from ltvs.dataset.preparing import compose_labels
+from ltvs.dataset.one_case import compose_labels
 from ltvs.model.inference import Triple
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.preparation import Preparation, StageGrid
