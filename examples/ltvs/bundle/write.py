@@ -28,7 +28,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 NAMES: dict[Stage, tuple[str, str]] = {2: ("network_def", "model.pt"), 1: ("liver_network_def", "liver.pt")}
 
 #: What the bundle's code imports besides PyTorch, MONAI and NumPy.
-NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "pydicom", "scipy", "safetensors", "tensorboard", "tqdm")
+NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "pydicom", "nibabel", "scipy", "safetensors")
 
 #: The folder of the package `ltvs`, from which a bundle gets what it runs.
 LTVS = Path(__file__).parents[1]

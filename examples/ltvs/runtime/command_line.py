@@ -21,7 +21,7 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     if not dataclasses.is_dataclass(settings):
         raise TypeError(f"command_line.run: expected a dataclass, got {settings!r}")
     parsed: Any = tyro.cli(settings, description=inspect.getdoc(main))
-    # Where a warning of ITK matters, the code raises an error with a line of its own.
+    # Where a warning of ITK matters, the code raises its own one-line error.
     sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:

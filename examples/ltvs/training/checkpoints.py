@@ -68,7 +68,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             reasons.append(str(error))
             continue
         if reasons:
-            warnings.warn(DamagedCheckpointWarning(f"{reasons[0]}; going on from {path.name}"), stacklevel=2)
+            warnings.warn(DamagedCheckpointWarning(f"{reasons[0]}; resuming from {path.name}"), stacklevel=2)
         return state
     if reasons:
         raise InputError(f"{'; '.join(reasons)}; remove {folder.parent} to begin again")

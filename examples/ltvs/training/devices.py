@@ -135,6 +135,6 @@ class _ReportBeforeKill(logging.Handler):
 
 def _lost(reason: str) -> str:
     return (
-        f"another process of this training has ended ({reason}); if it has not said why, it was killed, perhaps for "
-        "want of memory; the same command again goes on from the last checkpoint"
+        f"another process of this training has ended ({reason}); if it gave no reason, it was killed, perhaps because "
+        "memory ran out; the same command resumes from the last checkpoint"
     )

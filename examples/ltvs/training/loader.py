@@ -159,7 +159,7 @@ class PatchLoader:
             if isinstance(error, RuntimeError) and not reason.startswith("DataLoader worker"):
                 raise
             raise InputError(
-                f"a process that reads patches was ended, perhaps for want of memory ({reason.rstrip('. ')}); "
+                f"a process that reads patches was killed, perhaps because memory ran out ({reason.rstrip('. ')}); "
                 f"give fewer --workers than {self.workers}, or 0"
             ) from error
 

@@ -118,7 +118,7 @@ class _Training:
         ) as self.journal:
             where = f"{fabric.world_size} x {settings.device}"
             made_with = " ".join(f"{name} {version}" for name, version in versions().items() if version)
-            self.journal.say(f"{'goes on' if resumed else 'begins'} on {where}; {made_with}")
+            self.journal.say(f"{'resumes' if resumed else 'begins'} on {where}; {made_with}")
             if not resumed:
                 self._save()
             while self.position.epoch <= settings.epochs:
@@ -245,7 +245,7 @@ class _Training:
         position = self.position
         where = f"at epoch {position.epoch}, step {position.step} of {self.loader.steps}"
         self.journal.say(f"stopped {where}")
-        print(f"\nsaved {where}; the same command goes on from there", file=sys.stderr)
+        print(f"\nsaved {where}; the same command resumes from there", file=sys.stderr)
         return interrupt(self.asked)
 
 

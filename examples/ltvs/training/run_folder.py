@@ -42,7 +42,7 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
     if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
         if any(folder.glob("*.safetensors")):
             raise InputError(
-                f"{folder}: holds weights, and no checkpoint to go on from; give another --output or remove that folder"
+                f"{folder}: holds weights, but no checkpoint to resume from; give another --output or remove it"
             )
         return
     before, now = read_json(folder / "settings.json"), _description(settings, stage, data)
@@ -56,7 +56,7 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
         reasons = [f"--{name.replace('_', '-')} was {had.get(name)}, is {has[name]}" for name in options]
         reasons += [f"{name} of the data set or the version has changed" for name in differ if not options]
         raise InputError(
-            f"{folder}: holds a training with other settings ({'; '.join(reasons)}); give the same to go on with it, "
+            f"{folder}: holds a training with other settings ({'; '.join(reasons)}); give the same to resume it, "
             "or another --output"
         )
 

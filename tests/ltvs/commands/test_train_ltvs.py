@@ -79,7 +79,7 @@ def test_a_trained_stage_stops_both_before_the_work(
     (tmp_path / "stage2" / "best.safetensors").write_bytes(b"weeks of work")
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, data.folder, tmp_path)
-    assert "stage2: holds weights, and no checkpoint to go on from" in capsys.readouterr().err
+    assert "stage2: holds weights, but no checkpoint to resume from" in capsys.readouterr().err
     assert not (tmp_path / "stage1" / "curves.csv").exists()
     assert (tmp_path / "stage2" / "best.safetensors").read_bytes() == b"weeks of work"
 

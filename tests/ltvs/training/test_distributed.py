@@ -114,7 +114,7 @@ def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, t
     both.terminate()
     _, said = both.communicate()
     assert both.returncode == 143, said
-    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command goes on from there", said)
+    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command resumes from there", said)
     assert said.splitlines()[-1] == "terminated"
     assert "Traceback" not in said
     while processes_of(both.pid):

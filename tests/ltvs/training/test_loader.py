@@ -166,7 +166,9 @@ def test_a_worker_that_ends_while_it_hands_over_a_batch(data: PreparedSet, error
 
     loader = PatchLoader(dataset(data), 1, 5, 2)
     loader._loader = broken()
-    with pytest.raises(InputError, match=r"was ended, perhaps for want of memory \((\[Errno 104\] C|EOFError).*or 0"):
+    with pytest.raises(
+        InputError, match=r"was killed, perhaps because memory ran out \((\[Errno 104\] C|EOFError).*or 0"
+    ):
         list(loader.epoch(1))
 
 
@@ -176,5 +178,5 @@ def test_a_worker_that_is_killed(data: PreparedSet) -> None:
     next(batches)
     for worker in loader._loader._iterator._workers:
         os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(InputError, match=r"was ended, perhaps for want of memory .*fewer --workers than 2, or 0"):
+    with pytest.raises(InputError, match=r"was killed, perhaps because memory ran out .*fewer --workers than 2, or 0"):
         list(batches)

@@ -24,8 +24,8 @@ WORDS = (
     "--validate-every 2 --learning-rate 0.01 --schedule cosine --save-every 0 --device cpu"
 )
 ENDED = (
-    r"error: another process of this training has ended \(.+\); if it has not said why, it was killed, perhaps for "
-    r"want of memory; the same command again goes on from the last checkpoint"
+    r"error: another process of this training has ended \(.+\); if it gave no reason, it was killed, perhaps because "
+    r"memory ran out; the same command resumes from the last checkpoint"
 )
 
 

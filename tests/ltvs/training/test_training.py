@@ -239,7 +239,7 @@ def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -
     start_stage(settings, 1, data)
     folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
     (folder / "last.safetensors").touch()
-    with pytest.raises(InputError, match="holds weights, and no checkpoint to go on from"):
+    with pytest.raises(InputError, match="holds weights, but no checkpoint to resume from"):
         start_stage(settings, 1, data)
 
 
