@@ -31,7 +31,7 @@ MAY_IMPORT = {
 #: Most modules of a folder, `__init__` aside.
 MODULES = dict.fromkeys(MAY_IMPORT, 14) | {"phantom": 16}
 LINES = 350
-ENDINGS = ("", "s", "d", "e", "ed", "er", "ing", "ion", "or")
+ENDINGS = ("", "s", "d", "e", "ed", "er", "ing", "ion", "ation", "or")
 
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -60,6 +60,7 @@ def test_the_files_are_found() -> None:
     assert list(imported("def f():\n    from ltvs import model\n    import ltvs.volume.grids")) == ["model", "volume"]
     assert differ_by_ending("prepare", "prepared")
     assert differ_by_ending("bundle", "bundled")
+    assert differ_by_ending("preparing", "preparation")
     assert not differ_by_ending("model", "training")
 
 
@@ -104,7 +105,7 @@ def test_no_two_names_differ_by_an_ending() -> None:
 def test_networks_can_be_trained_without_simpleitk() -> None:
     """A study of networks on arrays needs no library that reads CTs."""
     modules = ["model.stages", "model.networks", "model.computing", "model.inference", "training.settings",
-               "training.step", "training.augmentation", "training.devices"]  # fmt: skip
+               "training.step", "training.augmentation", "training.checkpoints", "training.devices"]  # fmt: skip
     code = "import sys; sys.modules['SimpleITK'] = None\n" + "\n".join(f"import ltvs.{name}" for name in modules)
     path = [str(EXAMPLES), *sys.path]
     subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"], check=True)

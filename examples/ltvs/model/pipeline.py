@@ -11,8 +11,8 @@ from numpy import ndarray
 from scipy import ndimage
 
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.preparation import StageView
 from ltvs.model.saved import TrainedStage, load_stage
+from ltvs.model.view import StageView
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER

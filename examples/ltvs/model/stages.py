@@ -1,7 +1,7 @@
 """The two stages of the paper's section 2.2: their classes, inputs and targets, as pure functions of arrays.
 
 Stage 1 sees whole slices and finds the liver, tumors and vessels included. Stage 2 sees the liver region, with
-everything outside the liver set to background, and tells vessels from tumors. `preparation.StageView` applies them.
+everything outside the liver set to background, and tells vessels from tumors. `view.StageView` applies them.
 """
 
 from typing import Literal

@@ -4,59 +4,49 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from ltvs.model.stages import CLASSES
 from ltvs.training.curves import Epoch, draw_curves, write_curves
+from ltvs.training.task import StageTraining
 
 
 class Journal:
-    """The journal of the training of one stage; silent where `folder` is None.
+    """The journal of the training of one stage, which rank 0 writes; silent in the other processes.
 
     Args:
-        folder: of the stage.
-        title: of the progress bar.
-        classes: names of the classes that have a Dice.
-        epochs: of the whole training.
-        patches: of one epoch.
-        done: patches of earlier sessions.
-        next_epoch: first epoch that this session writes.
+        task: the training.
+        steps: of an epoch.
+        epoch: first epoch that this session writes, from 1.
+        step: number of its steps that are done.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        title: str,
-        classes: Sequence[str],
-        epochs: int,
-        patches: int,
-        done: int = 0,
-        next_epoch: int = 1,
-    ) -> None:
-        self.folder = folder
-        self.classes = tuple(classes)
-        self.epochs = epochs
+    def __init__(self, task: StageTraining, steps: int, epoch: int, step: int) -> None:
+        self.folder = task.folder if task.fabric.is_global_zero else None
+        self.classes = CLASSES[task.stage][1:]
+        self.epochs = task.settings.epochs
+        self.batch_size = task.settings.batch_size
         self.dice: list[float] | None = None
         self._started = time.monotonic()
         self._seconds, self._patches = 0.0, 0
         self._bar: tqdm[Any] = tqdm(
-            total=epochs * patches,
-            initial=done,
-            desc=title,
+            total=self.epochs * steps * self.batch_size,
+            initial=((epoch - 1) * steps + step) * self.batch_size,
+            desc=f"stage {task.stage}",
             dynamic_ncols=True,
             # A terminal is updated every second; a file gets a line every half minute.
             mininterval=1.0 if sys.stderr.isatty() else 30.0,
             smoothing=0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            disable=folder is None,
+            disable=self.folder is None,
         )
-        if folder is not None:
+        if self.folder is not None:
             # Drops what a killed session wrote after its last checkpoint.
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=next_epoch)
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +64,18 @@ class Journal:
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
-    def step(self, epoch: int, loss: float, patches: int, seconds: float) -> None:
+    def step(self, epoch: int, loss: float, seconds: float) -> None:
         """Show a step.
 
         Args:
             epoch: its epoch.
             loss: mean of the epoch so far.
-            patches: of the step.
-            seconds: that it took.
+            seconds: that the step took.
         """
         self._seconds += seconds
-        self._patches += patches
+        self._patches += self.batch_size
         self._bar.set_postfix_str(f"epoch {epoch}/{self.epochs}  {self._measured(loss, self.dice)}", refresh=False)
-        self._bar.update(patches)
+        self._bar.update(self.batch_size)
 
     def epoch(self, history: Sequence[Epoch]) -> None:
         """Record the last of these epochs, which has ended."""

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from crossattn3d import UNet3d
 from ltvs.model.networks import load_weights, save_weights, weight_notes
-from ltvs.model.stages import CLASSES
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.runtime.interrupts import Interrupts, interrupt
@@ -103,25 +102,14 @@ class _Training:
         self.saved = time.monotonic()
 
     def run(self) -> None:
-        settings, fabric = self.settings, self.fabric
-        resumed = self._resume()
-        patches = self.loader.steps * settings.batch_size
-        done = (self.position.epoch - 1) * patches + self.position.step * settings.batch_size
-        with Journal(
-            self.folder if fabric.is_global_zero else None,
-            f"stage {self.task.stage}",
-            CLASSES[self.task.stage][1:],
-            settings.epochs,
-            patches,
-            done,
-            self.position.epoch,
-        ) as self.journal:
-            where = f"{fabric.world_size} x {settings.device}"
+        resumed, position = self._resume(), self.position
+        with Journal(self.task, self.loader.steps, position.epoch, position.step) as self.journal:
+            where = f"{self.fabric.world_size} x {self.settings.device}"
             made_with = " ".join(f"{name} {version}" for name, version in versions().items() if version)
             self.journal.say(f"{'resumes' if resumed else 'begins'} on {where}; {made_with}")
             if not resumed:
                 self._save()
-            while self.position.epoch <= settings.epochs:
+            while position.epoch <= self.settings.epochs:
                 self._train_epoch()
                 self._end_epoch()
             self._finish()
@@ -153,7 +141,7 @@ class _Training:
             position.step += 1
             position.loss += loss
             now = time.monotonic()
-            self.journal.step(position.epoch, position.loss / position.step, self.settings.batch_size, now - began)
+            self.journal.step(position.epoch, position.loss / position.step, now - began)
             began = now
             if self.asked:
                 self._save()

@@ -6,9 +6,9 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.preparation import StageView
 from ltvs.model.saved import stage_folder
 from ltvs.model.stages import Stage
+from ltvs.model.view import StageView
 from ltvs.training.settings import TrainSettings
 
 

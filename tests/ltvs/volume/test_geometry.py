@@ -15,8 +15,8 @@ import ltvs.model.pipeline
 from ltvs.dataset.one_case import compose_labels
 from ltvs.model.inference import Triple
 from ltvs.model.pipeline import Pipeline
-from ltvs.model.preparation import Preparation, StageGrid
 from ltvs.model.saved import TrainedStage
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid, liver_grid, whole_grid
 from ltvs.volume.images import read_ct, read_mask, write_volume

@@ -1,4 +1,4 @@
-"""How a CT is prepared for the two networks, and what each of them sees of it."""
+"""The view that each stage has of a CT: how the CT is prepared, and what the network sees and is to find."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
