@@ -166,7 +166,9 @@ def main(settings: PrepareSettings) -> None:
     if settings.output is None:
         raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
     if settings.input and settings.output.resolve().is_relative_to(settings.input.resolve()):
-        raise InputError(f"--output {settings.output}: lies in --input, which is only read; give another folder")
+        raise InputError(
+            f"--output {settings.output}: is inside --input, which is never written to; give another folder"
+        )
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
     _print_outcome(outcome, settings.output)
     if outcome.failed:
@@ -182,13 +184,13 @@ def _print_outcome(outcome: Outcome, output: Path) -> None:
     for name, reason in sorted(outcome.failed.items()):
         print(f"not prepared: {name}: {reason}", file=sys.stderr)
     if outcome.odd:
-        print(f"warning: something is odd about {len(outcome.odd)} cases, --check says what: {few(outcome.odd)}")
+        print(f"warning: {len(outcome.odd)} cases have warnings, which --check prints: {few(outcome.odd)}")
     if outcome.left_out:
         print(f"left out, as the source no longer has them: {few(outcome.left_out)}")
     if not outcome.patients:
         return
     if outcome.kept:
-        print(f"{len(outcome.kept)} cases of other sources were there and stay; the split is made anew over all")
+        print(f"{len(outcome.kept)} cases of other sources in the folder are kept; the split is drawn again over all")
     split = outcome.splits["split.json"]
     counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
     patients = len(set(outcome.patients.values()))
@@ -196,7 +198,7 @@ def _print_outcome(outcome: Outcome, output: Path) -> None:
     if len(outcome.splits) > 1:
         print(f"folds: {', '.join(name for name in outcome.splits if name != 'split.json')}")
     if set(split["train"]) & set(split["validation"] + split["test"]):
-        print("warning: too few patients to keep some apart, so all are in every part; the scores will mean little")
+        print("warning: too few patients for separate parts, so every case is in all of them; scores will mean little")
 
 
 if __name__ == "__main__":
