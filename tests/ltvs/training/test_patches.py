@@ -144,7 +144,7 @@ def test_patches_of_the_foreground_hold_every_class_alike_often(data: PreparedSe
     patches = dataset(data, patch=patch, overlap=(0, 0, 0), foreground=1.0)
     middles = []
     for index in range(240):
-        name, case, where = patches._draw(index % len(patches), np.random.default_rng(index))
+        name, case, where = patches._choose(index % len(patches), np.random.default_rng(index))
         assert name == patches.place(index % len(patches))[0], "a case keeps its share of the epoch"
         target = network_target(case.labels[where], 2)
         assert target.shape == patch
@@ -166,7 +166,7 @@ def test_the_share_of_the_foreground(data: PreparedSet) -> None:
 def test_a_case_without_foreground_keeps_its_own_patches(tmp_path: Path) -> None:
     case = no_lesions(tmp_path)
     patches = dataset(case, names=["a"], foreground=1.0)
-    assert [patches._draw(i, np.random.default_rng(i))[2] for i in range(len(patches))] == [
+    assert [patches._choose(i, np.random.default_rng(i))[2] for i in range(len(patches))] == [
         patches.place(i)[1] for i in range(len(patches))
     ]
 
