@@ -142,6 +142,7 @@ class PatchLoader:
             InputError: a prepared case is missing or damaged, or a worker process has ended.
         """
         assert self._loader is not None
+        found: Iterator[Sample | InputError] | None = None
         self.batches.begin(number, step)
         try:
             # Ctrl-C and SIGTERM may reach every process of the group; only the one that trains handles them.
@@ -162,6 +163,9 @@ class PatchLoader:
                 f"a process that reads patches was killed, perhaps because memory ran out ({reason.rstrip('. ')}); "
                 f"give fewer --workers than {self.workers}, or 0"
             ) from error
+        finally:
+            # Otherwise the traceback of an error keeps the workers, which ignore SIGTERM, and the exit waits for them.
+            found = None
 
     def close(self) -> None:
         """End the worker processes."""

@@ -156,6 +156,11 @@ def test_a_damaged_case_is_said_in_one_line(tmp_path: Path, workers: int) -> Non
     with pytest.raises(InputError, match=r"stage2/b: .* missing or damaged .*prepare it again") as caught:
         list(loader.epoch(1))
     assert len(str(caught.value).splitlines()) == 1
+    processes = loader._loader._iterator._workers if workers else []
+    loader.close()
+    for process in processes:
+        process.join(30)
+        assert not process.is_alive(), "the traceback of the error keeps it"
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
