@@ -186,8 +186,8 @@ def test_every_source_of_files_is_read(tmp_path: Path) -> None:
         ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
         ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
-        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
-        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
+        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
+        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
