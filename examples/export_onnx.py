@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from crossattn3d.export import export_onnx
+from ltvs.model.saved import load_stage
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
-from ltvs.training.run_folder import load_stage
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ExportSettings:
     run: Path
     """Folder of a run, as train_ltvs.py writes it."""
     output: Path
-    """File to write, .onnx."""
+    """ONNX file to write."""
     stage: Literal[1, 2] = 2
     """1 finds the liver, 2 the vessels and tumors in it."""
 

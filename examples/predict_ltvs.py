@@ -1,12 +1,12 @@
-"""Label liver, vessels and tumors in one CT, with the two networks of a run."""
+"""Label liver, vessels and tumors in one CT with the two networks of a run."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltvs.model.pipeline import predict
+from ltvs.model.computing import best_device, check_device
+from ltvs.model.pipeline import Pipeline
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
-from ltvs.training.devices import best_device, check_device
 from ltvs.volume.images import check_suffix, read_ct, stem, write_volume
 
 
@@ -19,9 +19,9 @@ class PredictSettings:
     run: Path
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
-    """Label map to write, .nii.gz, in the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png goes beside it."""
+    """Label map to write, .nii.gz, on the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png is written beside it."""
     device: str = field(default_factory=best_device)
-    """Where the networks run: cpu, cuda, cuda:1, ..."""
+    """Device that the networks run on: cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -31,7 +31,7 @@ class PredictSettings:
 def main(settings: PredictSettings) -> None:
     """Label liver, vessels and tumors in one CT."""
     ct = read_ct(settings.input)
-    labels = predict(ct, settings.run, settings.device)
+    labels = Pipeline.load(settings.run, settings.device).label(ct)
     write_volume(labels, settings.output)
     picture = settings.output.with_name(stem(settings.output) + ".png")
     draw_report(ct, labels, picture)

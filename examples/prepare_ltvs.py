@@ -1,4 +1,4 @@
-"""Turn CTs and their masks into a data set that train_ltvs.py reads; phantoms are made on the way."""
+"""Turn CTs and their masks, or synthetic phantoms, into a data set for train_ltvs.py."""
 
 import os
 import sys
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ltvs.dataset.layout import Preparation, PreparedSet, Split, StageGrid
+from ltvs.dataset.layout import PreparedSet, Split
 from ltvs.dataset.nnunet import check_target, export_nnunet
 from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.dataset.splits import fold_patients, split_patients
 from ltvs.dataset.survey import check_set, print_reports
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
+from ltvs.sources.identity import check_apart, overlap_warning
 from ltvs.sources.ircadb import ircadb
 from ltvs.sources.labeled import LIVER_AND_TUMOR
 from ltvs.sources.lits import lits
 from ltvs.sources.ltvs import ltvs
 from ltvs.sources.msd import msd03, msd08
-from ltvs.sources.patients import check_apart, overlap_warning
 from ltvs.sources.phantom import phantoms
 from ltvs.volume.labels import STRUCTURES
 
@@ -32,56 +33,56 @@ class PrepareSettings:
     """Settings of preparation."""
 
     source: Literal["phantom", "ircadb", "msd03", "msd08", "lits", "crlm", "ltvs"]
-    """Where cases come from: made phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
+    """Source of the cases: synthetic phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
     Task08_HepaticVessel; LiTS17; TCIA Colorectal-Liver-Metastases; or ltvs, a folder per case with ct, liver, vessel
     and tumor (.nii.gz, .nii, .nrrd, .mha)."""
     output: Path | None = None
-    """Folder of the prepared data set; cases of another source that are there already stay, prepared alike."""
+    """Folder of the prepared data set; cases of other sources in it are kept if they were prepared alike."""
     input: Path | None = None
-    """Of all but phantom: the folder of the cases as downloaded; of ircadb also a zip."""
+    """Folder of the cases as downloaded, or a zip of ircadb (all sources but phantom)."""
     liver: Path | None = None
-    """Of msd08: folder of liver masks named like the CTs."""
+    """Folder of liver masks named like the CTs (msd08 only)."""
     liver_from: Path | None = None
-    """Of msd08: run whose trained stage 1 finds the livers, instead of --liver."""
+    """Run whose trained stage 1 finds the livers, instead of --liver (msd08 only)."""
     device: str = "cpu"
-    """Of --liver-from: where that stage runs, cpu, cuda, cuda:1, ...; one network in each of the --workers."""
+    """Device of --liver-from: cpu, cuda, cuda:1, ...; each of the --workers loads a network."""
     leave_out: tuple[str, ...] = ()
     """Names of cases to leave out."""
     check: bool = False
-    """Write nothing: look for what is wrong with each case, and say what to do about it."""
+    """Check each case, print problems and their remedies, and write nothing."""
     window: tuple[float, float] = (-160.0, 240.0)
-    """Window, HU: clipped to it."""
+    """Lowest and highest HU; values beyond are clipped."""
     pixels: int = 320
     """Stage 1: rows and columns of a slice."""
     slice_spacing: float = 1.0
-    """Stage 1: distance of slices, mm."""
+    """Stage 1: slice spacing, mm."""
     liver_pixels: int = 320
     """Stage 2: rows and columns of the liver box."""
     liver_slice_spacing: float = 1.0
-    """Stage 2: distance of slices, mm."""
+    """Stage 2: slice spacing, mm."""
     margin: float = 10.0
-    """Around the liver on every side of its box, mm."""
+    """Stage 2: margin around the liver on every side of its box, mm."""
     validation: int | None = None
-    """Patients for validation; a tenth if not given."""
+    """Number of patients for validation; a tenth by default."""
     test: int | None = None
-    """Patients kept for the test; a fifth if not given."""
+    """Number of patients kept for the test; a fifth by default."""
     folds: int = 0
-    """Also make so many folds for cross-validation, fold1.json, ...; each patient is in the test of one of them."""
+    """Number of cross-validation folds to write as well, fold1.json, ...; each patient is tested in one of them."""
     seed: int = 0
-    """Of the split, and of the first phantom."""
+    """Seed of the split, and of the first phantom."""
     count: int = 52
-    """Of phantom: how many."""
+    """Number of phantoms (phantom source only)."""
     matrix: int = 512
-    """Of phantom: rows and columns of the CT."""
+    """Rows and columns of the CT (phantom source only)."""
     ct_slice_spacing: float | None = None
-    """Of phantom: distance of the CT's slices, mm; drawn from 0.8 to 2 for each phantom if not given."""
+    """Slice spacing of the CT, mm; random from 0.8 to 2 for each phantom by default (phantom source only)."""
     anatomy: Path | None = None
-    """Of phantom: folder of label maps (1 liver, 2 vessel) to build phantoms around, instead of made ones."""
+    """Folder of label maps (1 liver, 2 vessel) to build phantoms around (phantom source only)."""
     export_nnunet: Path | None = None
-    """Also write the CTs and labels, as they were before resampling, in nnU-Net's raw format: folder to make, named
-    like Dataset501_Liver, with the split as splits_final.json."""
+    """Folder to create, named like Dataset501_Liver, for the CTs and labels before resampling in nnU-Net's raw
+    format, with the split as splits_final.json."""
     workers: int = os.cpu_count() or 1
-    """Cases prepared at a time."""
+    """Number of cases prepared at a time."""
 
     def __post_init__(self) -> None:
         for name in ("pixels", "slice_spacing", "liver_pixels", "liver_slice_spacing", "workers"):
@@ -98,10 +99,10 @@ class PrepareSettings:
                 raise InputError("--export-nnunet: expected without --check, which writes nothing; give one of the two")
             check_target(self.export_nnunet)
         if self.source != "msd08" and (self.liver or self.liver_from):
-            raise InputError(f"--liver, --liver-from: expected with --source msd08 alone; got --source {self.source}")
+            raise InputError(f"--liver, --liver-from: expected with --source msd08 only; got --source {self.source}")
 
     def cases(self) -> Source:
-        """The cases to prepare."""
+        """Return the cases to prepare."""
         found = self._all_cases()
         if unknown := sorted(set(self.leave_out) - set(found)):
             known = ", ".join(sorted(found)[:3])
@@ -123,7 +124,7 @@ class PrepareSettings:
         return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:
-        """What decides the content of each prepared case."""
+        """Return the recipe, which decides the content of each prepared case."""
         source: dict[str, Any] = {"kind": self.source}
         place = self.input
         if self.source == "phantom":
@@ -134,13 +135,13 @@ class PrepareSettings:
         return Recipe(source, self.preparation(), origin)
 
     def preparation(self) -> Preparation:
-        """What is done to each case."""
+        """Return the preparation of each case."""
         stage1 = StageGrid(self.pixels, self.slice_spacing)
         stage2 = StageGrid(self.liver_pixels, self.liver_slice_spacing)
         return Preparation(self.window, stage1, stage2, self.margin)
 
     def divide(self, patients: Mapping[str, str]) -> dict[str, Split]:
-        """The splits by the names of their files, given the patient of each case."""
+        """Return the splits by the names of their files, given the patient of each case."""
         splits = {"split.json": split_patients(patients, self.seed, self.validation, self.test)}
         if self.folds:
             folds = fold_patients(patients, self.seed, self.folds)
@@ -165,9 +166,11 @@ def main(settings: PrepareSettings) -> None:
     if settings.output is None:
         raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
     if settings.input and settings.output.resolve().is_relative_to(settings.input.resolve()):
-        raise InputError(f"--output {settings.output}: lies in --input, which is only read; give another folder")
+        raise InputError(
+            f"--output {settings.output}: is inside --input, which is never written to; give another folder"
+        )
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
-    _tell(outcome, settings.output)
+    _print_outcome(outcome, settings.output)
     if outcome.failed:
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
     if settings.export_nnunet is not None:
@@ -176,18 +179,18 @@ def main(settings: PrepareSettings) -> None:
         print(f"for nnU-Net: {settings.export_nnunet} (labels {named}); copy its splits_final.json beside the plans")
 
 
-def _tell(outcome: Outcome, output: Path) -> None:
-    """Say what was done, and what was not and why."""
+def _print_outcome(outcome: Outcome, output: Path) -> None:
+    """Print what was done, and what was not and why."""
     for name, reason in sorted(outcome.failed.items()):
         print(f"not prepared: {name}: {reason}", file=sys.stderr)
     if outcome.odd:
-        print(f"warning: something is odd about {len(outcome.odd)} cases, --check says what: {few(outcome.odd)}")
+        print(f"warning: {len(outcome.odd)} cases have warnings, which --check prints: {few(outcome.odd)}")
     if outcome.left_out:
         print(f"left out, as the source no longer has them: {few(outcome.left_out)}")
     if not outcome.patients:
         return
     if outcome.kept:
-        print(f"{len(outcome.kept)} cases of other sources were there and stay; the split is made anew over all")
+        print(f"{len(outcome.kept)} cases of other sources in the folder are kept; the split is drawn again over all")
     split = outcome.splits["split.json"]
     counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
     patients = len(set(outcome.patients.values()))
@@ -195,7 +198,7 @@ def _tell(outcome: Outcome, output: Path) -> None:
     if len(outcome.splits) > 1:
         print(f"folds: {', '.join(name for name in outcome.splits if name != 'split.json')}")
     if set(split["train"]) & set(split["validation"] + split["test"]):
-        print("warning: too few patients to keep some apart, so all are in every part; the scores will mean little")
+        print("warning: too few patients for separate parts, so every case is in all of them; scores will mean little")
 
 
 if __name__ == "__main__":

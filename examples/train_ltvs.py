@@ -7,18 +7,20 @@ from lightning_fabric import Fabric
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
+from ltvs.model.saved import stage_folder
 from ltvs.report.seeds import results_of, score_test_cases, seed_folder, summary_table, write_summary
 from ltvs.runtime.command_line import run
 from ltvs.runtime.locks import locked
-from ltvs.training.distributed import is_first_process, lost_processes, make_deterministic, start_processes
+from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
 from ltvs.training.estimate import duration, estimate_stage
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.run_folder import check_folder, stage_folder, start_stage
+from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
+from ltvs.training.task import StageTraining
 
 
 def main(settings: TrainSettings) -> None:
-    """Train UCA-Net's two stages; the defaults are the paper's. The same command again goes on where one was ended."""
+    """Train UCA-Net's two stages; the defaults are the paper's. The same command resumes an interrupted training."""
     data = PreparedSet(settings.data, settings.split)
     for stage in settings.stages():
         data.check_stage(stage)
@@ -32,7 +34,7 @@ def main(settings: TrainSettings) -> None:
 
 
 def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
-    """All of it, or what is left to do."""
+    """Train every seed, or what is left to do of it."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {seed: replace(settings, seed=seed, output=seed_folder(settings, seed)) for seed in seeds}
     stages = [(one, stage) for one in runs.values() for stage in settings.stages()]
@@ -53,22 +55,22 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
 
 
 def _train(settings: TrainSettings, data: PreparedSet, fabric: Fabric) -> None:
-    """The stages of one seed."""
+    """Train the stages of one seed."""
     for stage in settings.stages():
-        folder = stage_folder(settings.output, stage)
         seed_everything(settings.seed)
-        best = train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+        task = StageTraining(data, stage, settings, fabric)
+        best = train_stage(task, make_network(settings.network(stage)))
         if fabric.is_global_zero:
-            print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {folder}")
+            print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {task.folder}")
     if settings.seeds > 1 and settings.stage == "both" and fabric.is_global_zero:
         score_test_cases(settings.output, data, settings.device)
     fabric.barrier()
 
 
 def _estimate(settings: TrainSettings, data: PreparedSet) -> None:
-    """Say how long each stage and all of it would take."""
+    """Print how long each stage and the whole training would take."""
     fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
-    estimates = {stage: estimate_stage(fabric, data, stage, settings) for stage in settings.stages()}
+    estimates = {stage: estimate_stage(StageTraining(data, stage, settings, fabric)) for stage in settings.stages()}
     if fabric.is_global_zero:
         for stage, estimate in estimates.items():
             print(f"stage {stage}: {estimate}")

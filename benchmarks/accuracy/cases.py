@@ -11,8 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.accuracy.task import Task
-from ltvs.model.stages import liver_region, network_input, network_target, zero_level
-from ltvs.training.rotation import turned
+from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
+from ltvs.training.augmentation import rotate_patch
 from ltvs.volume.labels import LIVER, TUMOR
 
 #: How names of cases for testing begin: plain phantoms, and those around livers of 3D-IRCADb.
@@ -86,7 +86,7 @@ def prepare(name: str, volume: Volume, task: Task) -> Prepared:
     rng = np.random.default_rng([*name.encode()])
     hu = hardened(volume, task, rng)
     liver = liver_region(volume.labels, 2)
-    zero = zero_level(hu, liver, WINDOW)
+    zero = find_hu_offset(hu, liver, WINDOW)
     return Prepared(name, network_input(hu, liver, WINDOW, zero), network_target(volume.labels, 2))
 
 
@@ -120,7 +120,7 @@ def batch(cases: list[Prepared], task: Task, seed: int, step: int) -> tuple[Tens
             candidates = np.flatnonzero(case.image)
         center = np.unravel_index(candidates[rng.integers(len(candidates))], case.target.shape)
         image, target = (_around(array, center, task.patch) for array in (case.image, case.target))
-        moved = turned(torch.from_numpy(image), torch.from_numpy(target), float(rng.uniform(-np.pi, np.pi)))
+        moved = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), float(rng.uniform(-np.pi, np.pi)))
         images.append(moved[0])
         targets.append(moved[1])
     return torch.stack(images)[:, None], torch.stack(targets)[:, None]

@@ -21,7 +21,7 @@ from torch.utils.data import RandomSampler
 from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.files import read_json, write_json
 from ltvs.training.loader import PatchLoader
-from ltvs.training.patches import PatchDataset
+from ltvs.training.patches import PatchDataset, Sampling
 from ltvs.volume.images import write_volume
 
 STAGE = 2
@@ -61,7 +61,7 @@ def nifti(folder: Path, key: str, name: str) -> Path:
 
 def patches(data: PreparedSet, patch: Triple, jitter: float = 0.0) -> PatchDataset:
     """What training draws from: patches that share half of their slices."""
-    return PatchDataset(data, STAGE, data.cases, patch, (patch[0] // 2, 0, 0), ROTATION, jitter, seed=0)
+    return PatchDataset(data, STAGE, data.cases, Sampling(patch, (patch[0] // 2, 0, 0), ROTATION, jitter))
 
 
 def ours(data: PreparedSet, patch: Triple, workers: int, jitter: float) -> Iterator[torch.Tensor]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ltvs.bundle.write import make_bundle
-from ltvs.dataset.preparing import compose_labels
+from ltvs.dataset.one_case import compose_labels
 from ltvs.volume.images import write_volume
 from support import crlm_layout, ircadb_layout
 from support.bundle_schema import mandatory

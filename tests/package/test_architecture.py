@@ -13,22 +13,22 @@ ROOT = Path(crossattn3d.__file__).parent
 
 #: What each part may import from the package. A new part has to be given its place here.
 MAY_IMPORT = {
-    "options": set(),
+    "_options": set(),
     "kernels": {"kernels"},
-    "functional": {"kernels", "options"},
-    "attention": {"functional", "options"},
-    "checkpoint": set(),
-    "norms": set(),
-    "unet": {"checkpoint", "norms", "options"},
+    "functional": {"kernels", "_options"},
+    "attention": {"functional", "_options"},
+    "_recompute": set(),
+    "_norms": set(),
+    "unet": {"_recompute", "_norms", "_options"},
     "folding": {"unet"},
-    "ucanet": {"attention", "functional", "norms", "unet", "options"},
-    "extras": set(),
-    "card": set(),
-    "export": {"extras", "unet"},
-    "version": set(),
-    "hub": {"card", "extras", "ucanet", "unet", "version"},
-    "dropin": {"functional", "options", "ucanet"},
-    "__init__": {"attention", "functional", "ucanet", "unet", "version"},
+    "ucanet": {"attention", "functional", "_norms", "unet", "_options"},
+    "_extras": set(),
+    "_card": set(),
+    "export": {"_extras", "unet"},
+    "_version": set(),
+    "hub": {"_card", "_extras", "ucanet", "unet", "_version"},
+    "dropin": {"functional", "_options", "ucanet"},
+    "__init__": {"attention", "functional", "ucanet", "unet", "_version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
 

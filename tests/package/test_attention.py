@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crossattn3d import CSCA, AttentionMaps, ChannelCrossAttention3d, SliceCrossAttention3d, functional
-from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.functional import SCORE_NORMS, Attention
 from support.backends import EVERY
 from support.random_parameters import assert_close, maps, randomize
 
@@ -41,12 +41,13 @@ def test_shapes(make, widths):
     assert module(query, context).shape == (2, context_channels, *SIZE)
 
 
-def test_options_are_kept_and_passed_on(make):
+def test_options_are_kept_in_one_place(make):
     options = {"score_norm": "sqrt", "residual": True, "slice_dim": -1, "backend": "reference"}
     module = make(4, 4, **options)
     assert {name: getattr(module, name) for name in options} == options
-    for part in module.children() if make is CSCA else ():
-        assert {name: getattr(part, name) for name in options} == options | {"residual": False}
+    assert module.attention == Attention(**options)
+    for part in module.children():
+        assert not any(hasattr(part, name) for name in options)
     assert repr(module).startswith(f"{make.__name__}(\n  4, 4, score_norm='sqrt', residual=True, slice_dim=-1")
 
 
@@ -84,12 +85,14 @@ def test_equals_convolutions_and_softmax(make, score_norm, backend):
     expected = torch.zeros(2, 4, *SIZE, dtype=torch.float64)
     if make is not SliceCrossAttention3d:
         part = module.channel if make is CSCA else module
-        attention = part.attention_maps(query, context)
+        attention = module.attention_maps(query, context)
+        attention = attention.channel if make is CSCA else attention
         expected = expected + torch.einsum("bij,bjdhw->bidhw", attention, part.to_value(context))
         _check_scores(attention, part.to_query(query).flatten(2), part.to_key(context).flatten(2), part, score_norm)
     if make is not ChannelCrossAttention3d:
         part = module.slices if make is CSCA else module
-        attention = part.attention_maps(query, context)
+        attention = module.attention_maps(query, context)
+        attention = attention.slices if make is CSCA else attention
         expected = expected + part.to_out(torch.einsum("bij,bcjhw->bcihw", attention, part.to_value(context)))
         q, k = part.to_query(query)[:, 0].flatten(2), part.to_key(context)[:, 0].flatten(2)
         _check_scores(attention, q, k, part, score_norm)

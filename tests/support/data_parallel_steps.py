@@ -18,9 +18,11 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     """
     from ltvs.dataset.layout import PreparedSet
     from ltvs.model.networks import make_network
-    from ltvs.training.distributed import start_processes
-    from ltvs.training.loop import make_loader, seed_everything
+    from ltvs.training.devices import start_processes
+    from ltvs.training.loader import make_loader
+    from ltvs.training.loop import seed_everything
     from ltvs.training.step import Learner
+    from ltvs.training.task import StageTraining
     from support.trained_runs import tiny_settings
 
     torch.set_num_threads(1)
@@ -28,12 +30,12 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     settings = tiny_settings(data, output, **fixed, **changes)
     fabric = start_processes(settings.device, devices, nodes, settings.precision)
     seed_everything(settings.seed + fabric.global_rank)
-    loader = make_loader(fabric, PreparedSet(data), 2, settings)
+    loader = make_loader(StageTraining(PreparedSet(data), 2, settings, fabric))
     learner = Learner(fabric, make_network(settings.network(2)).double(), settings, STEPS)
     saved = {}
     for step in range(STEPS):
-        parts = [part._replace(image=part.image.double()) for part in next(loader.epoch(step))]
-        saved[f"loss {step}"] = torch.as_tensor(fabric.all_reduce(learner.backward(parts), reduce_op="mean"))
+        micro_batches = [part._replace(image=part.image.double()) for part in next(loader.epoch(step))]
+        saved[f"loss {step}"] = torch.as_tensor(fabric.all_reduce(learner.backward(micro_batches), reduce_op="mean"))
         if step == 0:
             saved |= {f"gradient {name}": p.grad.contiguous().clone() for name, p in learner.net.named_parameters()}
         learner.update()

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ltvs.dataset.layout import Preparation, StageGrid
-from ltvs.training.run_folder import TrainedStage
+from ltvs.model.saved import TrainedStage
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
 #: Finer than the tiny case, so that labels come back as they were but for their edges.

@@ -3,14 +3,16 @@
 from functools import partial
 from pathlib import Path
 
-from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
+from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.model.networks import make_network
-from ltvs.training.distributed import start_processes
+from ltvs.model.view import Preparation, StageGrid
+from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import start_stage
 from ltvs.training.settings import TrainSettings
+from ltvs.training.task import StageTraining
 from support.tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]
@@ -43,6 +45,6 @@ def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     """What train_ltvs.py does."""
     fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
     for stage in settings.stages():
-        folder = start_stage(settings, stage, data)
+        start_stage(settings, stage, data)
         seed_everything(settings.seed)
-        train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+        train_stage(StageTraining(data, stage, settings, fabric), make_network(settings.network(stage)))

@@ -1,1 +1,4 @@
-"""A run as a MONAI bundle. Imports everything but `report`."""
+"""A run as a MONAI bundle.
+
+May import `training`, `dataset`, `sources`, `phantom`, `model`, `evaluation`, `volume` and `runtime`.
+"""

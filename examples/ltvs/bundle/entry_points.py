@@ -7,11 +7,9 @@ from typing import Any, cast
 import torch
 
 from crossattn3d import UNet3d
-from crossattn3d.folding import fold_batch_norm
-from ltvs.dataset.layout import Preparation
-from ltvs.model.pipeline import label_ct
-from ltvs.model.precision import Precision
-from ltvs.training.run_folder import TrainedStage
+from ltvs.model.computing import Precision
+from ltvs.model.pipeline import Pipeline
+from ltvs.model.saved import TrainedStage
 from ltvs.volume.images import read_ct, write_volume
 
 
@@ -23,7 +21,7 @@ def trained_stage(
     overlap: Sequence[int],
     precision: Precision,
 ) -> TrainedStage:
-    """A stage as `ltvs.training.run_folder.load_stage` loads it from a run.
+    """A stage as `ltvs.model.saved.load_stage` loads it from a run.
 
     Args:
         net: with any weights.
@@ -35,17 +33,11 @@ def trained_stage(
     """
     net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     net = cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
-    (d, h, w), (shared_d, shared_h, shared_w) = patch, overlap
-    return TrainedStage(
-        fold_batch_norm(net.eval()),
-        Preparation.from_json(preparation),
-        (d, h, w),
-        (shared_d, shared_h, shared_w),
-        precision,
-    )
+    settings = {"preparation": preparation, "patch": patch, "overlap": overlap, "precision": precision}
+    return TrainedStage.from_json(net.eval(), settings)
 
 
 def label_file(ct: str, labels: str, stage1: TrainedStage, stage2: TrainedStage, device: str) -> None:
     """Label the CT in a file or DICOM folder, and write the label map."""
-    write_volume(label_ct(read_ct(Path(ct)), stage1, stage2, device), Path(labels))
+    write_volume(Pipeline(stage1, stage2, device).label(read_ct(Path(ct))), Path(labels))
     print(f"labels: {labels}")

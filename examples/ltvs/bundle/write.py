@@ -5,7 +5,6 @@ BUNDLE/configs/{metadata.json, inference.json}  models/{model.pt, liver.pt}  ltv
 
 import ast
 import importlib.metadata
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ import torch
 import crossattn3d
 from crossattn3d import UNet3d
 from crossattn3d.hub import config_of
-from ltvs.model.networks import load_network
+from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY, read_json, write_json
-from ltvs.training.run_folder import load_stage, stage_folder
+from ltvs.runtime.files import atomic_path, write_json
 
 #: Where MONAI keeps what metadata has to look like; its verify_metadata fetches it.
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -30,7 +28,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 NAMES: dict[Stage, tuple[str, str]] = {2: ("network_def", "model.pt"), 1: ("liver_network_def", "liver.pt")}
 
 #: What the bundle's code imports besides PyTorch, MONAI and NumPy.
-NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "pydicom", "scipy", "safetensors", "tensorboard", "tqdm")
+NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "pydicom", "nibabel", "scipy", "safetensors")
 
 #: The folder of the package `ltvs`, from which a bundle gets what it runs.
 LTVS = Path(__file__).parents[1]
@@ -68,10 +66,8 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
     """
     if output.exists():
         raise InputError(f"{output}: is there already; give another --output or remove it")
-    nets = {stage: _network(run, stage) for stage in STAGES}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=output.parent) as folder:
-        bundle = Path(folder) / output.name
+    nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
+    with atomic_path(output) as bundle:
         for path in ("models", "docs", "ltvs"):
             (bundle / path).mkdir(parents=True)
         for stage, (_, file) in NAMES.items():
@@ -83,13 +79,6 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
             copy = bundle / "ltvs" / source.relative_to(LTVS)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
-        bundle.rename(output)
-
-
-def _network(run: Path, stage: Stage) -> UNet3d:
-    load_stage(run, stage)  # says what is wrong with the run, if anything is
-    folder = stage_folder(run, stage)
-    return load_network(read_json(folder / "settings.json")["network"], folder / "best.safetensors")
 
 
 def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Prepared cases on disk: layout, preparing, provenance, checks, splits, export to nnU-Net.
+"""Prepared cases on disk: layout, preparing, provenance, checks, splits and export to nnU-Net.
 
-Imports `sources`, `model`, `volume` and `runtime`.
+May import `sources`, `phantom`, `model`, `evaluation`, `volume` and `runtime`.
 """

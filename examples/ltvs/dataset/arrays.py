@@ -1,9 +1,9 @@
-"""The files of one case on the grid of one stage: mapped arrays, and what sampling has to know of them beforehand.
+"""The files of one case on the grid of one stage: memory-mapped arrays, and facts that sampling needs beforehand.
 
 CASE/image.npy  CASE/labels.npy  CASE/places.npy  CASE/grid.json  CASE/facts.json
 
-The arrays are mapped anew for every read and let go after it: no read touches more than it returns, and a process that
-has gone through a hundred cases holds no more than after one.
+The arrays are mapped for every read and released after it: a read touches no more than it returns, and a process that
+has read a hundred cases holds no more memory than after one.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Int16, Int32, UInt8
 from numpy import ndarray
 
-from ltvs.model.stages import CLASSES, Stage, liver_region, network_target, zero_level
+from ltvs.model.stages import CLASSES, Stage
+from ltvs.model.view import StageView
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.volume.grids import Grid
 
-#: Of each class, how many voxels are kept as `places`: enough for any number of epochs to find it everywhere.
+#: Number of voxels of each class kept as `places`: enough to find it everywhere in any number of epochs.
 _MOST_PLACES = 10_000
 
 
@@ -29,15 +30,15 @@ class PreparedCase:
     Args:
         image: HU clipped to the window, (d, h, w).
         labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
-        grid: where the arrays lie.
-        zero: HU that the network of the stage sees as 0.
-        places: (d, h, w) of voxels of each class but background, spread evenly over all that there are.
+        grid: of both arrays.
+        hu_offset: HU that the network of the stage sees as 0.
+        places: (d, h, w) of voxels of each foreground class, spread evenly over all of them.
     """
 
     image: Int16[ndarray, "d h w"]
     labels: UInt8[ndarray, "d h w"]
     grid: Grid
-    zero: float
+    hu_offset: float
     places: tuple[Int32[ndarray, "n 3"], ...]
 
 
@@ -46,36 +47,34 @@ def write_case(
     image: Int16[ndarray, "d h w"],
     labels: UInt8[ndarray, "d h w"],
     grid: Grid,
-    stage: Stage,
-    window: tuple[float, float],
+    view: StageView,
 ) -> None:
-    """Write the files of a case into a new folder.
+    """Write the files of a case on the grid of a stage into a new folder.
 
     Args:
         folder: of the case and the stage.
         image: HU clipped to the window.
         labels: 0 background, 1 liver, 2 vessel, 3 tumor.
-        grid: where both lie.
-        stage: whose grid it is.
-        window: lowest and highest HU.
+        grid: of both arrays.
+        view: of the stage whose grid it is.
 
     Raises:
         OSError: the files cannot be written.
-        InputError: the same, of a JSON file.
+        InputError: a JSON file cannot be written.
     """
     folder.mkdir(parents=True)
-    target = network_target(labels, stage)
-    places = [_spread(np.flatnonzero(target == k)) for k in range(1, len(CLASSES[stage]))]
+    target = view.target(labels)
+    places = [_spread(np.flatnonzero(target == k)) for k in range(1, len(CLASSES[view.stage]))]
     np.save(folder / "image.npy", image)
     np.save(folder / "labels.npy", labels)
     np.save(folder / "places.npy", np.stack(np.unravel_index(np.concatenate(places), labels.shape), 1).astype(np.int32))
     write_json(folder / "grid.json", grid.json())
-    zero = zero_level(image, liver_region(labels, stage), window)
-    write_json(folder / "facts.json", {"zero": zero, "places": [len(of_class) for of_class in places]})
+    hu_offset = view.hu_offset(image, view.region(labels))
+    write_json(folder / "facts.json", {"zero": hu_offset, "places": [len(of_class) for of_class in places]})
 
 
 def open_case(folder: Path, stage: Stage) -> PreparedCase:
-    """The files in the folder of a case and a stage, mapped.
+    """Return the case in a folder, memory-mapped.
 
     Raises:
         InputError: they are missing or damaged.
@@ -85,7 +84,7 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("image", "labels", "places")
         )
         grid, facts = Grid.from_json(read_json(folder / "grid.json")), read_json(folder / "facts.json")
-        zero, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
+        hu_offset, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
     if (
@@ -96,11 +95,11 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
         or (image.dtype, labels.dtype, places.dtype) != (np.int16, np.uint8, np.int32)
     ):
         raise InputError(f"{folder}: image, labels, grid and facts do not belong together; prepare it again")
-    return PreparedCase(image, labels, grid, zero, tuple(np.split(places, np.cumsum(counts)[:-1])))
+    return PreparedCase(image, labels, grid, hu_offset, tuple(np.split(places, np.cumsum(counts)[:-1])))
 
 
 def _spread(voxels: ndarray) -> ndarray:
-    """At most `_MOST_PLACES` of the voxels, every k-th."""
+    """Return at most `_MOST_PLACES` of the voxels, evenly spaced."""
     if len(voxels) <= _MOST_PLACES:
         return voxels
     chosen: ndarray = voxels[np.linspace(0, len(voxels) - 1, _MOST_PLACES).astype(int)]

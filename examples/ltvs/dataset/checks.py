@@ -1,4 +1,4 @@
-"""What is wrong or odd about a case, in one place: the report of --check, and what stops a case in preparation."""
+"""Checks of a case before it is prepared: --check reports their findings, and errors among them stop preparation."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ import SimpleITK as sitk
 from jaxtyping import Bool, Int16
 from numpy import ndarray
 
-from ltvs.dataset.layout import Preparation
-from ltvs.model.stages import PATCH
+from ltvs.model.stages import PATCH, STAGES
+from ltvs.model.view import Preparation
 from ltvs.runtime.errors import plain
 from ltvs.volume.case import Case
-from ltvs.volume.grids import Grid, liver_grid, whole_grid
+from ltvs.volume.grids import Grid
 from ltvs.volume.images import same_grid
 
-#: HU, the median of a liver: without contrast about 60, with it 100 to 150, less by up to 80 in a fatty one. Far beyond
-#: that the file does not hold HU, or what is marked is no liver: lung has -800, stored values without intercept 1100.
+#: Median HU of a liver: about 60 without contrast, 100 to 150 with it, up to 80 less in a fatty one. Far beyond, the
+#: file does not hold HU, or the mask marks no liver: lung has -800, stored values without intercept 1100.
 _LIVER_HU = (-100.0, 400.0)
 
 
@@ -27,7 +27,7 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong (`error`: the case cannot be used), odd (`warning`) or usual (`note`), and what to do."""
+    """Something wrong (`error`: the case cannot be used), odd (`warning`) or usual (`note`), with a remedy."""
 
     level: Level
     text: str
@@ -35,14 +35,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a case holds.
+    """Measurements of a case.
 
     Args:
         size: voxels of the CT, (x, y, z).
         spacing: mm, (x, y, z).
         hu: lowest and highest value of the CT.
-        ml: volume of liver, tumor and vessel by name; without what was not labeled.
-        ct: digest of the size and the voxels of the CT, not of its place in space.
+        ml: volume of liver, tumor and vessel by name, as far as they were labeled.
+        ct: digest of the size and the voxels of the CT, but not of its position in space.
     """
 
     size: tuple[int, int, int]
@@ -54,18 +54,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one case: what it holds, None if it cannot be loaded, and what is to be said about it."""
+    """The result of checking one case: its facts, None if they could not be measured, and the findings."""
 
     facts: Facts | None
     findings: tuple[Finding, ...]
 
     def texts(self, level: Level) -> list[str]:
-        """What is to be said on a level; the case can be used if there are no errors."""
+        """Return the findings of a level; a case without errors can be used."""
         return [finding.text for finding in self.findings if finding.level == level]
 
 
 def examine(case: Case, preparation: Preparation) -> Report:
-    """Check one case; masks first, as nothing else can be said where they do not belong to the CT."""
+    """Check one case, masks first: nothing else can be checked where they do not match the CT."""
     masks = {"liver": case.liver, "tumor": case.tumor}
     if case.vessel is not None:
         masks["vessel"] = case.vessel
@@ -91,11 +91,11 @@ def examine(case: Case, preparation: Preparation) -> Report:
 
 
 def repeated(cts: Mapping[str, str], patients: Mapping[str, str]) -> dict[str, list[Finding]]:
-    """What is odd about cases beside each other: one CT or one patient under two names.
+    """Find CTs and patients that occur under two names.
 
     Args:
-        cts: digest of each case's CT, by name; of two with the same, the first one stays.
-        patients: whose each case is, by name.
+        cts: digest of each case's CT, by name; of two that are equal, the first one stays.
+        patients: the patient of each case, by name.
 
     Returns:
         Findings by the name of the later case.
@@ -118,10 +118,10 @@ def repeated(cts: Mapping[str, str], patients: Mapping[str, str]) -> dict[str, l
 
 
 def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
-    """A mask that is none, or has another place than the CT.
+    """Find out whether a mask is no mask, or lies elsewhere than the CT.
 
     A thousandth of a voxel is allowed: headers in single precision round by a tenth of that at most (1e-7 of the half
-    meter that a CT measures, against voxels of half a millimeter), and a label moves by half a voxel at the earliest.
+    meter that a CT measures, against voxels of half a millimeter), and a label moves only at half a voxel.
     """
     highest = int(sitk.GetArrayViewFromImage(mask).max())
     if highest > 1:
@@ -137,7 +137,7 @@ def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
 
 
 def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tuple[int, int]) -> list[Finding]:
-    """Whether the CT is in HU: air and fat lie below 0, and the liver where livers are."""
+    """Find out whether the CT is in HU: air and fat are below 0, and the liver is in the range of livers."""
     low, high = span
     if low >= 0 and high <= 255:
         return [Finding("error", f"CT of {low} to {high}, a picture of 8 bits and not HU; export the CT itself")]
@@ -163,7 +163,7 @@ def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tu
 
 
 def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Finding]:
-    """Tumors and vessels that do not lie in the liver. Vessels may leave it, as the vena cava does."""
+    """Find tumors and vessels outside the liver. Vessels may leave it, as the vena cava does."""
     findings = []
     parts: list[tuple[str, Level, str]] = [("tumor", "warning", "counts as liver"), ("vessel", "note", "is cut off")]
     for name, level, becomes in parts:
@@ -180,12 +180,8 @@ def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Findi
 
 
 def _depths(case: Case, preparation: Preparation) -> list[Finding]:
-    """Stages whose grid has fewer slices than a patch of the paper."""
-    fine, liver_fine = preparation.stage1, preparation.stage2
-    grids = {
-        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
-        2: liver_grid(case.liver, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
-    }
+    """Find stages whose grid has fewer slices than a patch of the paper."""
+    grids = {stage: preparation.view(stage).grid(case.ct, case.liver) for stage in STAGES}
     return [
         Finding(
             "warning",

@@ -1,4 +1,4 @@
-"""What files hold, as one short text: equal for equal content, whatever their dates and wherever they lie."""
+"""Digests of files and folders: equal for equal content, whatever their dates and location."""
 
 import hashlib
 import os
@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 
 def digests(paths: Collection[Path], threads: int) -> dict[Path, str | None]:
-    """The digest of each file or folder; None of what cannot be read, which whoever loads it will explain.
+    """Return the digest of each file or folder; None if it cannot be read, which loading it will explain.
 
-    Each path is read once however many cases share it, several at a time, with a progress bar.
+    Each path is read once, however many cases share it, several at a time and with a progress bar.
     """
     unique = sorted(set(paths))
     pool = ThreadPoolExecutor(threads)
@@ -26,16 +26,16 @@ def digests(paths: Collection[Path], threads: int) -> dict[Path, str | None]:
 
 
 def digest(path: Path) -> str | None:
-    """SHA-256 over the names, relative to `path`, and the bytes of all files there; None if one cannot be read.
+    """Return the SHA-256 over the relative names and the bytes of all files in `path`; None if one cannot be read.
 
-    A zip counts as a file. In a folder files go by name, links are followed, dates do not matter.
+    A zip counts as a file. In a folder, files are sorted by name, links are followed, and dates do not matter.
     """
     whole = hashlib.sha256()
     try:
         for name, file in sorted(_files(path)):
             with file.open("rb") as opened:
                 content = hashlib.file_digest(opened, "sha256").digest()
-            # Hashed to one length, so that no other names and bytes can run together to the same.
+            # Hashed to a fixed length, so that no other names and bytes can concatenate to the same.
             whole.update(hashlib.sha256(os.fsencode(name)).digest() + content)
     except OSError:
         return None
@@ -43,14 +43,14 @@ def digest(path: Path) -> str | None:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Every file with its name, which begins with that of `path`."""
+    """Yield the name of every file, which begins with that of `path`, and the file."""
     if not path.is_dir():
         yield path.name, path
         return
     seen = set()
     for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
+        if real in seen:  # a link to a folder above it
             folders.clear()
             continue
         seen.add(real)

@@ -4,17 +4,16 @@ DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz 
 DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from ltvs.dataset.arrays import PreparedCase, open_case
 from ltvs.model.stages import CLASSES, Stage
+from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
-from ltvs.sources.patients import check_apart
+from ltvs.sources.identity import check_apart
 
-#: Of the folder; 2 came with facts.json and places.npy.
+#: Version of the folder's layout; 2 introduced facts.json and places.npy.
 FORMAT = 2
 PARTS = ("train", "validation", "test")
 
@@ -22,57 +21,12 @@ PARTS = ("train", "validation", "test")
 Split = dict[str, list[str]]
 
 
-@dataclass(frozen=True)
-class StageGrid:
-    """How fine the grid of one stage is.
-
-    Args:
-        pixels: rows and columns.
-        slice_spacing: mm.
-    """
-
-    pixels: int
-    slice_spacing: float
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What turns a CT into the input of the networks; kept with the weights, since prediction has to do the same.
-
-    Args:
-        window: HU that become 0 and 1.
-        stage1: grid over the whole slices.
-        stage2: grid over the liver box.
-        margin: mm around the liver, on every side of the box.
-    """
-
-    window: tuple[float, float]
-    stage1: StageGrid
-    stage2: StageGrid
-    margin: float
-
-    def json(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `json`."""
-        low, high = content["window"]
-        return cls(
-            (float(low), float(high)),
-            StageGrid(**content["stage1"]),
-            StageGrid(**content["stage2"]),
-            float(content["margin"]),
-        )
-
-
 class PreparedSet:
     """A prepared data set.
 
     Args:
-        folder: as written by prepare_ltvs.py.
-        split: file that says which cases train, validate and test; a name is one of the folder's.
+        folder: as prepare_ltvs.py writes it.
+        split: file with the cases that train, validate and test; relative to the folder.
 
     Raises:
         InputError: the folder holds no prepared data set, or a damaged one.
@@ -108,9 +62,9 @@ class PreparedSet:
         check_apart(description["cases"])
 
     def check_stage(self, stage: Stage) -> None:
-        """Raise InputError if a structure that a stage has to tell apart was not labeled in these cases.
+        """Raise InputError if a structure that a stage is to find was not labeled in these cases.
 
-        They would teach the network that there is none.
+        They would teach the network that it does not exist.
         """
         missing = [name for name in CLASSES[stage][1:] if name not in self.structures]
         if missing:
@@ -120,15 +74,15 @@ class PreparedSet:
             )
 
     def ct(self, name: str) -> Path:
-        """The CT of a case, in its own grid."""
+        """Return the file of a case's CT, on its own grid."""
         return self.folder / "images" / f"{name}.nii.gz"
 
     def labels(self, name: str) -> Path:
-        """The label map of a case, in the CT's own grid."""
+        """Return the file of a case's label map, on the CT's own grid."""
         return self.folder / "labels" / f"{name}.nii.gz"
 
     def case(self, stage: Stage, name: str) -> PreparedCase:
-        """The arrays of a case for a stage, mapped anew.
+        """Open the arrays of a case for a stage, memory-mapped.
 
         Raises:
             InputError: they are missing or damaged.

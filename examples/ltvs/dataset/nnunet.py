@@ -1,12 +1,11 @@
-"""A prepared data set in nnU-Net's raw format: CTs and labels in their own grid, and the split.
+"""Export of a prepared data set in nnU-Net's raw format: CTs and labels on their own grid, and the split.
 
 DIR/dataset.json   DIR/splits_final.json   DIR/imagesTr/CASE_0000.nii.gz   DIR/labelsTr/CASE.nii.gz
-DIR/imagesTs, DIR/labelsTs: the same of the test cases, which nnU-Net does not train on
+DIR/imagesTs, DIR/labelsTs: the test cases, which nnU-Net does not train on
 """
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,14 @@ from numpy import ndarray
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY, write_json
+from ltvs.runtime.files import atomic_path, write_json
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_labels, write_volume
 from ltvs.volume.labels import BACKGROUND, LIVER, MEANINGS
 
 
 def check_target(target: Path) -> None:
-    """Raise InputError if nnU-Net would not find a data set of this name, or if there is one already."""
+    """Raise InputError if nnU-Net would not find a data set of this name, or if it exists already."""
     if not re.fullmatch(r"Dataset\d{3}_[\w-]+", target.name):
         raise InputError(
             f"--export-nnunet {target}: expected a folder named like Dataset501_Liver, three digits and a name, in "
@@ -37,18 +36,19 @@ def export_nnunet(data: PreparedSet, target: Path) -> dict[str, int]:
     """Write a data set for nnU-Net, whole or not at all.
 
     The cases of `train` and `validation` become imagesTr, and splits_final.json says which is which; those of `test`
-    become imagesTs. Structures that not all cases have labels of become liver, since nnU-Net wants labels without
-    gaps.
+    become imagesTs. Structures that are not labeled in all cases become liver, since nnU-Net requires consecutive
+    labels.
 
     Args:
         data: a prepared set.
-        target: folder to make, DatasetNNN_NAME.
+        target: folder to create, DatasetNNN_NAME.
 
     Returns:
         The labels by name, as in dataset.json.
 
     Raises:
-        InputError: the name does not do, the folder exists, a file is missing or damaged, or nothing can be written.
+        InputError: the name does not fit, the folder exists, a file is missing or damaged, or the folder cannot be
+            written.
     """
     check_target(target)
     known = [LIVER, *(label for label in sorted(MEANINGS) if label != LIVER and MEANINGS[label] in data.structures)]
@@ -57,24 +57,18 @@ def export_nnunet(data: PreparedSet, target: Path) -> dict[str, int]:
     values[known] = range(1, len(known) + 1)
     labels = {"background": BACKGROUND, **{MEANINGS[label]: int(values[label]) for label in known}}
     training = sorted({*data.split["train"], *data.split["validation"]})
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.parent) as folder:
-            made = Path(folder) / target.name
-            for part, names in (("Tr", training), ("Ts", data.split["test"])):
-                for name in names:
-                    _copy_case(data, name, values, made, part)
-            write_json(made / "dataset.json", _description(labels, len(training)))
-            # One fold: nnU-Net takes the folds after the last one that it finds here from a split of its own.
-            write_json(made / "splits_final.json", [{"train": data.split["train"], "val": data.split["validation"]}])
-            made.rename(target)
-    except OSError as error:
-        raise InputError(f"--export-nnunet {target}: cannot be written ({error.strerror or error})") from error
+    with atomic_path(target) as folder:
+        for part, names in (("Tr", training), ("Ts", data.split["test"])):
+            for name in names:
+                _copy_case(data, name, values, folder, part)
+        write_json(folder / "dataset.json", _description(labels, len(training)))
+        # One fold only: nnU-Net makes its own random splits for folds that are not in this file.
+        write_json(folder / "splits_final.json", [{"train": data.split["train"], "val": data.split["validation"]}])
     return labels
 
 
 def _description(labels: dict[str, int], count: int) -> dict[str, object]:
-    # The name of the channel makes nnU-Net clip and scale HU by the data set's own statistics.
+    # The channel name "CT" makes nnU-Net clip and scale HU by statistics of the data set.
     return {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": count, "file_ending": ".nii.gz"}
 
 

@@ -1,53 +1,45 @@
-"""Preparing a data set: every case of a source onto the grids of both stages, in parallel, each whole or not at all."""
+"""Preparing a data set: compare a source with the cases that are there, prepare the rest in parallel, and split them.
+
+A run that is killed leaves every case whole or absent, and no data set until all cases are prepared.
+"""
 
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-from jaxtyping import UInt8
-from numpy import ndarray
 from tqdm import tqdm
 
-from ltvs.dataset.arrays import write_case
-from ltvs.dataset.checks import examine, repeated
+from ltvs.dataset.checks import repeated
 from ltvs.dataset.digests import digests
-from ltvs.dataset.layout import FORMAT, Preparation, Split
+from ltvs.dataset.layout import FORMAT, Split
+from ltvs.dataset.one_case import PREPARING, prepare_case
 from ltvs.dataset.provenance import Recipe, Record, read_records, record_path, unusable_records
-from ltvs.model.stages import Stage
+from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import TEMPORARY, write_json
 from ltvs.runtime.locks import locked
 from ltvs.runtime.workers import Failure, work_through
-from ltvs.sources import Entry, Source
-from ltvs.sources.patients import check_apart
-from ltvs.volume.case import Case
-from ltvs.volume.grids import Grid, liver_grid, whole_grid
-from ltvs.volume.images import write_volume
-from ltvs.volume.labels import BACKGROUND, LIVER, STRUCTURES, TUMOR, VESSEL
-from ltvs.volume.resampling import resample_image, resample_labels
+from ltvs.sources import Source
+from ltvs.sources.identity import check_apart
+from ltvs.volume.labels import STRUCTURES
 
 #: The splits of a data set by the names of their files, given the patient of each case.
 Divide = Callable[[Mapping[str, str]], dict[str, Split]]
 
-_PREPARING = ".preparing-"
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a source's cases, and of the data set.
+    """The result of preparing: what became of the cases of a source, and the data set.
 
     Args:
-        patients: whose each case of the data set is, by name.
-        made: names of the cases that this run prepared; the others were there.
-        kept: names of the cases of other sources that were there and stay.
-        left_out: names of the cases that were there and that the source no longer has.
-        failed: reason by name of the cases that cannot be used.
+        patients: the patient of each case of the data set, by name.
+        made: names of the cases that this run prepared; the others were there before.
+        kept: names of the cases of other sources that were there before and stay.
+        left_out: names of the cases that were there before and that the source no longer has.
+        failed: the reason, by name, for each case that cannot be used.
         odd: names of the cases that this run prepared and that have warnings.
         splits: by the names of their files.
     """
@@ -63,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be done: cases to prepare, those that need not be, and those that cannot be."""
+    """Cases to prepare, cases that need no preparing, and cases that cannot be used."""
 
     todo: Source
     contents: dict[str, str | None]
@@ -78,22 +70,22 @@ class _Plan:
 
 
 def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divide: Divide) -> Outcome:
-    """Make `output` a prepared data set of the cases of `source`, and of those of other sources that it has already.
+    """Make `output` a prepared data set of the cases of `source`, and of those of other sources that it already holds.
 
-    A case that is there, whole, prepared with the same recipe from files with the same content, is kept; one bad case
-    does not stop the others. Until all is done the folder is not a data set, so that a run that was killed is not
-    mistaken for a finished one.
+    A whole case, prepared with the same recipe from files with the same content, is kept; one bad case does not stop
+    the others. Until everything is done the folder is not a data set, so that an interrupted run is not mistaken for a
+    finished one.
 
     Raises:
-        InputError: `output` cannot be written to, is at work already, holds cases that were prepared otherwise, or
-            cannot be divided, or would hold patients of two public cohorts that may be the same.
+        InputError: `output` cannot be written to, is in use by another process, holds cases that were prepared
+            differently, cannot be split, or would hold patients of two public cohorts that may be the same.
     """
     with locked(output):
         _clear(output)
         plan = _plan(source, recipe, output, workers)
         patients = plan.patients()
         check_apart(patients)
-        divide(patients)  # what cannot be is said before the work
+        divide(patients)  # a split that is impossible is an error before the work, not after it
         try:
             return _carry_out(plan, recipe, output, workers, divide)
         finally:
@@ -103,7 +95,7 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
 def write_description(
     output: Path, preparation: Preparation, records: Mapping[str, Record], splits: Mapping[str, Split]
 ) -> None:
-    """Write the splits, then dataset.json, which makes the folder a prepared data set; folds of before are removed.
+    """Write the splits, then dataset.json, which makes the folder a prepared data set; remove earlier folds.
 
     Args:
         output: folder of the data set.
@@ -124,56 +116,8 @@ def write_description(
     write_json(output / "dataset.json", content)
 
 
-def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path, name: str) -> tuple[Record, bool]:
-    """Load one case and write all that is made from it, moved into place when it is complete.
-
-    Args:
-        entry: the case.
-        content: digest of its files.
-        recipe: what is done to it.
-        output: folder of the data set.
-        name: of the case.
-
-    Returns:
-        Its record, and whether there are warnings.
-
-    Raises:
-        InputError: the case cannot be used, or the files cannot be written.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=_PREPARING, dir=output) as folder:
-            with _unpacking_into(folder):
-                case = entry.load()
-            report = examine(case, recipe.preparation)
-            if (errors := report.texts("error")) or report.facts is None:
-                raise InputError("; ".join(errors))
-            (Path(folder) / "made").mkdir()
-            files = _write_parts(case, recipe.preparation, Path(folder) / "made", name)
-            record = Record(recipe.json(), recipe.origin, entry.patient, content, report.facts.ct, files)
-            write_json(record_path(Path(folder) / "made", name), record.json())
-            _move(Path(folder), output, name)
-    except OSError as error:
-        reason = error.strerror or f"{error}; is the disk full?"  # NumPy says how many bytes, not why
-        raise InputError(f"{output}: case {name} cannot be written ({reason})") from error
-    return record, bool(report.texts("warning"))
-
-
-def compose_labels(case: Case) -> sitk.Image:
-    """One label map of a case's masks: vessels outside the liver removed, tumors above vessels above liver.
-
-    A tumor that breaches the surface of the liver stays whole and counts as liver.
-    """
-    liver, tumor = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (case.liver, case.tumor))
-    labels: UInt8[ndarray, "d h w"] = np.full(liver.shape, BACKGROUND, dtype=np.uint8)
-    labels[liver] = LIVER
-    if case.vessel is not None:
-        labels[liver & (sitk.GetArrayViewFromImage(case.vessel) > 0)] = VESSEL
-    labels[tumor] = TUMOR
-    return Grid.of(case.ct).place(sitk.GetImageFromArray(labels))
-
-
 def _plan(source: Source, recipe: Recipe, output: Path, workers: int) -> _Plan:
-    """Compare what the source has with what is there."""
+    """Compare the cases of the source with those that are prepared."""
     there = read_records(output)
     contents = _contents(source, workers)
     done = {name: record for name, record in there.items() if name in source and record.made_by(recipe, contents[name])}
@@ -211,7 +155,7 @@ def _carry_out(plan: _Plan, recipe: Recipe, output: Path, workers: int, divide: 
     for name in [*plan.todo, *plan.left_out]:
         record_path(output, name).unlink(missing_ok=True)
     made, odd, failed = _prepare_all(plan, recipe, output, workers)
-    # What was there first stays, if a CT is there twice.
+    # Of two cases with the same CT, the earlier one stays.
     records = plan.kept | plan.done | made
     patients = {name: record.patient for name, record in records.items()}
     for name, findings in repeated({name: record.ct for name, record in records.items()}, patients).items():
@@ -233,7 +177,7 @@ def _carry_out(plan: _Plan, recipe: Recipe, output: Path, workers: int, divide: 
 def _prepare_all(
     plan: _Plan, recipe: Recipe, output: Path, workers: int
 ) -> tuple[dict[str, Record], set[str], dict[str, str]]:
-    """Prepare what is to be prepared; its records, the names of what is odd, and why the others failed."""
+    """Prepare the cases to do; return their records, the names of odd ones, and why the others failed."""
     made, odd, failed = {}, set(), dict(plan.failed)
     tasks = {
         name: partial(prepare_case, entry, plan.contents[name], recipe, output, name)
@@ -251,7 +195,7 @@ def _prepare_all(
 
 
 def _contents(source: Source, threads: int) -> dict[str, str | None]:
-    """The digest of each case's files; None if one cannot be read."""
+    """Return the digest of each case's files; None if one cannot be read."""
     found = digests({path for entry in source.values() for path in entry.files}, threads)
     contents: dict[str, str | None] = {}
     for name, entry in source.items():
@@ -260,47 +204,8 @@ def _contents(source: Source, threads: int) -> dict[str, str | None]:
     return contents
 
 
-def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) -> dict[str, int]:
-    """Write all that is made from a case, as a data set has it, into a folder; return the size of each file."""
-    labels = compose_labels(case)
-    fine, liver_fine = preparation.stage1, preparation.stage2
-    grids: dict[Stage, Grid] = {
-        1: whole_grid(case.ct, fine.pixels, fine.slice_spacing),
-        2: liver_grid(labels, liver_fine.pixels, liver_fine.slice_spacing, preparation.margin),
-    }
-    write_volume(case.ct, folder / "images" / f"{name}.nii.gz")
-    write_volume(labels, folder / "labels" / f"{name}.nii.gz")
-    for stage, grid in grids.items():
-        image, resampled = resample_image(case.ct, grid, preparation.window), resample_labels(labels, grid)
-        arrays = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(resampled)
-        write_case(folder / f"stage{stage}" / name, *arrays, grid, stage, preparation.window)
-    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def _move(temporary: Path, output: Path, name: str) -> None:
-    """Rename the parts of a case to where they belong; stage 2 goes first and comes last, as it says what is done."""
-    parts = [f"images/{name}.nii.gz", f"labels/{name}.nii.gz", f"stage1/{name}", f"stage2/{name}"]
-    for part in (f"stage2/{name}", f"stage1/{name}"):
-        if (output / part).exists():
-            # Renamed before it is removed, so that a case half removed is never taken for a whole one.
-            (output / part).replace(temporary / f"old-{Path(part).parent}")
-    for part in parts:
-        (output / part).parent.mkdir(exist_ok=True)
-        (temporary / "made" / part).replace(output / part)
-
-
 def _clear(output: Path) -> None:
-    """Remove what a run that was killed has left."""
-    for prefix in (_PREPARING, TEMPORARY):
+    """Remove the temporary folders that a killed run has left."""
+    for prefix in (PREPARING, TEMPORARY):
         for folder in output.glob(f"{prefix}*"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _unpacking_into(folder: str) -> Iterator[None]:
-    """Let sources unpack into a folder that the next run clears if this one is killed, not where it would stay."""
-    before, tempfile.tempdir = tempfile.tempdir, folder
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before

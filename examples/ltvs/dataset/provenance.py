@@ -1,4 +1,4 @@
-"""What is known of each prepared case, kept beside it: what it was made from, and how to tell that it is whole."""
+"""The record kept beside each prepared case: what it was made from, and the sizes that tell whether it is whole."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ltvs.dataset.arrays import open_case
-from ltvs.dataset.layout import FORMAT, Preparation
+from ltvs.dataset.layout import FORMAT
 from ltvs.model.stages import STAGES
+from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 from ltvs.volume.labels import STRUCTURES
@@ -15,12 +16,12 @@ from ltvs.volume.labels import STRUCTURES
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a prepared case holds, but for the files it is made from.
+    """Everything that decides the content of a prepared case, except for the files it is made from.
 
     Args:
-        source: what is made or read, as JSON holds it: `kind`, and `structures` if not all are labeled in it.
-        preparation: what is done to each case.
-        origin: where cases come from, in words; it does not decide what they hold.
+        source: description of the source, as JSON holds it: `kind`, and `structures` if not all are labeled in it.
+        preparation: of each case.
+        origin: place that cases come from, for messages; it does not decide their content.
     """
 
     source: dict[str, Any]
@@ -28,22 +29,22 @@ class Recipe:
     origin: str
 
     def json(self) -> dict[str, Any]:
-        """What decides, as it is when read back from JSON: lists, no tuples."""
+        """Return everything but the origin, as it reads back from JSON: with lists instead of tuples."""
         content = {"format": FORMAT, "source": self.source, "preparation": self.preparation.json()}
         return dict(json.loads(json.dumps(content)))
 
 
 @dataclass(frozen=True)
 class Record:
-    """Of one prepared case.
+    """The record of one prepared case.
 
     Args:
         recipe: as JSON holds it.
-        origin: where it came from, in words.
-        patient: whose it is.
+        origin: place that it came from, for messages.
+        patient: id of the patient.
         content: digest of the files that it was made from; None if they could not be read.
         ct: digest of the voxels of its CT.
-        files: size in bytes of each file that was made, relative to the data set.
+        files: size in bytes of each file of the case, by its path in the data set.
     """
 
     recipe: dict[str, Any]
@@ -55,38 +56,38 @@ class Record:
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """What was done to the case, as JSON holds it."""
+        """The preparation of the case, as JSON holds it."""
         return dict(self.recipe["preparation"])
 
     @property
     def structures(self) -> list[str]:
-        """What was labeled in the case."""
+        """The structures that were labeled in the case."""
         return list(self.recipe["source"].get("structures", STRUCTURES))
 
     def made_by(self, recipe: Recipe, content: str | None) -> bool:
-        """Whether the recipe would make the same from files of this content."""
+        """Return whether the recipe would make the same case from files of this content."""
         return content is not None and self.content == content and self.recipe == recipe.json()
 
     def json(self) -> dict[str, Any]:
-        """The record as JSON holds it."""
+        """Return the record as JSON holds it."""
         return asdict(self)
 
 
 def record_path(output: Path, name: str) -> Path:
-    """Where the record of a case is; what is in its folder comes last into place and is the first to go."""
+    """Return the file of a case's record; its folder is put in place last and removed first."""
     return output / "stage2" / name / "case.json"
 
 
 def read_records(output: Path) -> dict[str, Record]:
-    """The records of all cases that are whole, by name.
+    """Return the records of all cases that are whole, by name.
 
-    A case is whole if every file has its size and the arrays of both stages open; contents are not read.
+    A case is whole if every file has its recorded size and the arrays of both stages open; contents are not read.
     """
     return {name: record for name, record in _all_records(output).items() if _is_whole(output, name, record)}
 
 
 def unusable_records(output: Path) -> dict[str, Record]:
-    """The records of all cases that are not whole, or were made by a version that wrote other files, by name."""
+    """Return the records of all cases that are damaged or were made by a version that wrote other files, by name."""
     return {name: record for name, record in _all_records(output).items() if not _is_whole(output, name, record)}
 
 

@@ -1,4 +1,4 @@
-"""Which cases are trained on, which choose the best weights, and which are kept for the test.
+"""The split of cases into those to train on, those that choose the best weights, and those kept for the test.
 
 Patients are split, not cases: all cases of a patient go to the same part, so that no network is tested on a patient
 that it was trained on.
@@ -17,13 +17,13 @@ from ltvs.runtime.errors import InputError
 def split_patients(
     patients: Mapping[str, str], seed: int, validation: int | None = None, test: int | None = None
 ) -> Split:
-    """A random split by seed; counts default to the paper's 7:1:2 (37:5:10 of 52), at least one patient in each part.
+    """Return a random split; counts default to the paper's 7:1:2 (37:5:10 of 52), at least one patient in each part.
 
-    With fewer than three patients nothing can be kept apart: unless counts are given, every case is in every part.
+    Fewer than three patients cannot be kept apart: unless counts are given, every case is in every part.
 
     Args:
         patients: the patient of each case, by the case's name; in any order.
-        seed: decides, with the names, who goes where.
+        seed: of the split, which depends on seed and names only.
         validation: patients for validation, at least one; None for a tenth.
         test: patients for the test; None for a fifth.
 
@@ -51,20 +51,20 @@ def split_patients(
 
 
 def fold_patients(patients: Mapping[str, str], seed: int, folds: int) -> list[Split]:
-    """Cross-validation: every patient is in the test of one fold; an eighth of the others validates.
+    """Return the folds of a cross-validation: each patient is in one test set; an eighth of the others validates.
 
     Five folds have 7:1:2 each.
 
     Args:
         patients: the patient of each case, by the case's name; in any order.
-        seed: decides, with the names, who goes where.
-        folds: how many, 2 or more.
+        seed: of the split, which depends on seed and names only.
+        folds: number of folds, 2 or more.
 
     Raises:
         InputError: too few folds, or too few patients for them.
     """
     groups = _shuffled(patients, seed)
-    # Two patients have to be outside of the largest fold: one to train on, one for validation.
+    # Two patients have to be outside the largest fold: one to train on, one for validation.
     if folds < 2 or folds > len(groups) or len(groups) - math.ceil(len(groups) / folds) < 2:
         raise InputError(
             f"--folds {folds}: expected 2 or more, no more than the {len(groups)} patients, and two of them outside "
@@ -73,7 +73,7 @@ def fold_patients(patients: Mapping[str, str], seed: int, folds: int) -> list[Sp
     splits = []
     ends = [k * len(groups) // folds for k in range(folds + 1)]
     for start, end in pairwise(ends):
-        # What follows the fold comes first, so that another part of the others validates each time.
+        # Patients after the fold come first, so that different ones validate in each fold.
         others = groups[end:] + groups[:start]
         validation = max(1, round(len(others) / 8))
         splits.append(_parts(others[:validation] + groups[start:end] + others[validation:], validation, end - start))
@@ -81,7 +81,7 @@ def fold_patients(patients: Mapping[str, str], seed: int, folds: int) -> list[Sp
 
 
 def _shuffled(patients: Mapping[str, str], seed: int) -> list[list[str]]:
-    """The cases of each patient, patients in a random order that their first cases' names and the seed decide."""
+    """Return the cases of each patient, in a random order that the names of their first cases and the seed decide."""
     groups: dict[str, list[str]] = {}
     for name in sorted(patients):
         groups.setdefault(patients[name], []).append(name)
@@ -90,7 +90,7 @@ def _shuffled(patients: Mapping[str, str], seed: int) -> list[list[str]]:
 
 
 def _parts(groups: list[list[str]], validation: int, test: int) -> Split:
-    """The first patients validate, the next are tested, the rest is trained on."""
+    """Use the first patients for validation, the next for the test, and the rest for training."""
     return {
         "train": sorted(name for names in groups[validation + test :] for name in names),
         "validation": sorted(name for names in groups[:validation] for name in names),

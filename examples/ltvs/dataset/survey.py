@@ -1,4 +1,4 @@
-"""The report of --check: every case of a source loaded and looked at, nothing written."""
+"""The report of --check: every case of a source loaded and checked, nothing written."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,17 +12,17 @@ from rich.text import Text
 from tqdm import tqdm
 
 from ltvs.dataset.checks import Facts, Finding, Level, Report, examine, repeated
-from ltvs.dataset.layout import Preparation
+from ltvs.model.view import Preparation
 from ltvs.runtime.workers import Failure, work_through
 from ltvs.sources import Entry, Source
 from ltvs.volume.labels import STRUCTURES
 
-#: Narrow enough, together, for a terminal of 80 characters.
+#: Together narrow enough for a terminal of 80 characters.
 _COLUMNS = ("\nvoxels", "pixel, slice\nmm", "\nHU", "liver\nml", "tumor\nml", "vessel\nml")
 
 
 def check_set(source: Source, preparation: Preparation, workers: int) -> dict[str, Report]:
-    """Load and check every case, in parallel, with a progress bar; the reports by name."""
+    """Load and check every case, in parallel, with a progress bar; return the reports by name."""
     tasks = {name: partial(_check, entry, preparation) for name, entry in source.items()}
     found = {}
     with closing(work_through(tasks, max(1, min(workers, len(tasks))))) as results:
@@ -36,7 +36,7 @@ def check_set(source: Source, preparation: Preparation, workers: int) -> dict[st
 
 
 def print_reports(reports: Mapping[str, Report]) -> None:
-    """Print a table with one row per case, then what is wrong or odd, one line each, then how many cases are good."""
+    """Print a table with a row for each case, then a line for each finding, then the number of good cases."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("\ncase", overflow="fold")
     for column in _COLUMNS:

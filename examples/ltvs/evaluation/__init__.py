@@ -1,1 +1,1 @@
-"""Metrics, scores per case and their tables, the baseline of thresholds. Imports `volume` and `runtime`."""
+"""Metrics, scores of cases, and a baseline of thresholds. May import `volume` and `runtime`."""

@@ -1,1 +1,1 @@
-"""The networks and what they see: stages, patch inference, the two-stage pipeline. Imports `volume` and `runtime`."""
+"""The networks, what they see, and the pipeline of both stages that labels a CT. May import `volume` and `runtime`."""

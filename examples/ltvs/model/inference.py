@@ -1,4 +1,4 @@
-"""Patch-overlap inference: class probabilities of a whole volume from overlapping patches."""
+"""Patch inference: class probabilities of a whole volume from overlapping patches."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from monai.inferers import SlidingWindowInferer
 from numpy import ndarray
 
 from crossattn3d import UNet3d
-from ltvs.model.precision import Precision, computing_in
+from ltvs.model.computing import Precision, computing_in
 
 Triple = tuple[int, int, int]
 
@@ -20,22 +20,22 @@ def predict_probabilities(
     device: torch.device,
     precision: Precision = "32",
 ) -> Float[ndarray, "k d h w"]:
-    """Softmax of the logits, averaged where patches overlap; the same patches as in training.
+    """Return the softmax of the logits, averaged where patches overlap; patches lie as in training.
 
     Args:
         net: in eval mode, on `device`.
-        image: (d, h, w), as `stages.network_input` makes it; smaller volumes than a patch are padded with background.
+        image: (d, h, w), as `stages.network_input` makes it; volumes smaller than a patch are padded with background.
         patch: (d, h, w) voxels.
         overlap: (d, h, w) voxels shared by neighboring patches.
         device: where the patches are computed; the volume itself stays in main memory.
         precision: of the layers.
 
     Returns:
-        (classes, d, h, w), float32, which sum to 1 over the classes.
+        (classes, d, h, w), float32, with a sum of 1 over the classes.
     """
     inferer = SlidingWindowInferer(
         roi_size=patch,
-        # MONAI cuts the step to an int: half a voxel less overlap, so that rounding cannot make it one too short.
+        # MONAI truncates the step to an int: half a voxel less overlap keeps rounding from making it one too short.
         overlap=[max(0.0, o - 0.5) / p for o, p in zip(overlap, patch, strict=True)],
         sw_batch_size=1,
         mode="constant",

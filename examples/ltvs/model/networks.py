@@ -1,4 +1,4 @@
-"""The network of each stage, made from its settings, saved and loaded without unpickling anything."""
+"""The network of each stage: made from its settings, saved and loaded without pickle."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,11 +20,11 @@ Skip = Literal["csca", "cca", "sca", "concat"]
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What a network is made from; saved beside its weights.
+    """Settings of a network, saved beside its weights.
 
     Args:
         classes: output channels.
-        skip: `concat` is the 3D U-Net, the others UCA-Net with both or one of its attentions.
+        skip: `concat` for the 3D U-Net, the others for UCA-Net with both of its attentions or one.
         channels: width of each level, finest first.
         norm: normalization after each convolution.
         score_norm: how attention scores are normalized.
@@ -40,7 +40,7 @@ class NetworkSettings:
 
 
 def make_network(settings: NetworkSettings) -> UNet3d:
-    """The network with fresh weights, for CT of one channel, in the memory format that convolutions prefer."""
+    """Return a network with new weights for one-channel CTs, in channels-last memory format, which is faster."""
     if settings.skip == "concat":
         net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
     else:
@@ -57,29 +57,29 @@ def make_network(settings: NetworkSettings) -> UNet3d:
 
 
 def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write the state_dict as safetensors, atomically, with notes of what it is."""
+    """Write the state_dict as safetensors, atomically, with notes about it."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
-        # In one entry, as the order of several is at random.
+        # In one entry, since the order of several would be random.
         save_file(tensors, temporary, {"notes": json.dumps(notes or {})})
 
 
 def weight_notes(path: Path) -> dict[str, str]:
-    """The notes that `save_weights` was given."""
+    """Return the notes that `save_weights` was given."""
     with safe_open(path, "pt") as file:
         return dict(json.loads(file.metadata()["notes"]))
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
-    """Give a network the weights that `save_weights` has written."""
+    """Load the weights that `save_weights` has written into a network."""
     net.load_state_dict(load_file(path))
 
 
 def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
-    """The network that `settings` describe, with the weights of a safetensors file, in eval mode.
+    """Return the network that `settings` describe, with the weights of a safetensors file, in eval mode.
 
     Raises:
-        InputError: settings or weights are missing, damaged, or do not belong together.
+        InputError: settings or weights are missing, damaged, or do not match.
     """
     try:
         net = make_network(NetworkSettings(**{**settings, "channels": tuple(settings["channels"])}))
@@ -95,5 +95,5 @@ def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
 
 
 def settings_json(settings: NetworkSettings) -> dict[str, Any]:
-    """The settings as JSON holds them."""
+    """Return the settings as JSON holds them."""
     return asdict(settings)

@@ -1,7 +1,7 @@
-"""What each of the two stages sees and what it has to say: the paper's section 2.2 in three pure functions.
+"""The two stages of the paper's section 2.2: their classes, inputs and targets, as pure functions of arrays.
 
 Stage 1 sees whole slices and finds the liver, tumors and vessels included. Stage 2 sees the liver region, with
-everything outside the liver set to background, and tells vessels from tumors.
+everything outside the liver set to background, and tells vessels from tumors. `view.StageView` applies them.
 """
 
 from typing import Literal
@@ -18,16 +18,19 @@ STAGES: tuple[Stage, Stage] = (1, 2)
 #: The paper's patch: slices, rows, columns.
 PATCH = (32, 320, 320)
 
+#: HU that make a difference of 1 in the input of a network.
 HU_PER_UNIT = 50.0
 
 #: The classes of each stage's network, in the order of its output channels.
 CLASSES: dict[Stage, tuple[str, ...]] = {1: ("background", "liver"), 2: ("background", "vessel", "tumor")}
 
 
-def zero_level(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float]) -> float:
-    """The HU that a network sees as 0: the median of the liver in stage 2, the low end of the window in stage 1.
+def find_hu_offset(
+    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float]
+) -> float:
+    """Return the HU that a network sees as 0: the liver's median in stage 2, the window's lower end in stage 1.
 
-    Enhancement differs from patient to patient, and vessels and tumors are told by their contrast to the liver.
+    Enhancement differs from patient to patient; vessels and tumors stand out by their contrast to the liver.
 
     Args:
         hu: the CT of a whole case, (d, h, w) in HU.
@@ -40,9 +43,9 @@ def zero_level(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None
 
 
 def network_input(
-    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float], zero: float
+    hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"] | None, window: tuple[float, float], hu_offset: float
 ) -> Float[ndarray, "d h w"]:
-    """HU in the window, as distance from `zero` in units of 50 HU, float32; outside `liver`, where one is given, 0.
+    """Return the clipped HU as distance from `hu_offset` in units of 50 HU, float32, with 0 outside `liver`.
 
     A unit is about the contrast of a vessel to the liver. Scaled to 0..1 instead, that contrast would be a tenth of
     the range that bone and air span, and vessels and tumors are hardly learned (docs/pipeline.md has the figures).
@@ -50,21 +53,21 @@ def network_input(
     Args:
         hu: the CT, (d, h, w) in HU.
         liver: what stage 2 may see, (d, h, w); None for stage 1, which sees everything.
-        window: lowest and highest HU; beyond it values are clipped.
-        zero: HU that become 0, as `zero_level` gives it for the whole case.
+        window: lowest and highest HU; values beyond are clipped.
+        hu_offset: HU that become 0, as `find_hu_offset` gives them for the whole case.
     """
     low, high = (np.float32(bound) for bound in window)
-    image = (np.clip(hu.astype(np.float32), low, high) - np.float32(zero)) / np.float32(HU_PER_UNIT)
+    image = (np.clip(hu.astype(np.float32), low, high) - np.float32(hu_offset)) / np.float32(HU_PER_UNIT)
     return image if liver is None else np.where(liver, image, np.float32(0))
 
 
 def liver_region(labels: UInt8[ndarray, "d h w"], stage: Stage) -> Bool[ndarray, "d h w"] | None:
-    """The true liver for stage 2, with the tumors and vessels in it; None for stage 1."""
+    """Return the liver for stage 2, with the tumors and vessels in it; None, which hides nothing, for stage 1."""
     return None if stage == 1 else labels > BACKGROUND
 
 
 def network_target(labels: UInt8[ndarray, "d h w"], stage: Stage) -> UInt8[ndarray, "d h w"]:
-    """The class of each voxel, as an index into `CLASSES[stage]`."""
+    """Return the class of each voxel, as an index into `CLASSES[stage]`."""
     if stage == 1:
         return (labels > BACKGROUND).astype(np.uint8)
     target: UInt8[ndarray, "d h w"] = np.maximum(labels, LIVER) - np.uint8(LIVER)

@@ -1,4 +1,4 @@
-"""Made patients: CT phantoms with the masks that belong to them."""
+"""Synthetic patients: CT phantoms with the masks that belong to them. May import `volume` and `runtime`."""
 
 from ltvs.phantom.patient import make_phantom
 

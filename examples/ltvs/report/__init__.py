@@ -1,1 +1,4 @@
-"""Pictures of a labeled CT, and tables over several seeds. Imports everything but `bundle`."""
+"""Pictures of a labeled CT, and tables over several seeds.
+
+May import `training`, `dataset`, `sources`, `phantom`, `model`, `evaluation`, `volume` and `runtime`.
+"""

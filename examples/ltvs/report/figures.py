@@ -1,15 +1,12 @@
-"""Pictures: a case's labels over its CT and in 3D, and the curves of a training."""
+"""The picture of a labeled CT: labels over three slices and in 3D."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy import ndarray
 
 from ltvs.report.rendering import render
 from ltvs.report.slices import VIEWS, crossing, draw_slice, field_of_view, frame, mark_edges, scale_bar, upright
@@ -66,35 +63,6 @@ def draw_report(
     _save(figure, path)
 
 
-def draw_curves(source: Path, path: Path) -> None:
-    """Write a PNG of the loss and of each class's Dice over the epochs.
-
-    Args:
-        source: curves.csv of a training: epoch, loss, dice_<class>...; cells are blank where nothing was measured.
-        path: of the PNG.
-
-    Raises:
-        InputError: `source` cannot be read, or lacks columns or epochs, or `path` cannot be written.
-    """
-    columns = _read_curves(source)
-    epochs = columns["epoch"]
-    dice = {name.removeprefix("dice_"): values for name, values in columns.items() if name.startswith("dice_")}
-    figure = Figure(figsize=(1800 / _DPI, 660 / _DPI), dpi=_DPI, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(epochs, columns["loss"], ".-", color="0.25", markersize=4)
-    left.set(title="Training", xlabel="epoch", ylabel="loss")
-    for name, values in dice.items():
-        measured = np.isfinite(values)
-        right.plot(epochs[measured], values[measured], ".-", color=COLORS.get(name), label=name)
-    right.set(title="Validation", xlabel="epoch", ylabel="Dice", xlim=left.get_xlim(), ylim=(0, 1))
-    right.legend(handles=right.get_lines(), loc="lower right")
-    for axes in (left, right):
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
-
-
 def _layout(names: list[str], title: str) -> tuple[Figure, list[list[Axes]]]:
     """An empty picture with a row of square panels for every name; one row alone needs none."""
     left, top = GAP + (_NAMES if len(names) > 1 else 0), LINE * (2 if title else 1)
@@ -130,25 +98,6 @@ def _key(rows: list[sitk.Image]) -> list[Patch]:
         filling = "none" if name == "liver" else (*COLORS[name], 0.4)
         patches.append(Patch(edgecolor=COLORS[name], facecolor=filling, label=text))
     return patches
-
-
-def _read_curves(source: Path) -> dict[str, Float[ndarray, " epochs"]]:
-    """The columns of a table of numbers by name, with NaN for blank cells."""
-    try:
-        with source.open(newline="", encoding="utf-8") as file:
-            names, *rows = list(csv.reader(file)) or [[]]
-        table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(len(rows), len(names))
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{source}: expected a table of numbers as train_ltvs.py writes it ({error})") from error
-    if not {"epoch", "loss"} <= set(names):
-        raise InputError(
-            f"{source}: expected the columns epoch, loss and dice_<class>; got {', '.join(names) or 'none'}"
-        )
-    if not rows:
-        raise InputError(f"{source}: has no epochs yet; train for one at least")
-    return dict(zip(names, table.T, strict=True))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.scores import HEADINGS, MEASURES, score_case, write_scores
-from ltvs.model.pipeline import NoLiverError, predict
+from ltvs.model.pipeline import NoLiverError, Pipeline
+from ltvs.model.saved import stage_folder
 from ltvs.runtime.files import read_json, write_json
-from ltvs.training.run_folder import stage_folder
 from ltvs.training.settings import TrainSettings
 from ltvs.volume.images import read_ct, read_labels
 
@@ -35,11 +35,11 @@ def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
     """
     if (run / "test" / "summary.json").is_file():
         return
-    cases = {}
+    pipeline, cases = Pipeline.load(run, device), {}
     for name in data.split["test"]:
         ct, reference = read_ct(data.ct(name)), read_labels(data.labels(name))
         try:
-            found = sitk.GetArrayFromImage(predict(ct, run, device))
+            found = sitk.GetArrayFromImage(pipeline.label(ct))
         except NoLiverError:
             found = np.zeros(ct.GetSize()[::-1], np.uint8)
         cases[name] = score_case(found, sitk.GetArrayFromImage(reference), reference.GetSpacing()[::-1])

@@ -1,1 +1,4 @@
-"""Command line, errors, files, locks, interrupts, workers: nothing in it knows of a CT. Imports nothing of `ltvs`."""
+"""Command line, errors, files, locks, interrupts and worker processes; nothing here knows of a CT.
+
+May import nothing of `ltvs`.
+"""

@@ -1,4 +1,4 @@
-"""What the command lines share: settings from a dataclass, and errors as one line."""
+"""The frame of every command line: settings parsed into a dataclass, and errors printed as one line."""
 
 import dataclasses
 import inspect
@@ -19,9 +19,9 @@ Settings = TypeVar("Settings")
 def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     """Parse the command line into `settings`, call `main`, and exit: 0 done, 2 bad input, 130 or 143 interrupted."""
     if not dataclasses.is_dataclass(settings):
-        raise TypeError(f"cli.run: expected a dataclass, got {settings!r}")
+        raise TypeError(f"command_line.run: expected a dataclass, got {settings!r}")
     parsed: Any = tyro.cli(settings, description=inspect.getdoc(main))
-    # What ITK warns of is an error here where it matters, and then there is one line about it.
+    # Where a warning of ITK matters, the code raises its own one-line error.
     sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:

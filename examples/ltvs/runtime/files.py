@@ -1,7 +1,8 @@
-"""Writing files so that a killed process leaves the old file or the new one, never a part of one."""
+"""Files and folders written whole: a killed process leaves the old one or the new one, never a part of one."""
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,27 +11,49 @@ from typing import Any
 
 from ltvs.runtime.errors import InputError
 
-#: What the name of a temporary folder begins with; a process that is killed leaves it.
+#: Prefix of the names of temporary folders, which a killed process leaves behind.
 TEMPORARY = ".writing-"
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` with the same suffixes; on success it is renamed to `path`.
+def atomic_path(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write a file or folder to; on success, flush it and rename it to `path`.
+
+    Args:
+        path: to write; its parent is created.
+        previous: where to keep the file that is replaced.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the parent cannot be written to, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            for file in [temporary] if temporary.is_file() else temporary.rglob("*"):
+                flush(file)
+            if previous is not None and path.exists():
+                # Until the next rename, the previous file is the only one.
+                path.replace(previous)
             temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary folders that killed processes have left anywhere in a folder."""
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that is granted between two steps, when everything can be saved."""
+"""SIGTERM and Ctrl-C as requests that are served between two steps, when everything can be saved."""
 
 import signal
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """The process is to end, as SIGTERM says, and cleans up as after Ctrl-C."""
+    """SIGTERM, which ends the process with the same clean-up as Ctrl-C."""
 
 
 def interrupt(number: int) -> KeyboardInterrupt:
-    """The exception that a signal stands for."""
+    """Return the exception for a signal."""
     return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
 
 
 class Interrupts:
-    """While entered, keeps the first SIGINT or SIGTERM in `asked`; a second one is raised at once.
+    """A context that keeps the first SIGINT or SIGTERM in `asked`; a second one is raised at once.
 
     Example:
         >>> with Interrupts() as interrupts:
@@ -41,19 +41,19 @@ class Interrupts:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise what was asked for, if anything was."""
+        """Raise the exception of the signal that has arrived, if any."""
         if self.asked:
             raise interrupt(self.asked)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        again, self.asked = self.asked, int(number)
-        if again:
+        second, self.asked = self.asked, int(number)
+        if second:
             raise interrupt(number)
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started meanwhile never get SIGINT and SIGTERM; this one does, through another thread or afterwards."""
+    """Make processes that are started meanwhile ignore SIGINT and SIGTERM; this one gets them, if later."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a run was made with: versions of the libraries, the commit, the machine."""
+"""Versions of everything that a run depends on: libraries, the commit, Python, the system."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ import crossattn3d
 
 
 def versions() -> dict[str, str]:
-    """Of all that decides the numbers."""
+    """Return the versions of everything that can change results, by name."""
     return {
         "crossattn3d": crossattn3d.__version__,
         "commit": commit(),
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Of the checkout that this file is in, with `+` if files differ from it; empty if it is in none."""
+    """Return the commit of the checkout of this file, with `+` if files differ from it; empty outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         words = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

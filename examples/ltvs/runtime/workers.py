@@ -1,4 +1,4 @@
-"""Cases worked on in several processes: what goes wrong with one stops no other, and none outlives its parent."""
+"""Tasks run in several processes: the failure of one stops no other, and no process outlives its parent."""
 
 import os
 import signal
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task has no result, in one line."""
+    """The reason why a task has no result, in one line."""
 
     reason: str
 
 
-_ENDED = Failure("its process was ended, perhaps for want of memory; try --workers 1")
+_ENDED = Failure("its process was killed, perhaps because memory ran out; try --workers 1")
 
 
 def work_through(
     tasks: Mapping[str, Callable[[], T]], processes: int
 ) -> Generator[tuple[str, T | Failure], None, None]:
-    """Run the tasks, in this process or in several; yield each name with what came out as soon as it is there.
+    """Run the tasks, in this process or in several; yield each name with its result as soon as it is available.
 
-    Where a process is ended, by the system for want of memory or by a fault in a library, every task that was not done
-    is tried once more on its own, so that only the one to blame fails. Close the generator to end all of them.
+    Where a process is killed, by the system because memory ran out or by a fault in a library, every unfinished task is
+    tried once more on its own, so that only the one to blame fails. Close the generator to end all processes.
     """
     if processes == 1:
         for name, task in tasks.items():
@@ -53,7 +53,7 @@ def work_through(
 
 
 def attempt(task: Callable[[], T]) -> T | Failure:
-    """What the task returns, or the reason why it fails."""
+    """Return the result of a task, or the reason why it fails."""
     try:
         return task()
     except InputError as error:
@@ -67,11 +67,11 @@ def attempt(task: Callable[[], T]) -> T | Failure:
 
 
 def _in_pool(tasks: Mapping[str, Callable[[], T]], processes: int) -> Iterator[tuple[str, T | Failure]]:
-    """Yield each name with what came out."""
+    """Yield each name with its result."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     # Fresh processes: a forked one would inherit ITK's locked thread pool and could hang.
     context = get_context("spawn")
-    # Nothing is ever sent: the pipe breaks when this process closes its end or dies, and that ends the others.
+    # Nothing is ever sent: the pipe breaks when this process closes its end or dies, which ends the workers.
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(processes, context, _start_worker, (threads, theirs))
     try:
@@ -92,9 +92,9 @@ def _in_pool(tasks: Mapping[str, Callable[[], T]], processes: int) -> Iterator[t
 
 
 def _submit(pool: ProcessPoolExecutor, tasks: Mapping[str, Callable[[], T]]) -> "dict[Future[T | Failure], str]":
-    """Hand over the tasks, all but those for which it is too late, as a process was ended already."""
+    """Submit the tasks, except those for which it is too late because a process was killed already."""
     running: dict[Future[T | Failure], str] = {}
-    # The processes inherit that Ctrl-C, which a terminal sends to all of them, is not for them but for their parent.
+    # The workers inherit the blocked signal: a terminal sends Ctrl-C to all of them, but only the parent handles it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for name, task in tasks.items():
@@ -107,14 +107,14 @@ def _submit(pool: ProcessPoolExecutor, tasks: Mapping[str, Callable[[], T]]) -> 
 
 
 def _start_worker(threads: int, parent: Connection) -> None:
-    """Share the processor, keep quiet as the parent does, and watch for its end."""
+    """Limit ITK's threads, silence its warnings as in the parent, and watch for the parent's end."""
     sitk.ProcessObject.GlobalWarningDisplayOff()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: Connection) -> None:
-    """End this process in the middle of what it does; cases are moved into place whole, so that nothing is harmed."""
+    """End this process with its parent, even in the middle of a task; results are moved into place whole."""
     try:
         parent.recv()
     except (EOFError, OSError):

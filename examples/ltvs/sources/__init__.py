@@ -1,4 +1,7 @@
-"""Where patients come from. A source lists its cases by name, each with its patient, its files and what loads it."""
+"""Public cohorts, and one's own, as cases. May import `phantom`, `model`, `volume` and `runtime`.
+
+A source lists its cases by name, each with its patient, its files and what loads it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

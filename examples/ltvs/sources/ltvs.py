@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
+from ltvs.sources.identity import patient_of
 from ltvs.sources.labeled import check_grid
-from ltvs.sources.patients import patient_of
 from ltvs.volume.case import Case
 from ltvs.volume.images import VOLUME_SUFFIXES, read_ct, read_mask, stem
 

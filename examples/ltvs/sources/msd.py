@@ -131,8 +131,8 @@ def _liver_of_mask(missing: str, mask: Path | None, ct: sitk.Image) -> sitk.Imag
 # PyTorch is imported in these two alone: it takes seconds, and no other source needs it.
 def _check_run(run: Path, device: str) -> tuple[Path, ...]:
     """The files that decide what stage 1 of a run finds; said once if it cannot be used, not for every case."""
-    from ltvs.training.devices import check_device
-    from ltvs.training.run_folder import load_stage, stage_folder
+    from ltvs.model.computing import check_device
+    from ltvs.model.saved import load_stage, stage_folder
 
     check_device(device)
     load_stage(run, 1)
@@ -140,10 +140,10 @@ def _check_run(run: Path, device: str) -> tuple[Path, ...]:
 
 
 def _liver_by_stage_1(name: str, run: Path, device: str, ct: sitk.Image) -> sitk.Image:
-    from ltvs.model.pipeline import whole_liver
-    from ltvs.training.run_folder import load_stage
+    from ltvs.model.pipeline import find_liver
+    from ltvs.model.saved import load_stage
 
     try:
-        return whole_liver(ct, load_stage(run, 1), device)
+        return find_liver(ct, load_stage(run, 1), device)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

@@ -1,4 +1,4 @@
-"""Training of one stage: settings, patches, loader, step, loop, checkpoints, validation.
+"""Training of one stage: settings, patches, loader, step, loop, checkpoints, validation and curves.
 
-Imports `dataset` and what that imports.
+May import `dataset`, `sources`, `phantom`, `model`, `evaluation`, `volume` and `runtime`.
 """

@@ -1,14 +1,12 @@
-"""Checkpoints that survive a kill at any moment, with a checksum, and the one before as a reserve.
+"""Checkpoints that survive a kill at any moment: with a checksum, and the previous one kept in reserve.
 
-FOLDER/last.ckpt  FOLDER/previous.ckpt: the SHA-256 of what follows, in hexadecimal, a line feed, and a file as
-torch.save writes it, which is read with weights_only=True: nothing in it is executed.
+FOLDER/last.ckpt  FOLDER/previous.ckpt: the SHA-256 of the rest in hexadecimal, a line feed, and a file as torch.save
+writes it. It is read with weights_only=True, which executes nothing.
 """
 
 import hashlib
 import io
-import os
 import pickle
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,59 +14,46 @@ from typing import Any
 import torch
 
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import TEMPORARY
+from ltvs.runtime.files import atomic_path, flush
 
 _DIGEST = 64
 
 
 class DamagedCheckpointWarning(UserWarning):
-    """The newest checkpoint cannot be used, the one before is."""
+    """The newest checkpoint cannot be used, so the previous one is."""
 
 
 def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
-    """Write the newest checkpoint; what was the newest becomes the one before once this one is verified.
+    """Write the newest checkpoint; the one that was newest becomes the previous one once this one is verified.
 
     Args:
         state: tensors, numbers, strings, and dictionaries and lists of them.
-        folder: made if need be.
+        folder: created if need be.
 
     Raises:
-        InputError: the folder cannot be written to, the disk is full, or what was written reads back differently.
+        InputError: the folder cannot be written to, the disk is full, or the file reads back differently.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    content = hashlib.sha256(payload).hexdigest().encode() + b"\n"
-    last = _last(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as temporary:
-            path = Path(temporary) / last.name
-            with path.open("wb") as file:
-                file.write(content)
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            _verified(path)
-            # Between the two, the one before is all there is.
-            if last.exists():
-                last.replace(_previous(folder))
-            path.replace(last)
-        _sync_folder(folder)
-    except OSError as error:
-        raise InputError(f"{last}: cannot be written ({error.strerror or error})") from error
+    with atomic_path(_last(folder), previous=_previous(folder)) as path:
+        with path.open("wb") as file:
+            file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
+            file.write(payload)
+        _verified(path)
+    flush(folder)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is one to go on from."""
+    """Return whether there is a checkpoint to resume from."""
     return _last(folder).exists() or _previous(folder).exists()
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, its tensors in main memory; None if there is none.
+    """Return the newest checkpoint that is whole, its tensors in main memory; None if there is none.
 
     Warns:
-        DamagedCheckpointWarning: the newest is torn or damaged, and this is the one before.
+        DamagedCheckpointWarning: the newest is torn or damaged, and this is the previous one.
 
     Raises:
         InputError: there are checkpoints, and none of them is whole.
@@ -83,7 +68,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             reasons.append(str(error))
             continue
         if reasons:
-            warnings.warn(DamagedCheckpointWarning(f"{reasons[0]}; going on from {path.name}"), stacklevel=2)
+            warnings.warn(DamagedCheckpointWarning(f"{reasons[0]}; resuming from {path.name}"), stacklevel=2)
         return state
     if reasons:
         raise InputError(f"{'; '.join(reasons)}; remove {folder.parent} to begin again")
@@ -114,18 +99,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _verified(path: Path) -> bytes:
-    """What follows the checksum, if it is that of it."""
+    """Return the bytes after the checksum, which they have to match."""
     content = path.read_bytes()
     digest, payload = content[:_DIGEST], content[_DIGEST + 1 :]
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise InputError(f"{path}: is torn or damaged ({len(content)} bytes, the checksum does not fit)")
     return payload
-
-
-def _sync_folder(folder: Path) -> None:
-    """Renames are on the disk, too, once the folder is."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

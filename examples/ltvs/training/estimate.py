@@ -1,41 +1,37 @@
-"""How long a training would take, from a few real steps."""
+"""An estimate of the duration of a training, from a few real steps."""
 
 import copy
 import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
 import torch
 from lightning_fabric import Fabric
 
-from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
-from ltvs.model.stages import Stage
-from ltvs.training.loader import PatchLoader
-from ltvs.training.loop import make_loader
-from ltvs.training.memory import memory_errors
-from ltvs.training.patches import Sample
-from ltvs.training.settings import TrainSettings
-from ltvs.training.step import Learner
+from ltvs.training.devices import memory_errors
+from ltvs.training.loader import PatchLoader, make_loader
+from ltvs.training.step import Learner, Sample
+from ltvs.training.task import StageTraining
 from ltvs.training.validation import validate
 
-#: Timed, after one that is not.
+#: Number of timed steps, after one that is not timed.
 STEPS = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage costs.
+    """The time that training a stage takes.
 
     Args:
-        step: seconds, of all devices together.
+        step: seconds of a step, which all devices compute together.
         steps: of an epoch.
         epochs: of the training.
-        case: seconds to validate one.
-        cases: of a validation, that a device has at most.
+        case: seconds to validate one case.
+        cases: of a validation on one device, at most.
         validations: of the training.
     """
 
@@ -48,7 +44,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of the whole.
+        """The time of the whole training.
 
         Example:
             >>> Estimate(step=2.0, steps=5, epochs=3, case=10.0, cases=4, validations=2).seconds
@@ -63,53 +59,55 @@ class Estimate:
         )
 
 
-def estimate_stage(fabric: Fabric, data: PreparedSet, stage: Stage, settings: TrainSettings) -> Estimate:
+def estimate_stage(task: StageTraining) -> Estimate:
     """Time real steps, and the validation of one case, with a network that is thrown away.
 
     Raises:
         InputError: no training cases, or memory ran out.
     """
-    with closing(make_loader(fabric, data, stage, settings)) as loader, memory_errors(settings):
-        learner = Learner(fabric, make_network(settings.network(stage)), settings, settings.epochs * loader.steps)
+    fabric, settings, split = task.fabric, task.settings, task.data.split
+    with closing(make_loader(task)) as loader, memory_errors(settings):
+        net = make_network(settings.network(task.stage))
+        learner = Learner(fabric, net, settings, settings.epochs * loader.steps)
         times = []
-        for parts in islice(_steps(loader), 1 + STEPS):
-            learner.backward(parts)
+        for micro_batches in islice(_steps(loader), 1 + STEPS):
+            learner.backward(micro_batches)
             learner.update()
             times.append(_now(fabric))
         step = (times[-1] - times[0]) / STEPS
-        one = copy.copy(data)
-        one.split = data.split | {"validation": data.split["validation"][:1]}
+        one_case = copy.copy(task.data)
+        one_case.split = split | {"validation": split["validation"][:1]}
         began = _now(fabric)
-        validate(learner.net, one, stage, settings, fabric)
+        validate(learner.net, replace(task, data=one_case))
         case = _now(fabric) - began
-    cases = math.ceil(len(data.split["validation"]) / fabric.world_size)
+    cases = math.ceil(len(split["validation"]) / fabric.world_size)
     validations = math.ceil(settings.epochs / settings.validate_every)
     return Estimate(step, loader.steps, settings.epochs, case, cases, validations)
 
 
 def duration(seconds: float) -> str:
-    """In the largest two units that fit.
+    """Return a time in the largest two units that fit.
 
     Example:
         >>> duration(97), duration(2 * 86400 + 3 * 3600 + 59)
         ('1 min 37 s', '2 d 3 h')
     """
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    rest, parts = round(seconds), []
+    rest, amounts = round(seconds), []
     for name, length in units:
         amount, rest = divmod(rest, length)
-        parts.append(f"{amount} {name}")
-    first = next((i for i, part in enumerate(parts) if not part.startswith("0 ")), len(parts) - 1)
-    return " ".join(parts[first : first + 2])
+        amounts.append(f"{amount} {name}")
+    first = next((i for i, part in enumerate(amounts) if not part.startswith("0 ")), len(amounts) - 1)
+    return " ".join(amounts[first : first + 2])
 
 
 def _steps(loader: PatchLoader) -> Iterator[list[Sample]]:
-    """Of one epoch after another."""
+    """Yield the steps of one epoch after another."""
     return chain.from_iterable(loader.epoch(epoch) for epoch in count(1))
 
 
 def _now(fabric: Fabric) -> float:
-    """The time when all that was asked of the device is done."""
+    """Return the time once the device has finished its work."""
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)
     return time.perf_counter()

@@ -1,80 +1,52 @@
-"""What a training shows of itself: a progress bar, a line per epoch in a file, and curves."""
+"""The output of a training while it runs: a progress bar, a line per epoch in a file, and curves."""
 
-import csv
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ltvs.report.figures import draw_curves
-from ltvs.runtime.files import atomic_path
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Args:
-        epoch: its number, from 1.
-        loss: mean over its steps.
-        dice: of each class but background on the validation cases, nan for one that none has; None if not validated.
-    """
-
-    epoch: int
-    loss: float
-    dice: list[float] | None
+from ltvs.model.stages import CLASSES
+from ltvs.training.curves import Epoch, draw_curves, write_curves
+from ltvs.training.task import StageTraining
 
 
 class Journal:
-    """Of the training of one stage; silent where `folder` is None.
+    """The journal of the training of one stage, which rank 0 writes; silent in the other processes.
 
     Args:
-        folder: of the stage.
-        title: of the progress bar.
-        classes: names of the classes that Dice is given for.
-        epochs: of the whole training.
-        patches: of one epoch.
-        done: patches of earlier sessions.
-        next_epoch: that this session writes first.
+        task: the training.
+        steps: of an epoch.
+        epoch: first epoch that this session writes, from 1.
+        step: number of its steps that are done.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        title: str,
-        classes: Sequence[str],
-        epochs: int,
-        patches: int,
-        done: int = 0,
-        next_epoch: int = 1,
-    ) -> None:
-        self.folder = folder
-        self.classes = tuple(classes)
-        self.epochs = epochs
+    def __init__(self, task: StageTraining, steps: int, epoch: int, step: int) -> None:
+        self.folder = task.folder if task.fabric.is_global_zero else None
+        self.classes = CLASSES[task.stage][1:]
+        self.epochs = task.settings.epochs
+        self.batch_size = task.settings.batch_size
         self.dice: list[float] | None = None
         self._started = time.monotonic()
         self._seconds, self._patches = 0.0, 0
         self._bar: tqdm[Any] = tqdm(
-            total=epochs * patches,
-            initial=done,
-            desc=title,
+            total=self.epochs * steps * self.batch_size,
+            initial=((epoch - 1) * steps + step) * self.batch_size,
+            desc=f"stage {task.stage}",
             dynamic_ncols=True,
-            # A terminal is drawn again every second; a file gets a line every half a minute.
+            # A terminal is updated every second; a file gets a line every half minute.
             mininterval=1.0 if sys.stderr.isatty() else 30.0,
             smoothing=0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            disable=folder is None,
+            disable=self.folder is None,
         )
-        if folder is not None:
-            # What a session that was killed wrote later than its last checkpoint is left out.
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=next_epoch)
+        if self.folder is not None:
+            # Drops what a killed session wrote after its last checkpoint.
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
 
     def __enter__(self) -> Self:
         return self
@@ -87,20 +59,26 @@ class Journal:
             self._board.close()
 
     def say(self, text: str) -> None:
-        """A line with the date in `log.txt`."""
+        """Append a line with the date to `log.txt`."""
         if self.folder is not None:
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
-    def step(self, epoch: int, loss: float, patches: int, seconds: float) -> None:
-        """One step: the mean loss of its epoch so far, and how long it took for how many patches."""
+    def step(self, epoch: int, loss: float, seconds: float) -> None:
+        """Show a step.
+
+        Args:
+            epoch: its epoch.
+            loss: mean of the epoch so far.
+            seconds: that the step took.
+        """
         self._seconds += seconds
-        self._patches += patches
+        self._patches += self.batch_size
         self._bar.set_postfix_str(f"epoch {epoch}/{self.epochs}  {self._measured(loss, self.dice)}", refresh=False)
-        self._bar.update(patches)
+        self._bar.update(self.batch_size)
 
     def epoch(self, history: Sequence[Epoch]) -> None:
-        """The last of these epochs is done."""
+        """Record the last of these epochs, which has ended."""
         if self.folder is None:
             return
         done = history[-1]
@@ -108,7 +86,7 @@ class Journal:
         for name, value in zip(self.classes, done.dice or (), strict=False):
             if not math.isnan(value):
                 self._board.add_scalar(f"dice/{name}", value, done.epoch)
-        # A checkpoint says that this epoch is done: what it came to has to be on the disk by then.
+        # The next checkpoint counts this epoch as done, so its results have to be on the disk by then.
         self._board.flush()
         write_curves(history, self.classes, self.folder / "curves.csv")
         if done.dice is not None:
@@ -127,13 +105,3 @@ class Journal:
         of_classes = " ".join(f"{n} {v:.3f}" for n, v in zip(self.classes, dice or (), strict=False))
         speed = f"{self._patches / self._seconds:.2f} patches/s" if self._seconds else ""
         return "  ".join(part for part in (f"loss {loss:.4f}", of_classes and f"Dice {of_classes}", speed) if part)
-
-
-def write_curves(history: Sequence[Epoch], classes: Sequence[str], path: Path) -> None:
-    """The epochs as a table, atomically; cells are blank where nothing was measured."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["epoch", "loss", *(f"dice_{name}" for name in classes)])
-        for row in history:
-            dice = row.dice or [math.nan] * len(classes)
-            table.writerow([row.epoch, f"{row.loss:.5f}", *("" if math.isnan(v) else f"{v:.4f}" for v in dice)])

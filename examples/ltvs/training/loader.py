@@ -1,4 +1,7 @@
-"""Batches of patches from worker processes: from any step of any epoch on, and this device's share of each."""
+"""Batches of patches from worker processes, starting at any step of any epoch.
+
+A batch is shared by all devices, and each splits its share into micro-batches that it computes one after the other.
+"""
 
 from collections.abc import Iterator
 from typing import cast
@@ -9,24 +12,26 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.interrupts import signals_blocked
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.patches import PatchDataset, Sampling
+from ltvs.training.step import Sample
+from ltvs.training.task import StageTraining
 
-#: What identifies a sample: epoch and index.
+#: Epoch and index, which identify a sample.
 Key = tuple[int, int]
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """The keys that one device gets in each step of one epoch, in an order that seed and epoch alone decide.
+    """The keys of each micro-batch of one device in one epoch, in an order that seed and epoch alone decide.
 
-    Every batch is full: the last one is filled up with the first patches of the epoch, at random anew, so that no
-    step and no device gets less than the others. Each device gets an equal share of every batch, and its share in
-    equal parts, so that what a step sees does not depend on how many there are.
+    Every batch is full: the last one is filled up with the first patches of the epoch, with new randomness, so that no
+    step and no device gets less than the others. Devices and micro-batches get equal shares of every batch, so that a
+    step sees the same patches however many there are.
 
     Args:
         length: patches in an epoch.
-        batch_size: patches in a step, over all devices and parts.
+        batch_size: patches in a step, over all devices and micro-batches.
         seed: of the order.
-        parts: in which a device works through its share, one after the other.
+        micro_batches: of a step on each device.
         rank: number of this device, from 0.
         world: number of devices.
 
@@ -34,18 +39,20 @@ class EpochBatches(Sampler[list[Key]]):
         InputError: the batch cannot be shared evenly, or there are no patches.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, length: int, batch_size: int, seed: int, micro_batches: int = 1, rank: int = 0, world: int = 1
+    ) -> None:
         if length < 1:
             raise InputError("no patches to train on; the split has no training cases")
-        if batch_size % (world * parts):
+        if batch_size % (world * micro_batches):
             raise InputError(
-                f"--batch-size: expected a multiple of {world * parts}, to be shared by {world} devices in {parts} "
-                f"parts each; got {batch_size}"
+                f"--batch-size: expected a multiple of {world * micro_batches}, to be shared by {world} devices in "
+                f"{micro_batches} parts each; got {batch_size}"
             )
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
-        self.parts = parts
+        self.micro_batches = micro_batches
         self.rank = rank
         self.world = world
         self.steps = -(-length // batch_size)
@@ -53,11 +60,11 @@ class EpochBatches(Sampler[list[Key]]):
         self.first = 0
 
     def __len__(self) -> int:
-        """Parts in a whole epoch."""
-        return self.steps * self.parts
+        """Return the number of micro-batches in a whole epoch."""
+        return self.steps * self.micro_batches
 
     def begin(self, epoch: int, step: int = 0) -> None:
-        """Let the next iteration be over `epoch`, without its first `step` steps.
+        """Make the next iteration cover `epoch`, without its first `step` steps.
 
         Raises:
             ValueError: the epoch has fewer.
@@ -67,28 +74,28 @@ class EpochBatches(Sampler[list[Key]]):
         self.epoch, self.first = epoch, step
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """The keys of each part."""
+        """Yield the keys of each micro-batch."""
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         filled = np.arange(self.steps * self.batch_size)
-        indices = order[filled % self.length] + filled // self.length * self.length
-        shares = indices.reshape(self.steps, -1, self.parts, self.world)[self.first :, :, :, self.rank]
+        drawn = order[filled % self.length] + filled // self.length * self.length
+        shares = drawn.reshape(self.steps, -1, self.micro_batches, self.world)[self.first :, :, :, self.rank]
         for share in shares:
-            for part in share.T:
-                yield [(self.epoch, int(index)) for index in part]
+            for indices in share.T:
+                yield [(self.epoch, int(index)) for index in indices]
 
 
 class PatchLoader:
-    """Steps of a `PatchDataset`, read, cut and turned by worker processes ahead of their use.
+    """Steps of a `PatchDataset`, prefetched by worker processes.
 
     Args:
         dataset: of the patches.
-        batch_size: patches in a step, over all devices and parts.
+        batch_size: patches in a step, over all devices and micro-batches.
         seed: of the order.
-        workers: processes, which live until `close`; 0 does it in this one.
-        parts: in which a device works through its share of a step, one after the other.
+        workers: processes, which live until `close`; 0 reads patches in this process.
+        micro_batches: of a step on each device.
         rank: number of this device, from 0.
         world: number of devices.
-        pin_memory: whether batches are put where a GPU copies from without waiting.
+        pin_memory: whether batches are put into pinned memory, from which a GPU copies asynchronously.
 
     Raises:
         InputError: the batch cannot be shared evenly, or there are no patches.
@@ -101,68 +108,96 @@ class PatchLoader:
         seed: int,
         workers: int,
         *,
-        parts: int = 1,
+        micro_batches: int = 1,
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
     ) -> None:
-        self.batches = EpochBatches(len(dataset), batch_size, seed, parts, rank, world)
+        self.batches = EpochBatches(len(dataset), batch_size, seed, micro_batches, rank, world)
         self.workers = workers
         self._loader: DataLoader[Sample | InputError] | None = DataLoader(
-            _Caught(dataset),
+            ErrorsAsValues(dataset),
             batch_sampler=self.batches,
             num_workers=workers,
-            collate_fn=_together,
+            collate_fn=collate_or_error,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            # Forked, they see the end of this process; started by a server, PyTorch's workers would outlive it.
+            # Forked workers notice the end of this process; those started by a server would outlive it.
             multiprocessing_context="fork" if workers > 0 else None,
-            # For the workers' seeds, which nothing uses; PyTorch's own generator stays as training left it.
+            # For the workers' seeds, which nothing uses; so PyTorch's own generator stays as training left it.
             generator=torch.Generator(),
         )
 
     @property
     def steps(self) -> int:
-        """Of a whole epoch."""
+        """The number of steps in a whole epoch."""
         return self.batches.steps
 
     def epoch(self, number: int, step: int = 0) -> Iterator[list[Sample]]:
-        """The parts of each step of an epoch, from `step` on; a part has images (b, 1, d, h, w), targets and names.
+        """Yield the micro-batches of each step of an epoch, from `step` on: images (b, 1, d, h, w), targets and names.
 
-        What they hold follows from the seed, `number` and the step alone.
+        Their content follows from the seed, `number` and the step alone.
 
         Raises:
             InputError: a prepared case is missing or damaged, or a worker process has ended.
         """
         assert self._loader is not None
+        found: Iterator[Sample | InputError] | None = None
         self.batches.begin(number, step)
         try:
-            # Ctrl-C and SIGTERM, which may reach every process of a group, are for the one that trains.
+            # Ctrl-C and SIGTERM may reach every process of the group; only the one that trains handles them.
             with signals_blocked():
                 found = iter(self._loader)
             for _ in range(step, self.steps):
-                parts = [next(found) for _ in range(self.batches.parts)]
-                for part in parts:
-                    if isinstance(part, InputError):
-                        raise part
-                yield cast("list[Sample]", parts)
+                micro_batches = [next(found) for _ in range(self.batches.micro_batches)]
+                for error in micro_batches:
+                    if isinstance(error, InputError):
+                        raise error
+                yield cast("list[Sample]", micro_batches)
         except (RuntimeError, ConnectionError, EOFError) as error:
-            # Of a worker that ended while it handed over a batch, the connection tells before PyTorch does.
+            # Where a worker ended while it handed over a batch, the connection fails before PyTorch notices.
             reason = (str(error) or type(error).__name__).splitlines()[0]
             if isinstance(error, RuntimeError) and not reason.startswith("DataLoader worker"):
                 raise
             raise InputError(
-                f"a process that reads patches was ended, perhaps for want of memory ({reason.rstrip('. ')}); "
+                f"a process that reads patches was killed, perhaps because memory ran out ({reason.rstrip('. ')}); "
                 f"give fewer --workers than {self.workers}, or 0"
             ) from error
+        finally:
+            # Otherwise the traceback of an error keeps the workers, which ignore SIGTERM, and the exit waits for them.
+            found = None
 
     def close(self) -> None:
         """End the worker processes."""
         self._loader = None
 
 
-class _Caught(Dataset["Sample | InputError"]):
-    """The samples; what is wrong with one is passed on as it is, since a worker's own exception gets a traceback."""
+def make_loader(task: StageTraining) -> PatchLoader:
+    """Return the loader of a stage's training cases for this process.
+
+    Raises:
+        InputError: the split has no training cases.
+    """
+    data, settings, fabric = task.data, task.settings, task.fabric
+    if not data.split["train"]:
+        raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
+    sampling = Sampling(
+        settings.patch, settings.overlap, settings.rotation, settings.jitter, settings.foreground, settings.seed
+    )
+    return PatchLoader(
+        PatchDataset(data, task.stage, data.split["train"], sampling),
+        settings.batch_size,
+        settings.seed,
+        settings.workers,
+        micro_batches=settings.accumulate,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
+
+
+class ErrorsAsValues(Dataset["Sample | InputError"]):
+    """Samples, or the error of one in its place: PyTorch would wrap an exception of a worker in a traceback."""
 
     def __init__(self, dataset: PatchDataset) -> None:
         self.dataset = dataset
@@ -174,7 +209,7 @@ class _Caught(Dataset["Sample | InputError"]):
             return error
 
 
-def _together(samples: list[Sample | InputError]) -> Sample | InputError:
-    """A batch of the samples, or what is wrong with the first that has something."""
-    wrong = [sample for sample in samples if isinstance(sample, InputError)]
-    return wrong[0] if wrong else cast("Sample", default_collate(samples))
+def collate_or_error(samples: list[Sample | InputError]) -> Sample | InputError:
+    """Return a batch of the samples, or the first error among them."""
+    errors = [sample for sample in samples if isinstance(sample, InputError)]
+    return errors[0] if errors else cast("Sample", default_collate(samples))

@@ -1,7 +1,7 @@
-"""Training one stage: patches, Dice loss, Adam; validation every few epochs, the best weights kept.
+"""The loop that trains one stage: steps, validation every few epochs, checkpoints; the best weights are kept.
 
 Between two steps everything that the rest of the training depends on is in a `Learner` and a `Position`, and both are
-in a checkpoint: a training that goes on from one ends with the weights of one that was never ended.
+in a checkpoint: a resumed training ends with the same weights as one that was never interrupted.
 """
 
 import math
@@ -12,30 +12,26 @@ import time
 import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from crossattn3d import UNet3d
-from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import load_weights, save_weights, weight_notes
-from ltvs.model.stages import CLASSES, Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.runtime.interrupts import Interrupts, interrupt
 from ltvs.runtime.versions import versions
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.journal import Epoch, Journal
-from ltvs.training.loader import PatchLoader
-from ltvs.training.memory import memory_errors
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.curves import Epoch
+from ltvs.training.devices import memory_errors
+from ltvs.training.journal import Journal
+from ltvs.training.loader import PatchLoader, make_loader
 from ltvs.training.run_folder import checkpoint_folder, is_trained
-from ltvs.training.settings import TrainSettings
-from ltvs.training.step import Learner
+from ltvs.training.step import Learner, Sample
+from ltvs.training.task import StageTraining
 from ltvs.training.validation import calibrate, mean_dice, validate
 
 
@@ -49,11 +45,11 @@ class Best:
 
 @dataclass
 class Position:
-    """Where a training is.
+    """The position of a training.
 
     Args:
-        epoch: that is at work, from 1; one more than there are once all are done.
-        step: how many of its steps are done.
+        epoch: the current one, from 1; one beyond the last once all are done.
+        step: number of its steps that are done.
         loss: the sum of their losses.
         best: the best validation so far.
         history: the epochs that are done.
@@ -67,116 +63,59 @@ class Position:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """The inverse of `asdict`."""
+        """Return the position that `asdict` turned into a dictionary."""
         best, history = Best(**state["best"]), [Epoch(**row) for row in state["history"]]
         return cls(state["epoch"], state["step"], state["loss"], best, history)
 
 
-def train_stage(
-    fabric: Fabric, net: UNet3d, data: PreparedSet, stage: Stage, settings: TrainSettings, folder: Path
-) -> Best:
-    """Train `net`, or go on with it, and leave weights, curves, log and result in `folder`.
+def train_stage(task: StageTraining, net: UNet3d) -> Best:
+    """Train `net`, or resume its training, and leave weights, curves, log and result in the folder of the stage.
+
+    Every process calls this; rank 0 writes.
 
     Args:
-        fabric: launched; every process calls this, the first one writes.
-        net: with fresh weights.
-        data: the prepared set.
-        stage: 1 or 2.
-        settings: of the training.
-        folder: as `runs.start_stage` has made it.
+        task: whose folder `start_stage` has made.
+        net: with new weights.
 
     Raises:
         InputError: no training cases, none with labels for this stage, the loss or the weights stopped being finite,
             memory ran out, or no checkpoint is whole.
         KeyboardInterrupt: SIGINT or SIGTERM; a checkpoint was written before.
     """
-    if is_trained(folder):
-        return Best(**read_json(folder / "result.json"))
-    data.check_stage(stage)
-    loader = make_loader(fabric, data, stage, settings)
-    with closing(loader), Interrupts() as interrupts, memory_errors(settings):
-        learner = Learner(fabric, net, settings, settings.epochs * loader.steps)
-        training = _Training(fabric, learner, loader, data, stage, settings, folder, interrupts)
+    if is_trained(task.folder):
+        return Best(**read_json(task.folder / "result.json"))
+    task.data.check_stage(task.stage)
+    with closing(make_loader(task)) as loader, Interrupts() as interrupts, memory_errors(task.settings):
+        learner = Learner(task.fabric, net, task.settings, task.settings.epochs * loader.steps)
+        training = _Training(task, learner, loader, interrupts)
         training.run()
     return training.position.best
 
 
-def make_loader(fabric: Fabric, data: PreparedSet, stage: Stage, settings: TrainSettings) -> PatchLoader:
-    """The batches of a stage, as this process gets them.
-
-    Raises:
-        InputError: the split has no training cases.
-    """
-    if not data.split["train"]:
-        raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
-    dataset = PatchDataset(
-        data,
-        stage,
-        data.split["train"],
-        settings.patch,
-        settings.overlap,
-        settings.rotation,
-        settings.jitter,
-        settings.seed,
-        settings.foreground,
-    )
-    return PatchLoader(
-        dataset,
-        settings.batch_size,
-        settings.seed,
-        settings.workers,
-        parts=settings.accumulate,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-        pin_memory=fabric.device.type == "cuda",
-    )
-
-
 class _Training:
-    def __init__(
-        self,
-        fabric: Fabric,
-        learner: Learner,
-        loader: PatchLoader,
-        data: PreparedSet,
-        stage: Stage,
-        settings: TrainSettings,
-        folder: Path,
-        interrupts: Interrupts,
-    ) -> None:
-        self.fabric, self.learner, self.loader = fabric, learner, loader
-        self.data, self.stage, self.settings, self.folder = data, stage, settings, folder
+    def __init__(self, task: StageTraining, learner: Learner, loader: PatchLoader, interrupts: Interrupts) -> None:
+        self.task, self.learner, self.loader = task, learner, loader
+        self.settings, self.fabric, self.folder = task.settings, task.fabric, task.folder
         self.interrupts = interrupts
         self.position = Position()
         self.asked = 0
         self.saved = time.monotonic()
 
     def run(self) -> None:
-        settings, fabric = self.settings, self.fabric
-        resumed = self._resume()
-        patches = self.loader.steps * settings.batch_size
-        done = (self.position.epoch - 1) * patches + self.position.step * settings.batch_size
-        with Journal(
-            self.folder if fabric.is_global_zero else None,
-            f"stage {self.stage}",
-            CLASSES[self.stage][1:],
-            settings.epochs,
-            patches,
-            done,
-            self.position.epoch,
-        ) as self.journal:
-            where = f"{fabric.world_size} x {settings.device}"
+        resumed, position = self._resume(), self.position
+        with Journal(self.task, self.loader.steps, position.epoch, position.step) as self.journal:
+            where = f"{self.fabric.world_size} x {self.settings.device}"
             made_with = " ".join(f"{name} {version}" for name, version in versions().items() if version)
-            self.journal.say(f"{'goes on' if resumed else 'begins'} on {where}; {made_with}")
+            self.journal.say(f"{'resumes' if resumed else 'begins'} on {where}; {made_with}")
             if not resumed:
                 self._save()
-            while self.position.epoch <= settings.epochs:
+            while position.epoch <= self.settings.epochs:
                 self._train_epoch()
                 self._end_epoch()
             self._finish()
 
     def _resume(self) -> bool:
-        """Whether there was something to go on with."""
+        """Restore the newest checkpoint; return whether there was one."""
         with warnings.catch_warnings(record=True) as caught:
             state = load_checkpoint(checkpoint_folder(self.folder))
         if self.fabric.is_global_zero:
@@ -197,12 +136,12 @@ class _Training:
 
     def _train_epoch(self) -> None:
         position, began = self.position, time.monotonic()
-        for parts in self.loader.epoch(position.epoch, position.step):
-            loss = self._step(parts)
+        for micro_batches in self.loader.epoch(position.epoch, position.step):
+            loss = self._step(micro_batches)
             position.step += 1
             position.loss += loss
             now = time.monotonic()
-            self.journal.step(position.epoch, position.loss / position.step, self.settings.batch_size, now - began)
+            self.journal.step(position.epoch, position.loss / position.step, now - began)
             began = now
             if self.asked:
                 self._save()
@@ -210,14 +149,14 @@ class _Training:
             if now - self.saved >= 60 * self.settings.save_every:
                 self._save()
 
-    def _step(self, parts: list[Sample]) -> float:
-        """One step of all processes together; the mean of their losses."""
-        loss = self.learner.backward(parts)
-        names = sorted({name for part in parts for name in part.case})
+    def _step(self, micro_batches: list[Sample]) -> float:
+        """Take one step in all processes together; return the mean of their losses."""
+        loss = self.learner.backward(micro_batches)
+        names = sorted({name for micro_batch in micro_batches for name in micro_batch.case})
         asked = torch.tensor(float(self.interrupts.asked), device=loss.device)
         everyone = cast("Tensor", self.fabric.all_gather(torch.stack([loss.float(), asked])))
-        losses, wishes = everyone.reshape(-1, 2).cpu().T
-        self.asked = int(wishes.max())
+        losses, requests = everyone.reshape(-1, 2).cpu().T
+        self.asked = int(requests.max())
         where = f"at epoch {self.position.epoch}, step {self.position.step + 1}"
         for rank, value in enumerate(losses.tolist()):
             if not math.isfinite(value):
@@ -228,8 +167,8 @@ class _Training:
         return float(losses.double().mean())
 
     def _failed(self, what: str) -> BaseException:
-        """What every process raises; the first one has a word to say."""
-        half = "" if self.settings.precision == "32" else ", or take --precision 32"
+        """Return the exception that every process raises; only rank 0 reports the error."""
+        half = "" if self.settings.precision == "32" else ", or use --precision 32"
         kept = f"the last good checkpoint is kept in {checkpoint_folder(self.folder)}"
         error = InputError(f"{what}; lower --learning-rate{half}; {kept}")
         self.journal.say(str(error))
@@ -242,7 +181,7 @@ class _Training:
         if validated:
             self._save()
             self.learner.share_statistics()
-            dice = validate(self.learner.net, self.data, self.stage, settings, self.fabric, self._between_cases)
+            dice = validate(self.learner.net, self.task, self._between_cases)
             if (mean := mean_dice(dice)) > position.best.dice:
                 position.best = Best(position.epoch, mean)
                 self._write_weights("best", {"epoch": str(position.epoch), "dice": repr(mean)})
@@ -254,7 +193,7 @@ class _Training:
             self._save()
 
     def _between_cases(self) -> None:
-        # Several processes have to leave together, which they can after the next step.
+        # Several processes have to stop together, which they can after the next step.
         if self.interrupts.asked and self.fabric.world_size == 1:
             self.asked = self.interrupts.asked
             raise self._stopped()
@@ -265,9 +204,7 @@ class _Training:
         notes = weight_notes(best)
         if self.settings.calibrate and "factor" not in notes:
             load_weights(self.learner.net, best)
-            factor, dice = calibrate(
-                self.learner.net, self.data, self.stage, self.settings, self.fabric, self._between_cases
-            )
+            factor, dice = calibrate(self.learner.net, self.task, self._between_cases)
             notes |= {"factor": f"{factor:g}", "dice": repr(dice)}
             self._write_weights("best", notes)
         position.best.dice = float(notes["dice"])
@@ -289,14 +226,14 @@ class _Training:
         self.saved = time.monotonic()
 
     def _stopped(self) -> BaseException:
-        """What every process raises; the others when the first one has saved, as their end may end it, too."""
+        """Return the exception that every process raises, once rank 0 has saved: the end of another may end it, too."""
         self.fabric.barrier()
         if not self.fabric.is_global_zero:
             return SystemExit(0)
         position = self.position
         where = f"at epoch {position.epoch}, step {position.step} of {self.loader.steps}"
         self.journal.say(f"stopped {where}")
-        print(f"\nsaved {where}; the same command goes on from there", file=sys.stderr)
+        print(f"\nsaved {where}; the same command resumes from there", file=sys.stderr)
         return interrupt(self.asked)
 
 

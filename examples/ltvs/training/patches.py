@@ -1,46 +1,31 @@
-"""Patches of prepared cases: what the networks are trained on."""
+"""Patches of prepared cases, which the networks are trained on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int16, UInt8
+from jaxtyping import Bool, Int16, UInt8
 from monai.data.utils import dense_patch_slices
 from numpy import ndarray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ltvs.dataset.arrays import PreparedCase
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.stages import Stage, liver_region, network_input, network_target
+from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
-from ltvs.training.jitter import jitter_region
-from ltvs.training.rotation import turned
+from ltvs.training.augmentation import jitter_region, rotate_patch
+from ltvs.training.step import Sample
 from ltvs.volume.labels import TUMOR
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 
 
-class Sample(NamedTuple):
-    """One training example, or a batch of them.
-
-    Args:
-        image: as `network_input` makes it, (1, d, h, w), float32.
-        target: class of each voxel, (1, d, h, w), uint8.
-        case: name of the case that it is from.
-    """
-
-    image: Tensor
-    target: Tensor
-    case: str
-
-
 def patch_slices(size: Triple, patch: Triple, overlap: Triple) -> list[Box]:
-    """Patches that cover a volume, each sharing `overlap` voxels with the next; the last is moved back to fit.
+    """Return patches that cover a volume, each sharing `overlap` voxels with the next; the last is moved back to fit.
 
     Args:
         size: of the volume, (d, h, w) voxels.
@@ -51,59 +36,58 @@ def patch_slices(size: Triple, patch: Triple, overlap: Triple) -> list[Box]:
 
 
 def patch_around(voxel: Sequence[int], size: Triple, patch: Triple) -> Box:
-    """The patch whose middle is nearest to a voxel of a volume, without leaving the volume; all (d, h, w)."""
+    """Return the patch inside a volume whose center is nearest to a voxel; all (d, h, w)."""
     fitting = [min(n, p) for n, p in zip(size, patch, strict=True)]
     starts = [min(max(0, int(i) - p // 2), n - p) for i, n, p in zip(voxel, size, fitting, strict=True)]
     d, h, w = (slice(start, start + p) for start, p in zip(starts, fitting, strict=True))
     return d, h, w
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How patches are cut from cases and varied at random.
+
+    Args:
+        patch: (d, h, w) voxels; smaller cases are padded at the end with background.
+        overlap: (d, h, w) voxels shared by neighboring patches.
+        rotation: largest angle in degrees, to either side.
+        jitter: mm by which the surface of the liver that stage 2 sees is moved at most.
+        foreground: share of the samples whose patch, instead of its own place, lies around a voxel of a class drawn
+            evenly from the foreground classes of its case.
+        seed: of everything random.
+    """
+
+    patch: Triple
+    overlap: Triple
+    rotation: float = 0.0
+    jitter: float = 0.0
+    foreground: float = 0.0
+    seed: int = 0
+
+
 class PatchDataset(Dataset[Sample]):
-    """Every overlapping patch of the named cases, turned about the body axis by a random angle.
+    """Every overlapping patch of the named cases, rotated about the body axis by a random angle.
 
     Indexed by `(epoch, index)`: seed, epoch and index alone decide all that is random about a sample, so that worker
-    processes, devices and interrupted runs cannot change it. Index `len(self) + i` is patch `i` once more, at random
-    anew.
+    processes, devices and interrupted runs cannot change it. Index `len(self) + i` is patch `i` with new randomness.
 
     Args:
         data: the prepared set.
         stage: 1 or 2.
         names: cases to draw from.
-        patch: (d, h, w) voxels; smaller cases are padded at the end with background.
-        overlap: (d, h, w) voxels shared by neighboring patches.
-        rotation: largest angle in degrees, to either side.
-        jitter: mm by which the surface of the liver that stage 2 sees is moved at most.
-        seed: of all that is random.
-        foreground: share of the samples whose patch, instead of its own place, lies about a voxel of a class that is
-            drawn evenly from those but background that its case has.
+        sampling: how patches are cut and varied.
 
     Raises:
         InputError: a case is missing or damaged; so does indexing.
     """
 
-    def __init__(
-        self,
-        data: PreparedSet,
-        stage: Stage,
-        names: Sequence[str],
-        patch: Triple,
-        overlap: Triple,
-        rotation: float,
-        jitter: float,
-        seed: int,
-        foreground: float = 0.0,
-    ) -> None:
+    def __init__(self, data: PreparedSet, stage: Stage, names: Sequence[str], sampling: Sampling) -> None:
         self.data = data
-        self.stage = stage
+        self.view = data.preparation.view(stage)
         self.names = tuple(names)
-        self.patch = patch
-        self.overlap = overlap
-        self.rotation = rotation
-        self.jitter = jitter
-        self.seed = seed
-        self.foreground = foreground
+        self.sampling = sampling
         sizes = [data.case(stage, name).image.shape for name in names]
-        counts = [prod(map(len, _along_axes(size, patch, overlap))) for size in sizes]
+        counts = [prod(map(len, _along_axes(size, sampling.patch, sampling.overlap))) for size in sizes]
         self.ends = np.cumsum(counts, dtype=int)
 
     def __len__(self) -> int:
@@ -111,64 +95,85 @@ class PatchDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        name, case, where = self._draw(index % len(self), rng)
-        hu, labels = np.array(case.image[where]), np.array(case.labels[where])
-        self._check(name, hu, labels)
-        region, target = liver_region(labels, self.stage), network_target(labels, self.stage)
-        if region is not None:
-            region = jitter_region(region, case.grid.spacing[::-1], self.jitter, rng)
-            # What stage 1 leaves out, stage 2 cannot find.
-            target = np.where(region, target, np.uint8(0))
-        image = network_input(hu, region, self.data.preparation.window, case.zero)
-        padding = [(0, p - n) for p, n in zip(self.patch, image.shape, strict=True)]
-        if any(after for _, after in padding):
-            image, target = np.pad(image, padding), np.pad(target, padding)
-        angle = float(np.deg2rad(rng.uniform(-self.rotation, self.rotation)))
-        moved, moved_target = turned(torch.from_numpy(image), torch.from_numpy(target), angle)
-        return Sample(moved[None], moved_target[None], name)
+        rng = np.random.default_rng((self.sampling.seed, epoch, index))
+        name, case, where = self._choose(index % len(self), rng)
+        hu, labels = self._crop(name, case, where)
+        region, target = self._see(labels, case, rng)
+        image = self.view.input(hu, region, case.hu_offset)
+        return self._rotate(_padded(image, self.sampling.patch), _padded(target, self.sampling.patch), name, rng)
 
     def place(self, index: int) -> tuple[str, Box]:
-        """The case and the place of patch `index` of the overlapping ones."""
+        """Return the case and the place of patch `index` of the overlapping ones."""
         name, case, number = self._case_of(index)
         return name, self._own_place(case, number)
 
-    def _case_of(self, index: int) -> tuple[str, PreparedCase, int]:
-        """The case that has patch `index`, and which one it is there."""
-        at = int(np.searchsorted(self.ends, index, side="right"))
-        name = self.names[at]
-        return name, self.data.case(self.stage, name), index - int(self.ends[at - 1] if at else 0)
-
-    def _own_place(self, case: PreparedCase, number: int) -> Box:
-        """As `patch_slices(...)[number]`."""
-        d, h, w = _along_axes(case.image.shape, self.patch, self.overlap)
-        i, j, k = np.unravel_index(number, (len(d), len(h), len(w)))
-        return d[i], h[j], w[k]
-
-    def _draw(self, index: int, rng: np.random.Generator) -> tuple[str, PreparedCase, Box]:
-        """A case and where in it the patch lies: at its own place, or about a voxel of the foreground."""
+    def _choose(self, index: int, rng: np.random.Generator) -> tuple[str, PreparedCase, Box]:
+        """Return a case and the place of a patch in it: its own, or around a voxel of the foreground."""
         name, case, number = self._case_of(index)
-        if self.foreground and rng.random() < self.foreground:
+        if self.sampling.foreground and rng.random() < self.sampling.foreground:
             classes = [places for places in case.places if len(places)]
             if classes:
                 places = classes[rng.integers(len(classes))]
-                return name, case, patch_around(places[rng.integers(len(places))], case.image.shape, self.patch)
+                voxel = places[rng.integers(len(places))]
+                return name, case, patch_around(voxel, case.image.shape, self.sampling.patch)
         return name, case, self._own_place(case, number)
 
-    def _check(self, name: str, hu: Int16[ndarray, "d h w"], labels: UInt8[ndarray, "d h w"]) -> None:
-        """Raise InputError for voxels that preparation does not write: files that were damaged or mixed up since."""
+    def _crop(
+        self, name: str, case: PreparedCase, where: Box
+    ) -> tuple[Int16[ndarray, "d h w"], UInt8[ndarray, "d h w"]]:
+        """Read HU and labels of a patch.
+
+        Raises:
+            InputError: there are voxels that preparation does not write: files were damaged or mixed up since.
+        """
+        hu, labels = np.array(case.image[where]), np.array(case.labels[where])
         low, high = self.data.preparation.window
-        folder = self.data.folder / f"stage{self.stage}" / name
+        folder = self.data.folder / f"stage{self.view.stage}" / name
         if labels.max() > TUMOR:
             raise InputError(f"{folder}: expected labels 0 to {TUMOR}, got {labels.max()}; prepare the case again")
         if hu.min() < low or hu.max() > high:
             raise InputError(
                 f"{folder}: expected {low:g} to {high:g} HU, got {hu.min()} to {hu.max()}; prepare the case again"
             )
+        return hu, labels
+
+    def _see(
+        self, labels: UInt8[ndarray, "d h w"], case: PreparedCase, rng: np.random.Generator
+    ) -> tuple[Bool[ndarray, "d h w"] | None, UInt8[ndarray, "d h w"]]:
+        """Return what the network may see, in stage 2 with the surface of the liver moved, and what it is to find."""
+        region, target = self.view.region(labels), self.view.target(labels)
+        if region is None:
+            return None, target
+        region = jitter_region(region, case.grid.spacing[::-1], self.sampling.jitter, rng)
+        # What stage 1 leaves out, stage 2 cannot find.
+        return region, np.where(region, target, np.uint8(0))
+
+    def _rotate(self, image: ndarray, target: ndarray, name: str, rng: np.random.Generator) -> Sample:
+        angle = float(np.deg2rad(rng.uniform(-self.sampling.rotation, self.sampling.rotation)))
+        rotated, classes = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), angle)
+        return Sample(rotated[None], classes[None], name)
+
+    def _case_of(self, index: int) -> tuple[str, PreparedCase, int]:
+        """Return the case that has patch `index`, and the number of the patch in it."""
+        at = int(np.searchsorted(self.ends, index, side="right"))
+        name = self.names[at]
+        return name, self.data.case(self.view.stage, name), index - int(self.ends[at - 1] if at else 0)
+
+    def _own_place(self, case: PreparedCase, number: int) -> Box:
+        """Return `patch_slices(...)[number]`."""
+        d, h, w = _along_axes(case.image.shape, self.sampling.patch, self.sampling.overlap)
+        i, j, k = np.unravel_index(number, (len(d), len(h), len(w)))
+        return d[i], h[j], w[k]
+
+
+def _padded(array: ndarray, patch: Triple) -> ndarray:
+    """Return an array padded with 0 at the end to the size of a patch."""
+    padding = [(0, p - n) for p, n in zip(patch, array.shape, strict=True)]
+    return np.pad(array, padding) if any(after for _, after in padding) else array
 
 
 def _along_axes(size: Triple, patch: Triple, overlap: Triple) -> tuple[list[slice], list[slice], list[slice]]:
-    """What the patches cover along each axis."""
+    """Return the ranges of the patches along each axis."""
     d, h, w = (
         [where for (where,) in dense_patch_slices((n,), (min(n, p),), (max(1, p - o),))]
         for n, p, o in zip(size, patch, overlap, strict=True)

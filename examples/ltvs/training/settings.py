@@ -1,4 +1,4 @@
-"""Every setting of training, with the paper's values as defaults; the command line is made from it."""
+"""Every setting of training, with the paper's values as defaults; the command line is generated from it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Literal
 
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
+from ltvs.model.computing import Precision, best_device, check_device, check_precision
 from ltvs.model.networks import NetworkSettings, Skip
-from ltvs.model.precision import Precision, check_precision
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.training.devices import best_device, check_device, check_layout
-from ltvs.training.losses import DiceOver, Loss, Schedule
+
+Loss = Literal["dice", "dice_ce"]
+DiceOver = Literal["batch", "patch"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -21,35 +23,35 @@ class TrainSettings:
     data: Path
     """Prepared data set, a folder written by prepare_ltvs.py."""
     output: Path
-    """Folder of the run; each stage gets a folder in it. A run that was ended goes on with the same command."""
+    """Folder of the run, with a folder for each stage; the same command resumes an interrupted run."""
     split: Path = Path("split.json")
-    """Which cases train, validate and test: split.json, fold1.json, ... of the data set, or a file of your own."""
+    """File with the cases that train, validate and test: split.json, fold1.json, ... of the data set, or your own."""
     stage: Literal["1", "2", "both"] = "both"
     """1 finds the liver (3D U-Net), 2 the vessels and tumors in it (UCA-Net)."""
     epochs: int = 300
     """Passes over all patches of the training cases."""
     batch_size: int = 4
-    """Patches in a step, in total over all devices and parts."""
+    """Patches in a step, in total over all devices and micro-batches."""
     learning_rate: float = 1e-3
-    """Of Adam, at the start."""
+    """Initial learning rate of Adam."""
     schedule: Schedule = "constant"
     """Learning rate over the run: constant, or falling to 0 as half a cosine."""
     loss: Loss = "dice"
     """Dice loss, or the sum of Dice and cross-entropy."""
     dice_over: DiceOver = "batch"
-    """Dice of all patches that a device sees at once, or the mean of the Dice of each patch."""
+    """Dice over all patches of a micro-batch together, or the mean of the Dice of each patch."""
     background_weight: float = 1.0
-    """Of dice_ce: weight of background in the cross-entropy, where every other class weighs 1."""
+    """Weight of background in the cross-entropy (dice_ce only); every other class weighs 1."""
     rotation: float = 15.0
     """Largest random rotation about the body axis, degrees to either side; 0 for none."""
     jitter: float = 4.0
-    """Stage 2: the surface of the liver it is shown is moved by up to this, mm, as stage 1 errs; 0 for true livers."""
+    """Largest random shift of the liver surface that stage 2 is shown, mm, to imitate errors of stage 1; 0 for none."""
     patch: tuple[int, int, int] = PATCH
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
-    """What neighboring patches share, along slices, rows, columns; voxels."""
+    """Overlap of neighboring patches along slices, rows, columns; voxels."""
     foreground: float = 0.0
-    """Share of patches that lie about a random voxel of a random class but background, as tumors are small; 0 to 1."""
+    """Share of patches around a random voxel of a random foreground class, since tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
     """Width of each level of both networks, finest first."""
     skip: Skip = "csca"
@@ -63,35 +65,35 @@ class TrainSettings:
     validate_every: int = 5
     """Epochs between validations; the best weights by validation Dice are kept."""
     calibrate: bool = False
-    """At the end, shift the best network's logit of background so that Dice on the validation cases is highest."""
+    """At the end, shift the best network's logit of background to maximize Dice on the validation cases."""
     seed: int = 0
-    """Of the weights, the order of patches and the rotations."""
+    """Seed of the weights, the order of patches and the augmentation."""
     seeds: int = 1
-    """Runs, with this many seeds from --seed on, each in a folder of its own, and their mean scores in summary.json."""
+    """Number of runs, with consecutive seeds from --seed on, each in its own folder; mean scores go to summary.json."""
     workers: int = 2
-    """Processes for each device that read and rotate patches; 0 does it in the one that trains."""
+    """Processes per device that read and rotate patches; with 0, the training process does it."""
     precision: Precision = "32"
-    """What the layers compute in, here and in prediction; bf16-mixed takes half the memory and often half the time."""
+    """Precision of the layers, here and in prediction; bf16-mixed takes half the memory and often half the time."""
     accumulate: int = 1
-    """Parts in which each device computes its share of a batch, one after the other: less memory, the same batch."""
+    """Micro-batches into which each device splits its share of a batch (gradient accumulation), to save memory."""
     use_checkpoint: bool = False
-    """Compute the layers again in the backward pass instead of keeping them: less memory, more time."""
+    """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
     compile: bool = False
-    """Compile the network first: minutes at the start, then perhaps faster."""
+    """Compile the network first: takes minutes at the start, and may be faster afterwards."""
     deterministic: bool = False
-    """Take algorithms alone that give the same twice on a GPU; on CPU they always do."""
+    """Use deterministic algorithms only; on CPU they always are."""
     device: str = field(default_factory=best_device)
-    """Where to train: cpu, cuda, cuda:1, ..."""
+    """Device to train on: cpu, cuda, cuda:1, ..."""
     devices: int = 1
-    """GPUs (or processes on CPU) to train on, on each machine."""
+    """GPUs, or processes on CPU, to train on, per machine."""
     nodes: int = 1
-    """Machines, where torchrun or SLURM starts this command on each of them."""
+    """Number of machines; torchrun or SLURM has to start this command on each of them."""
     sync_batch_norm: bool = False
-    """Take the statistics of --norm batch over all GPUs, not on each its own."""
+    """Compute the statistics of --norm batch over all GPUs together, not on each GPU alone."""
     save_every: float = 5.0
-    """Minutes between checkpoints; there is one before and after each validation as well."""
+    """Minutes between checkpoints; one is also written before and after each validation."""
     estimate: bool = False
-    """Time a few steps, say how long the whole would take, and write nothing."""
+    """Time a few steps, print how long the whole training would take, and write nothing."""
 
     def __post_init__(self) -> None:
         one = ("epochs", "batch_size", "validate_every", "seeds", "accumulate", "devices", "nodes")
@@ -100,11 +102,11 @@ class TrainSettings:
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")
         check_device(self.device, self.devices)
-        check_layout(self.batch_size, self.devices * self.nodes, self.accumulate)
+        _check_divides(self.batch_size, self.devices * self.nodes, self.accumulate)
         if self.sync_batch_norm and not self.device.startswith("cuda"):
             raise InputError(
                 f"--sync-batch-norm: expected GPUs, PyTorch has it for no other device; got --device {self.device}; "
-                "leave it out, or take --norm instance, which needs none"
+                "leave it out, or use --norm instance, which needs none"
             )
         check_precision(self.precision, self.device, self.patch[0], len(self.channels))
         if not self.learning_rate > 0:
@@ -117,11 +119,11 @@ class TrainSettings:
             raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
 
     def stages(self) -> tuple[Stage, ...]:
-        """The stages to train, in order."""
+        """Return the stages to train, in order."""
         return tuple(stage for stage in STAGES if self.stage in (str(stage), "both"))
 
     def network(self, stage: Stage) -> NetworkSettings:
-        """What the network of a stage is made from: stage 1 is always the 3D U-Net."""
+        """Return the settings of a stage's network: stage 1 is always the 3D U-Net."""
         return NetworkSettings(
             classes=len(CLASSES[stage]),
             skip="concat" if stage == 1 else self.skip,
@@ -129,4 +131,14 @@ class TrainSettings:
             norm=self.norm,
             score_norm=self.score_norm,
             residual=self.residual,
+        )
+
+
+def _check_divides(batch_size: int, devices: int, accumulate: int) -> None:
+    """Raise InputError if the devices of all machines cannot share a batch evenly, each in `accumulate` parts."""
+    if batch_size % (devices * accumulate):
+        raise InputError(
+            f"--batch-size {batch_size}: expected a multiple of {devices * accumulate}, since it is shared by "
+            f"{devices} {'devices' if devices > 1 else 'device'} in {accumulate} "
+            f"{'parts' if accumulate > 1 else 'part'} each (--devices, --nodes, --accumulate)"
         )

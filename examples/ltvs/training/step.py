@@ -1,27 +1,40 @@
-"""A network and all that changes with it in a step: optimizer, learning rate, the scale of half precision."""
+"""One step of training: the loss, its gradients, and the update of the weights."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 
 from crossattn3d import UNet3d
-from ltvs.training.losses import make_loss, make_schedule
-from ltvs.training.patches import Sample
-from ltvs.training.settings import TrainSettings
+from ltvs.training.settings import DiceOver, Loss, Schedule, TrainSettings
+
+
+class Sample(NamedTuple):
+    """One training example, or a micro-batch of them.
+
+    Args:
+        image: as `network_input` makes it, (1, d, h, w), float32.
+        target: class of each voxel, (1, d, h, w), uint8.
+        case: name of the case that it comes from.
+    """
+
+    image: Tensor
+    target: Tensor
+    case: str
 
 
 class Learner:
-    """A network in training on one or several devices.
+    """A network in training, with its optimizer, learning rate and loss scale, on one or several devices.
 
     Args:
         fabric: launched.
-        net: with fresh weights; moved to the device.
+        net: with new weights; moved to the device.
         settings: of the training.
-        steps: of the whole training, which the learning rate is planned by.
+        steps: of the whole training, over which the learning rate is scheduled.
     """
 
     def __init__(self, fabric: Fabric, net: UNet3d, settings: TrainSettings, steps: int) -> None:
@@ -37,35 +50,35 @@ class Learner:
         ready: Any = torch.compile(net) if settings.compile else net
         self.module, self._optimizer = fabric.setup(ready, self.optimizer)
 
-    def backward(self, parts: Sequence[Sample]) -> Tensor:
-        """Gradients of the mean loss of the parts of a batch, all of one size; the loss, on the device."""
+    def backward(self, micro_batches: Sequence[Sample]) -> Tensor:
+        """Compute the gradients of the mean loss of micro-batches of equal size; return the loss, on the device."""
         self.net.train()
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        for i, (image, target, _) in enumerate(parts):
+        for i, (image, target, _) in enumerate(micro_batches):
             x = image.to(self.fabric.device, memory_format=torch.channels_last_3d, non_blocking=True)
             y = target.to(self.fabric.device, torch.long)
-            # Gradients of several devices are averaged once, with those of the last part.
-            with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(parts)):
-                loss = self.loss(self.module(x), y) / len(parts)
+            # Gradients are averaged over devices once, after the last micro-batch.
+            with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(micro_batches)):
+                loss = self.loss(self.module(x), y) / len(micro_batches)
                 self.fabric.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
     def update(self) -> bool:
-        """One step of the optimizer along the gradients; whether all weights are finite after it."""
+        """Take one step of the optimizer; return whether all weights are finite afterwards."""
         self._optimizer.step()
         self.scheduler.step()
         return bool(torch.nn.utils.get_total_norm(self.net.parameters(), math.inf).isfinite())
 
     def share_statistics(self) -> None:
-        """Give every process the batch statistics of the first one, which are those that are saved."""
+        """Give every process the batch statistics of rank 0, which saves its own."""
         if self.fabric.world_size > 1:
             for buffer in self.net.buffers():
                 buffer.copy_(self.fabric.broadcast(buffer))
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on as if nothing had happened."""
+        """Return everything that `load_state` needs to continue as if there had been no interruption."""
         return {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -74,8 +87,38 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
+        """Restore a `state`."""
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
+
+
+def make_loss(
+    name: Loss, classes: int, background_weight: float = 1.0, dice_over: DiceOver = "batch"
+) -> torch.nn.Module:
+    """Return the Dice loss over the foreground classes, alone or with cross-entropy.
+
+    Args:
+        name: `dice` or `dice_ce`.
+        classes: of the network, background included.
+        background_weight: of background in the cross-entropy; every other class weighs 1.
+        dice_over: `batch` sums over the patches of a micro-batch, since many patches hold no tumor, and Dice of one
+            patch alone would hardly penalize a false one; `patch` takes the mean over patches.
+    """
+    batch = dice_over == "batch"
+    loss: torch.nn.Module
+    if name == "dice":
+        loss = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=batch)
+    else:
+        weight = torch.ones(classes)
+        weight[0] = background_weight
+        loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=batch, weight=weight)
+    return loss
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, name: Schedule, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a schedule of the learning rate: constant, or falling to 0 as half a cosine."""
+    if name == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -1,4 +1,4 @@
-"""What a network scores on the validation cases, and how sure it has to be before it calls a voxel foreground."""
+"""Dice on the validation cases, and the odds of background at which it is highest."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,58 +7,39 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
-from lightning_fabric import Fabric
 from monai.metrics import compute_dice
 from numpy import ndarray
 
 from crossattn3d import UNet3d
-from ltvs.dataset.layout import PreparedSet
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.stages import CLASSES, Stage, liver_region, network_input, network_target
-from ltvs.training.settings import TrainSettings
+from ltvs.model.stages import CLASSES
+from ltvs.training.task import StageTraining
 
-#: What `calibrate` tries to multiply the odds of background by.
+#: Factors by which `calibrate` tries to multiply the odds of background.
 FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
-def validate(
-    net: UNet3d,
-    data: PreparedSet,
-    stage: Stage,
-    settings: TrainSettings,
-    fabric: Fabric,
-    check: Callable[[], None] = lambda: None,
-) -> list[float]:
-    """Dice of each class but background over the validation cases, on the prepared grid.
+def validate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> list[float]:
+    """Return the mean Dice of each foreground class over the validation cases, on the prepared grid.
 
-    A class that is absent from the reference of a case is left out of that class's mean; nan if from all. The cases
-    are shared by the processes of `fabric`, and each of them gets the result.
+    A case whose reference lacks a class is left out of that class's mean, which is nan if all lack it. The processes
+    share the cases, and each of them gets the result.
 
     Args:
-        net: on the device of `fabric`.
-        data: the prepared set.
-        stage: 1 or 2.
-        settings: of the training.
-        fabric: launched.
+        net: on the device of this process.
+        task: whose validation cases and patches are used.
         check: called between the cases; it may raise.
     """
-    return _mean_over_cases(_scores(net, data, stage, settings, fabric, check, [1.0])[:, 0])
+    return _mean_over_cases(_scores(net, task, check, [1.0])[:, 0])
 
 
-def calibrate(
-    net: UNet3d,
-    data: PreparedSet,
-    stage: Stage,
-    settings: TrainSettings,
-    fabric: Fabric,
-    check: Callable[[], None] = lambda: None,
-) -> tuple[float, float]:
-    """Shift the bias of background's logit so that the validation Dice is highest; the factor and the Dice.
+def calibrate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> tuple[float, float]:
+    """Shift the bias of background's logit so that the validation Dice is highest; return the factor and the Dice.
 
-    Dice does not punish a false tumor where a batch holds no true one, and cross-entropy may weigh background less, so
-    that networks trained for minutes find too much. Calibrated weights are used like any others.
+    Dice does not penalize a false tumor where a batch holds no true one, and cross-entropy may weigh background less,
+    so that networks trained for minutes find too much. Calibrated weights are used like any others.
     """
-    scores = _scores(net, data, stage, settings, fabric, check, FACTORS)
+    scores = _scores(net, task, check, FACTORS)
     means = {factor: mean_dice(_mean_over_cases(scores[:, i])) for i, factor in enumerate(FACTORS)}
     best = max(FACTORS, key=lambda factor: (means[factor], -abs(math.log(factor))))
     bias = net.head.bias
@@ -69,42 +50,36 @@ def calibrate(
 
 
 def mean_dice(dice: list[float]) -> float:
-    """The mean over the classes that were there; 0 if none was."""
+    """Return the mean over the classes that are present; 0 if none is."""
     present = [value for value in dice if not math.isnan(value)]
     return float(np.mean(present)) if present else 0.0
 
 
 def _scores(
-    net: UNet3d,
-    data: PreparedSet,
-    stage: Stage,
-    settings: TrainSettings,
-    fabric: Fabric,
-    check: Callable[[], None],
-    factors: Sequence[float],
+    net: UNet3d, task: StageTraining, check: Callable[[], None], factors: Sequence[float]
 ) -> Float[ndarray, "cases factors classes"]:
-    """Dice of each validation case and class, with the probability of background multiplied by each of the factors."""
+    """Return Dice of each validation case and class, with background's probability multiplied by each factor."""
     net.eval()
-    names, window = data.split["validation"], data.preparation.window
-    scores = np.zeros((len(names), len(factors), len(CLASSES[stage]) - 1))
+    data, settings, fabric = task.data, task.settings, task.fabric
+    names = data.split["validation"]
+    scores = np.zeros((len(names), len(factors), len(CLASSES[task.stage]) - 1))
     for i in range(fabric.global_rank, len(names), fabric.world_size):
-        case = data.case(stage, names[i])
+        case = data.case(task.stage, names[i])
         hu, labels = np.asarray(case.image), np.asarray(case.labels)
-        region = liver_region(labels, stage)
-        image = network_input(hu, region, window, case.zero)
+        image = task.view.input(hu, task.view.region(labels), case.hu_offset)
         probabilities = predict_probabilities(
             net, image, settings.patch, settings.overlap, fabric.device, settings.precision
         )
-        target = network_target(labels, stage)
+        target = task.view.target(labels)
         for k, factor in enumerate(factors):
             scores[i, k] = _dice(np.concatenate([factor * probabilities[:1], probabilities[1:]]), target)
         check()
-    together = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
-    return np.asarray(together.cpu())
+    summed = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
+    return np.asarray(summed.cpu())
 
 
 def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
-    """Dice of each class but background; nan where the target lacks it."""
+    """Return Dice of each foreground class; nan where the target lacks it."""
     predicted, expected = (
         torch.nn.functional.one_hot(torch.as_tensor(x).long(), len(probabilities)).movedim(-1, 0)[None]
         for x in (probabilities.argmax(0), target)
@@ -113,6 +88,6 @@ def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d 
 
 
 def _mean_over_cases(scores: Float[ndarray, "cases classes"]) -> list[float]:
-    """The mean of each class over the cases that have it; nan if none has."""
+    """Return the mean of each class over the cases that have it; nan if none has."""
     present = [column[~np.isnan(column)] for column in scores.T]
     return [float(np.mean(values)) if values.size else math.nan for values in present]

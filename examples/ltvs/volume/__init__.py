@@ -1,1 +1,1 @@
-"""A CT in space: label values, cases, grids, resampling, and image files. Imports `runtime` only."""
+"""A CT in space: label values, cases, grids, resampling, and image files. May import `runtime`."""

@@ -17,11 +17,11 @@ import crossattn3d
 from crossattn3d import UNet3d
 from ltvs.bundle.write import SCHEMA, make_bundle
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.networks import load_network, save_weights
-from ltvs.model.stages import liver_region, network_input, zero_level
+from ltvs.model.networks import save_weights
+from ltvs.model.saved import load_unfolded, stage_folder
+from ltvs.model.stages import find_hu_offset, liver_region, network_input
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
-from ltvs.training.run_folder import stage_folder
 from ltvs.volume.images import read_labels, same_grid, write_volume
 from make_bundle import BundleSettings, main
 from support.bundle_schema import mandatory
@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_liver_finder(data, output)
     train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
     folder = stage_folder(output, 2)
-    net = load_network(json.loads((folder / "settings.json").read_text())["network"], folder / "best.safetensors")
+    net, _ = load_unfolded(output, 2)
     save_weights(balanced(randomize(net, 4), data), folder / "best.safetensors")
     return output
 
@@ -49,7 +49,7 @@ def balanced(net: UNet3d, data: PreparedSet) -> UNet3d:
     """Its classes are about as likely as each other in the liver of the first case."""
     case, window = data.case(2, "a"), data.preparation.window
     hu, region = np.asarray(case.image), liver_region(np.asarray(case.labels), 2)
-    image = network_input(hu, region, window, zero_level(hu, region, window))
+    image = network_input(hu, region, window, find_hu_offset(hu, region, window))
     with torch.no_grad():
         net.head.bias -= net(torch.from_numpy(image)[None, None])[0, :, region].mean(dim=1)
     return net
@@ -132,13 +132,14 @@ def test_monai_verifies_the_metadata(bundle: Path, tmp_path: Path, damaged: bool
 def test_what_is_in_it(trained: Path, bundle: Path) -> None:
     files = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()}
     assert {"configs/metadata.json", "configs/inference.json", "docs/README.md"} <= files
-    assert {"models/model.pt", "models/liver.pt", "ltvs/__init__.py", "ltvs/bundled.py", "ltvs/prediction.py"} <= files
-    assert not {"ltvs/training.py", "ltvs/prepare.py", "ltvs/bundle.py"} & files, "what labels a CT, and no more"
+    assert {"models/model.pt", "models/liver.pt", "ltvs/__init__.py"} <= files
+    assert {"ltvs/bundle/entry_points.py", "ltvs/model/pipeline.py"} <= files
+    folders = {path.name for path in (bundle / "ltvs").iterdir() if path.is_dir()}
+    assert folders == {"bundle", "model", "runtime", "volume"}, "what labels a CT, and no more"
+    assert "ltvs/bundle/write.py" not in files
     for stage, name in ((1, "liver.pt"), (2, "model.pt")):
         weights = torch.load(bundle / "models" / name, weights_only=True)
-        folder = stage_folder(trained, stage)
-        network = json.loads((folder / "settings.json").read_text())["network"]
-        expected = load_network(network, folder / "best.safetensors").state_dict()
+        expected = load_unfolded(trained, stage)[0].state_dict()
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[key], expected[key]) for key in expected)
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())

@@ -100,7 +100,7 @@ def test_patients_and_a_bad_one_among_them(
     (reason,) = (line for line in said.err.splitlines() if line.startswith("not prepared: "))
     assert reason.startswith("not prepared: ircadb-03: ")
     assert "3Dircadb1.3.zip: cannot be read as a zip" in reason
-    assert "warning: too few patients to keep some apart" in said.out
+    assert "warning: too few patients for separate parts" in said.out
     data = PreparedSet(tmp_path / "out")
     assert data.cases == ("ircadb-01", "ircadb-02")
     np.testing.assert_array_equal(data.case(2, "ircadb-01").labels, data.case(2, "ircadb-02").labels)
@@ -186,8 +186,8 @@ def test_every_source_of_files_is_read(tmp_path: Path) -> None:
         ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
         ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
-        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
-        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 alone; got --source phantom"),
+        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
+        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
@@ -216,7 +216,7 @@ def test_input_that_cannot_be(tmp_path: Path, settings: Callable[[Path], Prepare
 def test_an_output_in_the_input(tmp_path: Path) -> None:
     write_own(tmp_path / "in" / "a", tiny_case())
     for output in (tmp_path / "in", tmp_path / "in" / "new"):
-        with pytest.raises(InputError, match="lies in --input, which is only read; give another folder"):
+        with pytest.raises(InputError, match="is inside --input, which is never written to; give another folder"):
             main(PrepareSettings("ltvs", output, input=tmp_path / "in", **SMALL))
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["a"]
 
@@ -257,7 +257,7 @@ def test_check_reports_and_writes_nothing(
         main(PrepareSettings("ltvs", output, input=folder, slice_spacing=0.5, liver_slice_spacing=0.5, workers=1))
     said = capsys.readouterr()
     assert PreparedSet(output).cases == ("good", "odd"), "the same errors stop the case"
-    assert "warning: something is odd about 1 cases, --check says what: odd" in said.out
+    assert "warning: 1 cases have warnings, which --check prints: odd" in said.out
 
 
 def test_a_check_of_good_cases_ends_well(
@@ -278,7 +278,7 @@ def test_two_sources_in_one_set_and_folds(
     capsys.readouterr()
     command(monkeypatch, "--source=ltvs", "--input", tmp_path / "in", "--output", out, "--folds=5")
     said = capsys.readouterr().out
-    assert "8 cases of other sources were there and stay; the split is made anew over all" in said
+    assert "8 cases of other sources in the folder are kept; the split is drawn again over all" in said
     assert "10 cases of 10 patients in " in said
     assert ": 7 train, 1 validation, 2 test (2 made now)" in said
     assert "folds: fold1.json, fold2.json, fold3.json, fold4.json, fold5.json" in said

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_a_trained_stage_stops_both_before_the_work(
     (tmp_path / "stage2" / "best.safetensors").write_bytes(b"weeks of work")
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, data.folder, tmp_path)
-    assert "stage2: holds weights, and no checkpoint to go on from" in capsys.readouterr().err
+    assert "stage2: holds weights, but no checkpoint to resume from" in capsys.readouterr().err
     assert not (tmp_path / "stage1" / "curves.csv").exists()
     assert (tmp_path / "stage2" / "best.safetensors").read_bytes() == b"weeks of work"
 
@@ -147,7 +148,7 @@ def test_a_test_case_without_a_liver_counts_as_empty(
     def nothing(*_: object) -> None:
         raise NoLiverError("stage 1 finds no liver")
 
-    monkeypatch.setattr(ltvs.report.seeds, "predict", nothing)
+    monkeypatch.setattr(ltvs.report.seeds, "Pipeline", SimpleNamespace(load=lambda *_: SimpleNamespace(label=nothing)))
     score_test_cases(tmp_path, data, "cpu")
     liver = read_json(tmp_path / "test" / "summary.json")["liver"]
     assert (liver["dice"], liver["missed"]) == (0, 1)

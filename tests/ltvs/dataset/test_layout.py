@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
+from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.runtime.errors import InputError
 from support.tiny_cases import listed, tiny_case
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
+from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.nnunet import check_target, export_nnunet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import read_labels, same_grid
@@ -96,7 +97,7 @@ def test_nothing_is_left_when_a_file_is_missing(data: PreparedSet, tmp_path: Pat
 
 def test_a_place_that_cannot_be_written(data: PreparedSet, tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file")
-    with pytest.raises(InputError, match=r"--export-nnunet .*Dataset501_x: cannot be written \("):
+    with pytest.raises(InputError, match=r"Dataset501_x: cannot be written \("):
         export_nnunet(data, tmp_path / "raw" / "Dataset501_x")
 
 

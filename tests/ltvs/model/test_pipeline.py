@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import ltvs.model.pipeline
-from ltvs.dataset.preparing import compose_labels
-from ltvs.model.pipeline import largest_body, predict
+from ltvs.dataset.one_case import compose_labels
+from ltvs.model.pipeline import Pipeline, largest_body
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import same_grid
 from ltvs.volume.labels import TUMOR, VESSEL
@@ -41,7 +41,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.usefixtures("known_networks")
 def test_what_the_networks_find_comes_back_in_place(direction: np.ndarray) -> None:
     ct, labels = painted(direction)
-    predicted = predict(ct, Path("run"), "cpu")
+    predicted = Pipeline.load(Path("run"), "cpu").label(ct)
     assert same_grid(predicted, ct)
     assert predicted.GetPixelID() == sitk.sitkUInt8
     found, truth = sitk.GetArrayFromImage(predicted), sitk.GetArrayFromImage(labels)
@@ -63,7 +63,7 @@ def test_what_lies_apart_from_the_liver_is_left_out() -> None:
     hu[:3, :4, :5] = 150
     spleen = sitk.GetImageFromArray(hu)
     spleen.CopyInformation(ct)
-    predicted = sitk.GetArrayFromImage(predict(spleen, Path("run"), "cpu"))
+    predicted = sitk.GetArrayFromImage(Pipeline.load(Path("run"), "cpu").label(spleen))
     assert not predicted[:3, :4, :5].any()
     assert dice(predicted > 0, sitk.GetArrayFromImage(labels) > 0) > 0.97
 
@@ -72,7 +72,7 @@ def test_what_lies_apart_from_the_liver_is_left_out() -> None:
 def test_a_ct_without_liver() -> None:
     ct = sitk.GetImageFromArray(np.full((9, 10, 11), -80, dtype=np.int16))
     with pytest.raises(InputError, match="stage 1 finds no liver in this CT"):
-        predict(ct, Path("run"), "cpu")
+        Pipeline.load(Path("run"), "cpu").label(ct)
 
 
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 9)] * 3), st.floats(0, 1))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ltvs.model.stages import CLASSES, STAGES, liver_region, network_input, network_target, zero_level
+from ltvs.model.stages import CLASSES, STAGES, find_hu_offset, liver_region, network_input, network_target
 
 WINDOW = (-160.0, 240.0)
 LABELS = np.array([[[0, 1, 2, 3]]], dtype=np.uint8)
@@ -11,14 +11,14 @@ LABELS = np.array([[[0, 1, 2, 3]]], dtype=np.uint8)
 
 def test_stage_1_sees_hu_above_the_low_end_of_the_window_in_units_of_50() -> None:
     hu = np.array([[[-1000, -160, 40, 240, 900]]], dtype=np.int16)
-    zero = zero_level(hu, None, WINDOW)
+    zero = find_hu_offset(hu, None, WINDOW)
     np.testing.assert_allclose(network_input(hu, None, WINDOW, zero), [[[0, 0, 4, 8, 8]]], rtol=0, atol=1e-6)
 
 
 def test_stage_2_sees_contrast_to_the_liver_and_nothing_outside_it() -> None:
     hu = np.array([[[-100, 110, 160, 85]]], dtype=np.int16)
     region = liver_region(LABELS, 2)
-    zero = zero_level(hu, region, WINDOW)
+    zero = find_hu_offset(hu, region, WINDOW)
     assert zero == 110
     np.testing.assert_allclose(network_input(hu, region, WINDOW, zero), [[[0, 0, 1, -0.5]]], rtol=0, atol=1e-6)
     assert liver_region(LABELS, 1) is None
@@ -27,13 +27,13 @@ def test_stage_2_sees_contrast_to_the_liver_and_nothing_outside_it() -> None:
 def test_enhancement_of_the_whole_liver_changes_nothing_in_stage_2() -> None:
     hu = np.random.default_rng(3).integers(60, 150, (4, 5, 6)).astype(np.int16)
     region = np.random.default_rng(4).random((4, 5, 6)) < 0.7
-    seen = [network_input(x, region, WINDOW, zero_level(x, region, WINDOW)) for x in (hu, hu + np.int16(30))]
+    seen = [network_input(x, region, WINDOW, find_hu_offset(x, region, WINDOW)) for x in (hu, hu + np.int16(30))]
     np.testing.assert_array_equal(*seen)
 
 
 def test_without_a_liver_zero_is_the_low_end_of_the_window() -> None:
     hu = np.full((1, 1, 4), 100, dtype=np.int16)
-    assert zero_level(hu, np.zeros((1, 1, 4), dtype=bool), WINDOW) == WINDOW[0]
+    assert find_hu_offset(hu, np.zeros((1, 1, 4), dtype=bool), WINDOW) == WINDOW[0]
 
 
 @pytest.mark.parametrize(("stage", "expected"), [(1, [0, 1, 1, 1]), (2, [0, 0, 1, 2])])

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from matplotlib.figure import Figure
-from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from ltvs.report.figures import GAP, LINE, PANEL, draw_curves, draw_report
+from ltvs.report.figures import GAP, LINE, PANEL, draw_report
 from ltvs.report.rendering import AZIMUTH, ELEVATION, render
 from ltvs.report.slices import VIEWS, View, crossing, field_of_view, upright
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
+from support.pictures import blue, full_disk, picture, yellow
 from support.tiny_cases import OBLIQUE, image, points
 
 SPACING = (3.0, 4.0, 7.0)
@@ -59,13 +58,6 @@ def turned(volume: sitk.Image, order: tuple[int, ...], signs: tuple[int, ...]) -
     return image(np.ascontiguousarray(array.transpose(2, 1, 0)), turned_grid)
 
 
-def picture(path: Path) -> np.ndarray:
-    """Red, green, blue of a PNG, (rows, columns, 3)."""
-    with Image.open(path) as file:
-        assert file.format == "PNG"
-        return np.asarray(file.convert("RGB")).astype(int)
-
-
 def panel(pixels: np.ndarray, column: int) -> np.ndarray:
     """A panel of a picture with one row and no title."""
     left = GAP + column * (PANEL + GAP)
@@ -76,14 +68,6 @@ def near_marks() -> np.ndarray:
     """Where a panel has letters or the scale bar."""
     y, x = np.mgrid[:PANEL, :PANEL] / PANEL
     return (np.minimum(x, 1 - x) < 0.08) | (np.minimum(y, 1 - y) < 0.08) | ((x < 0.5) & (y > 0.85))
-
-
-def yellow(pixels: np.ndarray) -> np.ndarray:
-    return pixels[..., 1] - pixels[..., 2] > 41  # more than the brown of the liver has
-
-
-def blue(pixels: np.ndarray) -> np.ndarray:
-    return pixels[..., 2] - pixels[..., 0] > 41
 
 
 @pytest.fixture(scope="module")
@@ -315,63 +299,8 @@ def test_labels_of_another_grid_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(_: Figure, path: Path, **__: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Figure, "savefig", half)
+    full_disk(monkeypatch)
     (tmp_path / "a.png").write_bytes(b"old")
-    source = curves(tmp_path / "curves.csv", "epoch,loss\n1,2.0\n")
     with pytest.raises(InputError, match=r"a\.png: cannot be written \(No space left on device\)"):
         draw_report(*patient(), tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"b\.png: cannot be written \(No space left on device\)"):
-        draw_curves(source, tmp_path / "b.png")
-    source.unlink()
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.png", b"old")]
-
-
-def curves(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_curves_show_loss_and_dice(tmp_path: Path) -> None:
-    source = curves(
-        tmp_path / "curves.csv",
-        "epoch,loss,dice_vessel,dice_tumor\n1,1.5,,\n2,1.2,0.4,0.7\n3,1.1,,\n4,0.9,0.5,0.8\n5,0.8,0.6,\n",
-    )
-    draw_curves(source, tmp_path / "out" / "a.png")
-    pixels = picture(tmp_path / "out" / "a.png")
-    assert 1600 <= pixels.shape[1] <= 2000
-    middle = pixels.shape[1] // 2
-    assert not yellow(pixels[:, :middle]).any()
-    upper = pixels[: int(0.7 * pixels.shape[0]), middle:]  # above the legend
-    assert min(yellow(upper).sum(), blue(upper).sum()) > 200
-    assert np.nonzero(yellow(upper))[0].max() < np.nonzero(blue(upper))[0].min()
-
-
-@pytest.mark.parametrize("text", ["epoch,loss\n1,2.0\n", "epoch,loss,dice_liver\n1,nan,\n2,,\n"])
-def test_curves_without_dice_are_drawn(tmp_path: Path, text: str) -> None:
-    draw_curves(curves(tmp_path / "curves.csv", text), tmp_path / "a.png")
-    assert picture(tmp_path / "a.png").min() < 100
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "expected the columns epoch, loss and dice_<class>; got none"),
-        ("step,loss\n1,2\n", "expected the columns epoch, loss and dice_<class>; got step, loss"),
-        ("epoch,loss,dice_liver\n", "has no epochs yet"),
-        ("epoch,loss\n1,high\n", "expected a table of numbers"),
-        ("epoch,loss\n1,2\n2\n", "expected a table of numbers"),
-    ],
-)
-def test_bad_curves_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_curves(curves(tmp_path / "curves.csv", text), tmp_path / "a.png")
-    assert not (tmp_path / "a.png").exists()
-
-
-def test_missing_curves_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
-        draw_curves(tmp_path / "curves.csv", tmp_path / "a.png")

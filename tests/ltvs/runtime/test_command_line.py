@@ -66,7 +66,7 @@ def test_an_unknown_setting_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_settings_are_a_dataclass() -> None:
-    with pytest.raises(TypeError, match=r"cli.run: expected a dataclass, got <class 'int'>"):
+    with pytest.raises(TypeError, match=r"command_line.run: expected a dataclass, got <class 'int'>"):
         run(print, int)
 
 

@@ -50,7 +50,9 @@ def test_results_and_reasons(processes: int) -> None:
 def test_a_process_that_ends_fails_its_own_task_only() -> None:
     tasks = {"dies": ends_the_process} | {str(k): partial(pow, k, 2) for k in range(6)}
     results = dict(work_through(tasks, 2))
-    assert results.pop("dies").reason.startswith("its process was ended, perhaps for want of memory; try --workers 1")
+    assert results.pop("dies").reason.startswith(
+        "its process was killed, perhaps because memory ran out; try --workers 1"
+    )
     assert results == {str(k): k**2 for k in range(6)}
 
 

@@ -60,7 +60,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(folder: Path, damage: str
     else:
         content[300 if damage == "flipped" else 5] ^= 1
     path.write_bytes(content)
-    with pytest.warns(DamagedCheckpointWarning, match=r"last\.ckpt: is torn or damaged .*going on from previous\.ckpt"):
+    with pytest.warns(DamagedCheckpointWarning, match=r"last\.ckpt: is torn or damaged .*resuming from previous\.ckpt"):
         loaded = load_checkpoint(folder)
     assert loaded is not None
     assert loaded["epoch"] == 2

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import train_ltvs
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
-from ltvs.training.distributed import is_first_process, start_processes
+from ltvs.training.devices import is_first_process, start_processes
 from support import data_parallel_steps
 from support.processes import processes_of, slurm_tasks
 from support.trained_runs import QUICK, tiny_set
@@ -114,7 +114,7 @@ def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, t
     both.terminate()
     _, said = both.communicate()
     assert both.returncode == 143, said
-    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command goes on from there", said)
+    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command resumes from there", said)
     assert said.splitlines()[-1] == "terminated"
     assert "Traceback" not in said
     while processes_of(both.pid):

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from ltvs.model.networks import NetworkSettings, make_network
+from ltvs.model.saved import load_stage
 from ltvs.runtime.files import write_json
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.run_folder import load_stage
 from support.trained_runs import tiny_set
 from support.training_process import calls, results, run_to_its_end, said, start
 

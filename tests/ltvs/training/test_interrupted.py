@@ -119,7 +119,7 @@ def test_ctrl_c_and_sigterm_save_and_say_so(
     process.join()
     assert process.exitcode == status, said(output)
     assert said(output).splitlines()[-1] == word
-    assert "; the same command goes on from there" in said(output)
+    assert "; the same command resumes from there" in said(output)
     assert "Traceback" not in said(output)
     state = load_checkpoint(checkpoint.parent)
     assert (state["position"]["epoch"], state["position"]["step"]) > (1, 0), "what was done is kept"
@@ -154,5 +154,5 @@ def test_a_stage_that_is_being_trained_or_was_trained_otherwise(data: PreparedSe
     process = begin(data, output, words=WORDS.replace("0.01", "0.02").replace("--workers 1", "--workers 0"))
     process.join()
     assert process.exitcode == 2
-    reason = "stage2: holds a training with other settings (--learning-rate was 0.01, is 0.02); give the same to go on"
+    reason = "stage2: holds a training with other settings (--learning-rate was 0.01, is 0.02); give the same to resume"
     assert reason in said(output).splitlines()[-1]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.errors import InputError
 from ltvs.training.loader import EpochBatches, PatchLoader
-from ltvs.training.patches import PatchDataset, Sample
+from ltvs.training.patches import PatchDataset, Sampling
+from ltvs.training.step import Sample
 from support.trained_runs import tiny_set
 
 
@@ -24,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def dataset(data: PreparedSet) -> PatchDataset:
-    return PatchDataset(data, 2, ["a", "b"], (8, 13, 24), (4, 0, 0), 15.0, 2.0, seed=3, foreground=0.4)
+    return PatchDataset(data, 2, ["a", "b"], Sampling((8, 13, 24), (4, 0, 0), 15.0, 2.0, foreground=0.4, seed=3))
 
 
 def flat(steps: Iterable[list[Sample]]) -> list[Sample]:
@@ -80,7 +81,7 @@ def test_every_epoch_has_its_own_order() -> None:
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_an_epoch_is_entered_at_any_step(parts: int) -> None:
-    batches = EpochBatches(11, 3, seed=7, parts=parts)
+    batches = EpochBatches(11, 3, seed=7, micro_batches=parts)
     batches.begin(4)
     whole = list(batches)
     for step in range(5):
@@ -92,13 +93,13 @@ def test_an_epoch_is_entered_at_any_step(parts: int) -> None:
 
 def test_batches_that_cannot_be_shared() -> None:
     with pytest.raises(InputError, match="expected a multiple of 6, to be shared by 2 devices in 3 parts each; got 4"):
-        EpochBatches(9, 4, 0, parts=3, rank=1, world=2)
+        EpochBatches(9, 4, 0, micro_batches=3, rank=1, world=2)
     with pytest.raises(InputError, match="no patches to train on"):
         EpochBatches(0, 3, 0)
 
 
 def test_workers_and_the_step_that_is_entered_at_change_nothing(data: PreparedSet) -> None:
-    alone, helped = (PatchLoader(dataset(data), 4, 5, workers, parts=2) for workers in (0, 2))
+    alone, helped = (PatchLoader(dataset(data), 4, 5, workers, micro_batches=2) for workers in (0, 2))
     whole = list(alone.epoch(1))
     assert len(whole) == alone.steps > 2
     for step in whole:
@@ -155,6 +156,11 @@ def test_a_damaged_case_is_said_in_one_line(tmp_path: Path, workers: int) -> Non
     with pytest.raises(InputError, match=r"stage2/b: .* missing or damaged .*prepare it again") as caught:
         list(loader.epoch(1))
     assert len(str(caught.value).splitlines()) == 1
+    processes = loader._loader._iterator._workers if workers else []
+    loader.close()
+    for process in processes:
+        process.join(30)
+        assert not process.is_alive(), "the traceback of the error keeps it"
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
@@ -165,7 +171,9 @@ def test_a_worker_that_ends_while_it_hands_over_a_batch(data: PreparedSet, error
 
     loader = PatchLoader(dataset(data), 1, 5, 2)
     loader._loader = broken()
-    with pytest.raises(InputError, match=r"was ended, perhaps for want of memory \((\[Errno 104\] C|EOFError).*or 0"):
+    with pytest.raises(
+        InputError, match=r"was killed, perhaps because memory ran out \((\[Errno 104\] C|EOFError).*or 0"
+    ):
         list(loader.epoch(1))
 
 
@@ -175,5 +183,5 @@ def test_a_worker_that_is_killed(data: PreparedSet) -> None:
     next(batches)
     for worker in loader._loader._iterator._workers:
         os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(InputError, match=r"was ended, perhaps for want of memory .*fewer --workers than 2, or 0"):
+    with pytest.raises(InputError, match=r"was killed, perhaps because memory ran out .*fewer --workers than 2, or 0"):
         list(batches)

@@ -13,7 +13,7 @@ import torch
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
 from ltvs.training.checkpoints import load_checkpoint
-from ltvs.training.distributed import lost_processes
+from ltvs.training.devices import lost_processes
 from support import disturbed_training
 from support.processes import processes_of, slurm_tasks
 from support.trained_runs import tiny_set
@@ -24,8 +24,8 @@ WORDS = (
     "--validate-every 2 --learning-rate 0.01 --schedule cosine --save-every 0 --device cpu"
 )
 ENDED = (
-    r"error: another process of this training has ended \(.+\); if it has not said why, it was killed, perhaps for "
-    r"want of memory; the same command again goes on from the last checkpoint"
+    r"error: another process of this training has ended \(.+\); if it gave no reason, it was killed, perhaps because "
+    r"memory ran out; the same command resumes from the last checkpoint"
 )
 
 
@@ -109,7 +109,7 @@ def test_a_process_that_cannot_see_it_is_ended_with_a_word(tmp_path: Path) -> No
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, time\n"
-        "from ltvs.training.distributed import start_processes\n"
+        "from ltvs.training.devices import start_processes\n"
         "if start_processes('cpu', 2, 1, '32').global_rank == 1:\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "time.sleep(3600)\n"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
-from ltvs.model.stages import liver_region, network_input, network_target, zero_level
+from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.errors import InputError
-from ltvs.training.patches import PatchDataset, patch_around, patch_slices
+from ltvs.training.patches import PatchDataset, Sampling, patch_around, patch_slices
 from ltvs.volume.case import Case
 from support.tiny_cases import listed, tiny_case
 from support.trained_runs import RECIPE, tiny_set
@@ -35,8 +35,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 
 def dataset(data: PreparedSet, stage: int = 2, rotation: float = 0.0, **changes) -> PatchDataset:
-    settings = {"names": ["a", "b"], "patch": (8, 24, 24), "overlap": (4, 0, 0), "jitter": 0.0, "seed": 0}
-    return PatchDataset(data, stage, rotation=rotation, **{**settings, **changes})
+    names = changes.pop("names", ["a", "b"])
+    settings = {"patch": (8, 24, 24), "overlap": (4, 0, 0), **changes}
+    return PatchDataset(data, stage, names, Sampling(rotation=rotation, **settings))
 
 
 @given(st.data())
@@ -67,7 +68,7 @@ def test_without_rotation_a_patch_is_what_was_prepared(data: PreparedSet, stage:
         image, target, of = patches[(0, index)]
         case = data.case(stage, name)
         labels = case.labels[where]
-        zero = zero_level(case.image, liver_region(case.labels, stage), WINDOW)
+        zero = find_hu_offset(case.image, liver_region(case.labels, stage), WINDOW)
         expected = network_input(case.image[where], liver_region(labels, stage), WINDOW, zero)
         assert (of, patches.place(index)) == (name, (name, where))
         np.testing.assert_array_equal(image[0], expected)
@@ -143,7 +144,7 @@ def test_patches_of_the_foreground_hold_every_class_alike_often(data: PreparedSe
     patches = dataset(data, patch=patch, overlap=(0, 0, 0), foreground=1.0)
     middles = []
     for index in range(240):
-        name, case, where = patches._draw(index % len(patches), np.random.default_rng(index))
+        name, case, where = patches._choose(index % len(patches), np.random.default_rng(index))
         assert name == patches.place(index % len(patches))[0], "a case keeps its share of the epoch"
         target = network_target(case.labels[where], 2)
         assert target.shape == patch
@@ -165,7 +166,7 @@ def test_the_share_of_the_foreground(data: PreparedSet) -> None:
 def test_a_case_without_foreground_keeps_its_own_patches(tmp_path: Path) -> None:
     case = no_lesions(tmp_path)
     patches = dataset(case, names=["a"], foreground=1.0)
-    assert [patches._draw(i, np.random.default_rng(i))[2] for i in range(len(patches))] == [
+    assert [patches._choose(i, np.random.default_rng(i))[2] for i in range(len(patches))] == [
         patches.place(i)[1] for i in range(len(patches))
     ]
 

@@ -1,6 +1,7 @@
 """A stage learns, repeats itself, keeps its best weights, and says what is wrong."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,14 +12,16 @@ import torch
 from safetensors.torch import load_file
 
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.networks import load_network, make_network
+from ltvs.model.networks import make_network
+from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.runtime.errors import InputError
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.distributed import start_processes
-from ltvs.training.journal import Epoch, write_curves
+from ltvs.training.curves import Epoch, write_curves
+from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.losses import make_loss, make_schedule
-from ltvs.training.run_folder import load_stage, start_stage
+from ltvs.training.run_folder import check_folder, start_stage
+from ltvs.training.step import make_loss, make_schedule
+from ltvs.training.task import StageTraining
 from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
 from support.trained_runs import tiny_set, tiny_settings, train_both
 
@@ -46,7 +49,7 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
         assert [row["epoch"] for row in rows] == ["1", "2"]
         assert all(math.isfinite(float(row["loss"])) for row in rows)
     saved = json.loads((tmp_path / "run" / "stage2" / "settings.json").read_text())
-    assert saved["network"]["skip"] == "cca"
+    assert saved["prediction"]["network"]["skip"] == "cca"
     assert saved["training"]["learning_rate"] == 0.01
     assert saved["split"] == data.split
     assert saved["versions"]["torch"] == torch.__version__
@@ -54,13 +57,12 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
 
 def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    folder = start_stage(settings, 1, data)
+    start_stage(settings, 1, data)
     seed_everything(0)
     net = make_network(settings.network(1))
-    untrained = validate(net, data, 1, settings, FABRIC)[0]
-    best = train_stage(FABRIC, net, data, 1, settings, folder)
-    kept = validate(load_network(json.loads((folder / "settings.json").read_text())["network"],
-                                 folder / "best.safetensors"), data, 1, settings, FABRIC)  # fmt: skip
+    untrained = validate(net, StageTraining(data, 1, settings, FABRIC))[0]
+    best = train_stage(StageTraining(data, 1, settings, FABRIC), net)
+    kept = validate(load_unfolded(tmp_path, 1)[0], StageTraining(data, 1, settings, FABRIC))
     assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
     assert best.dice > max(0.8, untrained)
 
@@ -91,7 +93,7 @@ def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: Prep
     scores = []
     for name in ("bf16-mixed", "float32"):
         changed = tiny_settings(data.folder, tmp_path, precision=name, patch=(12, 16, 16))
-        scores += validate(trained.net, data, 2, changed, FABRIC)
+        scores += validate(trained.net, StageTraining(data, 2, changed, FABRIC))
     assert set(seen[: len(seen) // 2]) == {torch.bfloat16}
     assert set(seen[len(seen) // 2 :]) == {torch.float32}
     assert all(math.isfinite(value) for value in scores)
@@ -156,7 +158,7 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
         return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
 
     monkeypatch.setattr(PreparedSet, "case", without_tumor)
-    vessel, tumor = validate(make_network(settings.network(2)), data, 2, settings, FABRIC)
+    vessel, tumor = validate(make_network(settings.network(2)), StageTraining(data, 2, settings, FABRIC))
     assert 0 <= vessel <= 1
     assert math.isnan(tumor)
     write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
@@ -165,20 +167,20 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
 
 def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    folder = start_stage(settings, 1, data)
+    start_stage(settings, 1, data)
     seed_everything(0)
     net = make_network(settings.network(1))
-    train_stage(FABRIC, net, data, 1, settings, folder)
+    train_stage(StageTraining(data, 1, settings, FABRIC), net)
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, data, 1, settings, FABRIC)), net.head.bias[0].item()
-    factor, dice = calibrate(net, data, 1, settings, FABRIC)
+    before, bias = mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))), net.head.bias[0].item()
+    factor, dice = calibrate(net, StageTraining(data, 1, settings, FABRIC))
     assert factor in FACTORS
     assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
     assert factor > 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
-    assert mean_dice(validate(net, data, 1, settings, FABRIC)) == pytest.approx(dice, abs=0.01)
+    assert mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))) == pytest.approx(dice, abs=0.01)
 
 
 def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_a_trained_stage_is_not_overwritten(data: PreparedSet, tmp_path: Path) -
     start_stage(settings, 1, data)
     folder = start_stage(settings, 1, data)  # a run that ended before it had weights may begin again
     (folder / "last.safetensors").touch()
-    with pytest.raises(InputError, match="holds weights, and no checkpoint to go on from"):
+    with pytest.raises(InputError, match="holds weights, but no checkpoint to resume from"):
         start_stage(settings, 1, data)
 
 
@@ -251,13 +253,39 @@ def test_a_run_that_cannot_be_loaded(data: PreparedSet, tmp_path: Path) -> None:
     path.write_text(json.dumps(content | {"format": 99}))
     with pytest.raises(InputError, match="format 99, expected 1"):
         load_stage(tmp_path, 1)
-    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float32"}}))
-    assert load_stage(tmp_path, 1).precision == "32", "as older runs say it"
-    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
+    path.write_text(json.dumps(content | {"prediction": content["prediction"] | {"precision": "float7"}}))
     with pytest.raises(InputError, match="precision float7"):
         load_stage(tmp_path, 1)
     path.write_text(json.dumps({"format": 1}))
     with pytest.raises(InputError, match="lacks what prediction needs"):
+        load_stage(tmp_path, 1)
+
+
+def in_the_old_layout(content: dict) -> dict:
+    """settings.json as older versions wrote it: without the part for prediction."""
+    part = content.pop("prediction")
+    return content | {"network": part["network"], "preparation": part["preparation"]}
+
+
+def test_a_run_from_before_settings_had_a_part_for_prediction(data: PreparedSet, tmp_path: Path) -> None:
+    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=1)
+    train_both(data, settings)
+    now = load_stage(tmp_path, 1)
+    path = tmp_path / "stage1" / "settings.json"
+    content = in_the_old_layout(json.loads(path.read_text()))
+    assert list(content["network"]) == ["classes", "skip", "channels", "norm", "score_norm", "residual"]
+    path.write_text(json.dumps(content))
+    before = load_stage(tmp_path, 1)
+    assert dataclasses.replace(before, net=now.net) == now
+    assert all(torch.equal(a, b) for a, b in zip(before.net.parameters(), now.net.parameters(), strict=True))
+    check_folder(settings, 1, data)
+    path.write_text(json.dumps(content | {"network": content["network"] | {"skip": "csca"}}))
+    with pytest.raises(InputError, match="network of the data set or the version has changed"):
+        check_folder(settings, 1, data)
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float32"}}))
+    assert load_stage(tmp_path, 1).precision == "32", "as older runs say it"
+    path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
+    with pytest.raises(InputError, match="precision float7"):
         load_stage(tmp_path, 1)
 
 

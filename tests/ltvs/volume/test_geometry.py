@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import ltvs.model.pipeline
-from ltvs.dataset.layout import Preparation, StageGrid
-from ltvs.dataset.preparing import compose_labels
+from ltvs.dataset.one_case import compose_labels
 from ltvs.model.inference import Triple
-from ltvs.model.pipeline import predict
-from ltvs.training.run_folder import TrainedStage
+from ltvs.model.pipeline import Pipeline
+from ltvs.model.saved import TrainedStage
+from ltvs.model.view import Preparation, StageGrid
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid, liver_grid, whole_grid
 from ltvs.volume.images import read_ct, read_mask, write_volume
@@ -34,7 +34,7 @@ def predicted(ct: sitk.Image, stages: dict[int, TrainedStage], path: Path) -> Pa
     """What prediction writes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ltvs.model.pipeline, "load_stage", lambda run, stage: stages[stage])
-        write_volume(predict(ct, Path("run"), "cpu"), path)
+        write_volume(Pipeline.load(Path("run"), "cpu").label(ct), path)
     return path
 
 

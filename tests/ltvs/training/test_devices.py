@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltvs.runtime.errors import InputError
-from ltvs.training.memory import memory_advice, memory_errors
+from ltvs.training.devices import memory_advice, memory_errors
 from support.trained_runs import tiny_settings
 
 

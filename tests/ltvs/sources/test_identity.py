@@ -4,9 +4,9 @@ import doctest
 
 import pytest
 
-import ltvs.sources.patients
+import ltvs.sources.identity
 from ltvs.runtime.errors import InputError
-from ltvs.sources.patients import check_apart, overlap_warning, patient_of, shared_with_ircadb
+from ltvs.sources.identity import check_apart, overlap_warning, patient_of, shared_with_ircadb
 
 EVERYBODY = [f"lits-{number:03d}" for number in range(131)]
 IRCADB = [f"ircadb-{number:02d}" for number in range(1, 21)]
@@ -18,7 +18,7 @@ def same(patients: list[str]) -> dict[str, str]:
 
 
 def test_the_examples_in_the_docstring() -> None:
-    failed, tried = doctest.testmod(ltvs.sources.patients)
+    failed, tried = doctest.testmod(ltvs.sources.identity)
     assert (failed, tried) == (0, 1)
 
 

@@ -1,0 +1,118 @@
+"""A trained stage, read from the folder of a run.
+
+RUN/stage1, RUN/stage2:  settings.json  best.safetensors
+
+Of settings.json it reads `format` and `prediction`: network, preparation, patch, overlap and precision.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from crossattn3d import UNet3d
+from crossattn3d.folding import fold_batch_norm
+from ltvs.model.computing import PRECISIONS, Precision
+from ltvs.model.networks import load_network
+from ltvs.model.stages import STAGES, Stage
+from ltvs.model.view import Preparation
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json
+
+FORMAT = 1
+
+#: Names of precisions in runs from before Lightning Fabric.
+_OLD_PRECISIONS = {"float32": "32", "bfloat16": "bf16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A trained network, ready to predict with.
+
+    Args:
+        net: in eval mode, batch normalization folded.
+        preparation: of the CTs that it was trained on.
+        patch: (d, h, w) voxels.
+        overlap: (d, h, w) voxels shared by neighboring patches.
+        precision: of the layers.
+    """
+
+    net: UNet3d
+    preparation: Preparation
+    patch: tuple[int, int, int]
+    overlap: tuple[int, int, int]
+    precision: Precision
+
+    @classmethod
+    def from_json(cls, net: UNet3d, prediction: dict[str, Any]) -> Self:
+        """Return the stage of a network that is loaded.
+
+        Args:
+            net: in eval mode.
+            prediction: `preparation`, `patch`, `overlap` and `precision`, as JSON holds them.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing or unusable.
+        """
+        (d, h, w), (shared_d, shared_h, shared_w) = prediction["patch"], prediction["overlap"]
+        if (precision := prediction["precision"]) not in PRECISIONS:
+            raise ValueError(f"precision {precision}")
+        preparation = Preparation.from_json(prediction["preparation"])
+        return cls(fold_batch_norm(net), preparation, (d, h, w), (shared_d, shared_h, shared_w), precision)
+
+
+def stage_folder(run: Path, stage: Stage) -> Path:
+    """Return the folder of a stage in a run."""
+    return run / f"stage{stage}"
+
+
+def load_stage(run: Path, stage: Stage) -> TrainedStage:
+    """Load the best network of a stage.
+
+    Raises:
+        InputError: the run lacks the stage, or its files are damaged.
+    """
+    net, prediction = load_unfolded(run, stage)
+    try:
+        return TrainedStage.from_json(net, prediction)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _lacking(stage_folder(run, stage), error) from error
+
+
+def load_unfolded(run: Path, stage: Stage) -> tuple[UNet3d, dict[str, Any]]:
+    """Load the best network of a stage as it was trained, and the part of its settings that prediction needs.
+
+    Raises:
+        InputError: the run lacks the stage, or its files are damaged.
+    """
+    folder = stage_folder(run, stage)
+    if not (folder / "best.safetensors").is_file():
+        other = ", ".join(f"stage {s}" for s in STAGES if (stage_folder(run, s) / "best.safetensors").is_file())
+        raise InputError(
+            f"{run}: no trained stage {stage} here ({other or 'nothing'} found); train it with train_ltvs.py"
+        )
+    settings = read_json(folder / "settings.json")
+    try:
+        if settings["format"] != FORMAT:
+            raise InputError(f"{folder}: format {settings['format']}, expected {FORMAT}; use the version that wrote it")
+        prediction = settings["prediction"] if "prediction" in settings else _from_old_settings(settings)
+        network = prediction["network"]
+    except (KeyError, TypeError) as error:
+        raise _lacking(folder, error) from error
+    return load_network(network, folder / "best.safetensors"), prediction
+
+
+def _from_old_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Gather what is now `prediction` from the settings of an older run."""
+    training = settings["training"]
+    precision = training.get("precision", "32")
+    return {
+        "network": settings["network"],
+        "preparation": settings["preparation"],
+        "patch": training["patch"],
+        "overlap": training["overlap"],
+        "precision": _OLD_PRECISIONS.get(precision, precision),
+    }
+
+
+def _lacking(folder: Path, error: Exception) -> InputError:
+    return InputError(f"{folder / 'settings.json'}: lacks what prediction needs ({error!r}); train it again")
