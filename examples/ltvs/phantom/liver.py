@@ -1,18 +1,21 @@
-"""The liver: a large right lobe under the diaphragm, a left lobe that tapers across the midline."""
+"""The liver: a synthetic one, a large right lobe and a left lobe that tapers across the midline, or a given one."""
+
+from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.phantom.build import Build
-from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
+from ltvs.phantom.body_build import Build
+from ltvs.phantom.canvas import Level, ellipsoid, smooth_max, smooth_min, waves
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import Grid, label_box
 from ltvs.volume.labels import BACKGROUND, VESSEL
+from ltvs.volume.resampling import resample
 
 
-def made_liver(build: Build, rng: np.random.Generator) -> Level:
-    """Level function of a liver that fits the build."""
+def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
+    """Return a liver that fits the build."""
     s = build.scale
     right = ellipsoid(
         np.multiply((-62, 2, -2), s), np.multiply((rng.uniform(64, 76), rng.uniform(70, 82), rng.uniform(76, 94)), s)
@@ -41,14 +44,14 @@ def made_liver(build: Build, rng: np.random.Generator) -> Level:
 
 
 def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tuple[float, float]]:
-    """Level functions of a real liver and of its vessels, moved under the right diaphragm and against the wall.
+    """Return a real liver and its vessels, moved under the right diaphragm and against the body wall.
 
     Args:
         anatomy: label map; above 0 is liver, 2 the vessels in it.
-        build: whose liver it becomes; what would stick into the body wall is cut off.
+        build: of the patient that gets the liver; what would stick into the body wall is cut off.
 
     Returns:
-        liver, vessels, and the lowest and highest z of the liver, mm.
+        liver, vessels, and the lowest and the highest z of the liver, mm.
 
     Raises:
         InputError: no liver or no vessels.
@@ -66,19 +69,14 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
     edge = 6
     anatomy = sitk.ConstantPad(sitk.RegionOfInterest(anatomy, voxels.tolist(), box[0]), (edge,) * 3, (edge,) * 3, 0)
     first = corner + (0.5 - edge) * spacing
-    cubes = _cubes(anatomy)
+    cubes = _isotropic(Grid.of(anatomy))
 
     def level_of(mask: sitk.Image) -> Level:
         # In voxels, so that a surface lies half-way between slices however thick they are.
-        between = sitk.SignedMaurerDistanceMap(
-            mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
-        )
+        fine = resample(_signed_distance(mask) + 0.5, cubes, outside=-1.0)
         # The same surface among cubes, to which distances are in mm whatever their direction.
-        fine = sitk.Resample(between + 0.5, cubes, sitk.Transform(), sitk.sitkLinear, -1.0)
-        distance = sitk.SignedMaurerDistanceMap(
-            fine > 0, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
-        )
-        return _sampled((sitk.GetArrayFromImage(distance) + 0.5) * spacing[0], np.full(3, spacing[0]), first)
+        distance = sitk.GetArrayFromImage(_signed_distance(fine > 0))
+        return _interpolated((distance + 0.5) * spacing[0], spacing[0], first)
 
     whole = level_of(anatomy > BACKGROUND)
 
@@ -88,25 +86,26 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
     return liver, level_of(anatomy == VESSEL), (float(corner[2]), build.dome)
 
 
-def _cubes(image: sitk.Image) -> sitk.Image:
-    """An empty image from the same first voxel on, with voxels as deep and as high as they were wide."""
-    side = image.GetSpacing()[0]
-    size = [int((n - 1) * spacing / side) + 1 for n, spacing in zip(image.GetSize(), image.GetSpacing(), strict=True)]
-    cubes = sitk.Image(size, sitk.sitkUInt8)
-    cubes.SetSpacing((side,) * 3)
-    cubes.SetOrigin(image.GetOrigin())
-    cubes.SetDirection(image.GetDirection())
-    return cubes
+def _isotropic(grid: Grid) -> Grid:
+    """Return a grid with the same first voxel, whose voxels are as deep and as high as they were wide."""
+    side = grid.spacing[0]
+    x, y, z = (int((n - 1) * mm / side) + 1 for n, mm in zip(grid.size, grid.spacing, strict=True))
+    return replace(grid, size=(x, y, z), spacing=(side, side, side))
 
 
-def _sampled(values: ndarray, spacing: ndarray, first: ndarray) -> Level:
-    """A level function from values, (z, y, x), on a grid whose first voxel lies at `first` mm; linear in between."""
+def _signed_distance(mask: sitk.Image) -> sitk.Image:
+    """Return voxels to the surface of a mask, positive inside."""
+    return sitk.SignedMaurerDistanceMap(mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False)
+
+
+def _interpolated(values: ndarray, spacing: float, first: ndarray) -> Level:
+    """Return a function that interpolates values linearly, (z, y, x) every `spacing` mm from the point `first` on."""
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         out = values
         for dim, points in enumerate((z, y, x)):
             axis, last = 2 - dim, values.shape[dim] - 1
-            position = np.clip((points.ravel() - first[axis]) / spacing[axis], 0, last)
+            position = np.clip((points.ravel() - first[axis]) / spacing, 0, last)
             below = np.floor(position).astype(int)
             share = (position - below).astype(np.float32).reshape([-1 if d == dim else 1 for d in range(3)])
             out = np.take(out, below, dim) * (1 - share) + np.take(out, np.minimum(below + 1, last), dim) * share

@@ -147,7 +147,7 @@ def label_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int,
     return (x0, y0, z0), (x1, y1, z1)
 
 
-def part_of(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:
+def crop_grid(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:
     """The box of `size` voxels of `grid` whose first voxel is `start`, both (x, y, z)."""
     return _grid(np.array(size), np.array(grid.spacing), grid.physical(start), np.reshape(grid.direction, (3, 3)))
 

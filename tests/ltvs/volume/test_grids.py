@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, canonical_grid, label_box, liver_grid, overlap, part_of, whole_grid
+from ltvs.volume.grids import Grid, canonical_grid, crop_grid, label_box, liver_grid, overlap, whole_grid
 from support.tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, ball, center, grid, image, indices, points
 
 DIRECTIONS = [*SIGNED_PERMUTATIONS, *OBLIQUE]
@@ -118,7 +118,7 @@ def test_the_overlap_holds_every_voxel_within(direction: np.ndarray) -> None:
     target = grid(direction)
     small = Grid((7, 6, 5), (2.0, 1.5, 3.0), tuple(center(target)), tuple(np.eye(3).ravel()))
     first, size = overlap(small, target)
-    part = part_of(target, first, size)
+    part = crop_grid(target, first, size)
     assert part.physical((0, 0, 0)) == pytest.approx(target.physical(first))
     assert np.all(np.array(size) < target.size)
     half = np.array(small.size) / 2
