@@ -4,7 +4,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import bounding_box
 from ltvs.volume.images import same_grid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
@@ -30,7 +30,7 @@ def threshold_labels(ct: sitk.Image, liver: sitk.Image) -> sitk.Image:
     if not same_grid(ct, liver):
         raise InputError(f"baseline: expected a liver mask on the CT's grid, {ct.GetSize()}; got {liver.GetSize()}")
     labels = sitk.Cast(liver > 0, sitk.sitkUInt8) * LIVER
-    box = label_box(liver)
+    box = bounding_box(liver)
     if box is None:
         return labels
     first = box[0]

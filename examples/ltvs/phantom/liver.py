@@ -9,7 +9,7 @@ from numpy import ndarray
 from ltvs.phantom.body_build import Build
 from ltvs.phantom.canvas import Level, ellipsoid, smooth_max, smooth_min, waves
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, label_box
+from ltvs.volume.grids import Grid, bounding_box
 from ltvs.volume.labels import BACKGROUND, VESSEL
 from ltvs.volume.resampling import resample
 
@@ -57,7 +57,7 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
         InputError: no liver or no vessels.
     """
     anatomy = sitk.DICOMOrient(anatomy, "LPS")
-    box = label_box(anatomy)
+    box = bounding_box(anatomy)
     if box is None or not (sitk.GetArrayViewFromImage(anatomy) == VESSEL).any():
         raise InputError(f"anatomy: expected a label map with liver above {BACKGROUND} and vessels {VESSEL}; got none")
     voxels = np.subtract(box[1], box[0]) + 1

@@ -14,7 +14,7 @@ from numpy import ndarray
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import bounding_box
 from ltvs.volume.labels import BACKGROUND, COLORS, TUMOR, VESSEL
 
 #: Where the camera stands, in degrees: in front of the patient, a little above.
@@ -95,7 +95,7 @@ def surface(mask: sitk.Image, spacing: float, *, sigma: float, level: float, ste
         level: 0 to 1: how much of its surroundings has to be inside for a point to be; below 0.5 keeps thin parts.
         step: voxels of the grid per triangle.
     """
-    box = label_box(mask)
+    box = bounding_box(mask)
     if box is None:
         return Surface(np.zeros((0, 3, 3)), np.zeros((0, 3)))
     own = np.array(mask.GetSpacing())

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from numpy import ndarray
 from skimage.measure import label as components
 
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import bounding_box
 from ltvs.volume.labels import BACKGROUND, COLORS, LIVER, TUMOR, VESSEL
 
 #: HU, black to white.
@@ -65,12 +65,12 @@ def field_of_view(ct: sitk.Image, labels: Sequence[sitk.Image]) -> tuple[Float[n
         Its middle (x, y, z) and its side, mm.
     """
     spacing, last = np.array(ct.GetSpacing()), np.array(ct.GetSize()) - 1
-    boxes = [box for image in labels if (box := label_box(image)) is not None]
+    boxes = [box for image in labels if (box := bounding_box(image)) is not None]
     if boxes:
         low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
         side = max(((high - low + 1) * spacing).max() + 2 * _MARGIN, _LEAST)
     else:
-        low, high = np.array(label_box(ct > WINDOW[0]) or (np.zeros(3), last))
+        low, high = np.array(bounding_box(ct > WINDOW[0]) or (np.zeros(3), last))
         side = ((high - low + 1) * spacing)[:2].max()
     side = min(side, ((last + 1) * spacing).max())
     # No more from outside the CT than there has to be.
@@ -90,7 +90,7 @@ def crossing(labels: Sequence[sitk.Image]) -> tuple[int, int, int]:
     for structure in (TUMOR, VESSEL, LIVER):
         for image in labels:
             mask = image == structure
-            box = label_box(mask)
+            box = bounding_box(mask)
             if box is None:
                 continue
             inside = sitk.GetArrayViewFromImage(mask)[tuple(slice(a, b + 1) for a, b in zip(*box, strict=True))[::-1]]

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from jaxtyping import Float
 from numpy import ndarray
 
-from ltvs.volume.grids import Grid, crop_grid, label_box, overlap
+from ltvs.volume.grids import Grid, bounding_box, crop_grid, overlap
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
 #: Target slices restored at a time: enough to use every core, few enough to need little memory.
@@ -97,7 +97,7 @@ def _overlapping_parts(labels: sitk.Image, grid: Grid) -> tuple[sitk.Image, Grid
         The labels in the bounding box of what is above 0, the part of `grid` that this box reaches, and the slices of
         an array on `grid` that are this part; None if it reaches nothing.
     """
-    box = label_box(labels)
+    box = bounding_box(labels)
     if box is None:
         return None
     # One voxel of background around the labels is all that interpolation sees of the rest.

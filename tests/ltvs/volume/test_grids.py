@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, canonical_grid, crop_grid, label_box, liver_grid, overlap, whole_grid
+from ltvs.volume.grids import Grid, bounding_box, canonical_grid, crop_grid, liver_grid, overlap, whole_grid
 from support.tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, ball, center, grid, image, indices, points
 
 DIRECTIONS = [*SIGNED_PERMUTATIONS, *OBLIQUE]
@@ -107,10 +107,10 @@ def test_an_empty_liver_is_refused() -> None:
 
 def test_the_box_of_labels() -> None:
     labels = np.zeros((21, 25, 28), dtype=np.uint8)
-    assert label_box(image(labels, grid())) is None
+    assert bounding_box(image(labels, grid())) is None
     labels[4:9, 11, 6:20] = 2
     labels[7, 3, 10] = 1
-    assert label_box(image(labels, grid())) == ((6, 3, 4), (19, 11, 8))
+    assert bounding_box(image(labels, grid())) == ((6, 3, 4), (19, 11, 8))
 
 
 @pytest.mark.parametrize("direction", OBLIQUE)
