@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.baseline import threshold_labels
-from ltvs.evaluation.scores import score_table
+from ltvs.evaluation.scores import print_score_table
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
@@ -72,7 +72,7 @@ def main(settings: DemoSettings) -> None:
     references = ("--reference", output / "references")
     _command("evaluate_ltvs.py", "--prediction", output / "predictions", *references, "--output", report)
     _command("evaluate_ltvs.py", "--prediction", output / "baseline", *references, "--output", report / "baseline")
-    score_table(
+    print_score_table(
         {
             "UCA-Net": read_json(report / "summary.json"),
             "thresholds": read_json(report / "baseline" / "summary.json"),

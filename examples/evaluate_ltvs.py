@@ -6,7 +6,7 @@ from pathlib import Path
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from ltvs.evaluation.scores import mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.evaluation.scores import mean_scores, pair_cases, print_score_table, read_label_maps, score_case, write_scores
 from ltvs.runtime.command_line import run
 from ltvs.volume.images import stem
 
@@ -34,11 +34,11 @@ def main(settings: EvaluateSettings) -> None:
     pairs = pair_cases(settings.prediction, settings.reference)
     cases = {}
     for name, paths in tqdm(pairs.items(), desc="cases", disable=len(pairs) == 1):
-        prediction, reference = read_pair(*paths)
+        prediction, reference = read_label_maps(*paths)
         arrays = sitk.GetArrayFromImage(prediction), sitk.GetArrayFromImage(reference)
         cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
     write_scores(cases, settings.output)
-    score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
+    print_score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
     print(f"cases: {settings.output / 'cases.csv'}\nsummary: {settings.output / 'summary.json'}")
 
 

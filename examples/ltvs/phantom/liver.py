@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from numpy import ndarray
 
 from ltvs.phantom.body_build import Build
-from ltvs.phantom.canvas import Level, ellipsoid, smooth_max, smooth_min, waves
+from ltvs.phantom.canvas import Level, Point, ellipsoid, smooth_max, smooth_min, waves
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid, bounding_box
 from ltvs.volume.labels import BACKGROUND, VESSEL
@@ -16,20 +16,18 @@ from ltvs.volume.resampling import resample
 
 def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
     """Return a liver that fits the build."""
-    s = build.scale
-    right = ellipsoid(
-        np.multiply((-62, 2, -2), s), np.multiply((rng.uniform(64, 76), rng.uniform(70, 82), rng.uniform(76, 94)), s)
-    )
-    left = ellipsoid(
-        np.multiply((rng.uniform(0, 18), -46, rng.uniform(22, 34)), s),
-        np.multiply((rng.uniform(62, 86), rng.uniform(26, 36), rng.uniform(34, 50)), s),
-        rng.uniform(-0.25, 0.1),
-    )
-    caudate = ellipsoid(np.multiply((-12, 14, 18), s), np.multiply((22, 18, 32), s))
-    hilum = ellipsoid(np.multiply((2, 6, -26), s), np.multiply((44, 27, 32), s), 0.3)
-    # The kidney and the fat around it, which keeps it off the liver.
-    kidney = ellipsoid(np.multiply((-56, 58, -64), s), np.multiply((42, 48, 62), s))
-    gallbladder = ellipsoid(np.multiply((-40, -40, -48), s), np.multiply((19, 20, 32), s))
+    s, uniform = build.scale, rng.uniform
+
+    def part(center: Point, radii: Point, tilt: float = 0.0) -> Level:
+        return ellipsoid(np.multiply(center, s), np.multiply(radii, s), tilt)
+
+    right = part((-62, 2, -2), (uniform(64, 76), uniform(70, 82), uniform(76, 94)))
+    center = (uniform(0, 18), -46, uniform(22, 34))
+    left = part(center, (uniform(62, 86), uniform(26, 36), uniform(34, 50)), uniform(-0.25, 0.1))
+    caudate = part((-12, 14, 18), (22, 18, 32))
+    hilum = part((2, 6, -26), (44, 27, 32), 0.3)
+    kidney = part((-56, 58, -64), (42, 48, 62))  # with the fat around it, which keeps it off the liver
+    gallbladder = part((-40, -40, -48), (19, 20, 32))
     bumps, folds = waves(rng, 3.2 * s, 75 * s), waves(rng, 1.3 * s, 28 * s)
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:

@@ -65,7 +65,8 @@ def make_phantom(
     else:
         liver, inner, extent = anatomy_levels(anatomy, build)
         low, high = extent[0] - 20, extent[1] + 20
-    canvas = _make_canvas(matrix, spacing, step, low, high)
+    across = ((np.arange(matrix) - (matrix - 1) / 2) * spacing).astype(np.float32)
+    canvas = Canvas(across, across, np.arange(low, high, step).astype(np.float32))
 
     _paint_body(canvas, build, of_body)
     masks = _paint_liver(canvas, build, liver, inner, of_liver)
@@ -88,11 +89,6 @@ def _draw_build(field_of_view: float, rng: np.random.Generator) -> Build:
     return Build(
         half_width, half_width * rng.uniform(0.73, 0.82), rng.uniform(9, 22) * scale, scale, rng.uniform(82, 98) * scale
     )
-
-
-def _make_canvas(matrix: int, spacing: float, step: float, low: float, high: float) -> Canvas:
-    across = ((np.arange(matrix) - (matrix - 1) / 2) * spacing).astype(np.float32)
-    return Canvas(across, across, np.arange(low, high, step).astype(np.float32))
 
 
 def _paint_body(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:

@@ -45,13 +45,8 @@ class CTSlice:
         if not position or not orientation:
             raise InputError(f"{path}: expected a CT slice with its position and orientation, found none")
         acquisition = (str(header.get("AcquisitionNumber") or ""), str(header.get("AcquisitionTime") or ""))
-        return cls(
-            path,
-            str(header.SOPInstanceUID),
-            acquisition,
-            tuple(float(mm) for mm in position),
-            tuple(float(cosine) for cosine in orientation),
-        )
+        position, orientation = (tuple(map(float, values)) for values in (position, orientation))
+        return cls(path, str(header.SOPInstanceUID), acquisition, position, orientation)
 
 
 def is_one_volume(slices: Collection[CTSlice]) -> bool:

@@ -9,7 +9,6 @@ Segments are Liver, Liver Remnant, Hepatic, Portal and Tumor_1, Tumor_2, ...
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,7 @@ from highdicom.seg import Segmentation
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.sources.acquisitions import CTSlice, select_acquisition
-from ltvs.sources.dicom_seg import (
-    place_segments,
-    read_segmentation,
-    referenced_instances,
-    referenced_series,
-    segment_labels,
-)
+from ltvs.sources.dicom_seg import place_segments, read_segmentation, references, segment_labels
 from ltvs.volume.case import Case
 from ltvs.volume.dicom import is_dicom
 from ltvs.volume.grids import Grid
@@ -110,9 +103,14 @@ def load_case(name: str, files: PatientFiles) -> Case:
     path = files.segmentations[0]
     segmentation = read_segmentation(path)
     numbers = _numbers(path, segmentation)
-    series = _referenced_series(name, path, segmentation, files.series)
-    slices = select_acquisition(series, referenced_instances(segmentation))
-    ct = _read_slices(slices)
+    series, instances = references(segmentation)
+    slices = [found for uid, found in files.series.items() if not series or uid in series]
+    if len(slices) != 1:
+        raise InputError(
+            f"{name}: expected the one CT series that {path.name} refers to, found {len(slices) or 'none'} of it among "
+            f"{len(files.series)} CT series; download the patient again"
+        )
+    ct = _read_slices(select_acquisition(slices[0], instances))
     masks = place_segments(path, segmentation, numbers, Grid.of(ct))
     return Case(name, ct, masks["liver"], masks["vessel"], masks["tumor"])
 
@@ -153,20 +151,6 @@ def _numbers(path: Path, segmentation: Segmentation) -> dict[Structure, list[int
     if missing:
         raise InputError(f"{path}: expected segments {', '.join(missing)}; got {', '.join(labels.values())}")
     return numbers
-
-
-def _referenced_series(
-    name: str, path: Path, segmentation: Segmentation, series: Mapping[str, list[CTSlice]]
-) -> list[CTSlice]:
-    """Return the CT series that a segmentation refers to."""
-    referenced = referenced_series(segmentation) or set(series)
-    meant = [slices for uid, slices in series.items() if uid in referenced]
-    if len(meant) != 1:
-        raise InputError(
-            f"{name}: expected the one CT series that {path.name} refers to, found {len(meant) or 'none'} of it among "
-            f"{len(series)} CT series; download the patient again"
-        )
-    return meant[0]
 
 
 def _read_slices(slices: list[CTSlice]) -> sitk.Image:

@@ -38,14 +38,10 @@ def segment_labels(segmentation: Segmentation) -> dict[int, str]:
     return {int(item.SegmentNumber): str(item.SegmentLabel).strip() for item in segmentation.SegmentSequence}
 
 
-def referenced_instances(segmentation: Segmentation) -> set[str]:
-    """Return the SOP instance UIDs of the slices that a segmentation refers to, as a whole or frame by frame."""
-    return {str(instance) for _, _, instance in segmentation.get_source_image_uids()}
-
-
-def referenced_series(segmentation: Segmentation) -> set[str]:
-    """Return the series instance UIDs that a segmentation refers to."""
-    return {str(series) for _, series, _ in segmentation.get_source_image_uids()}
+def references(segmentation: Segmentation) -> tuple[set[str], set[str]]:
+    """Return the instance UIDs of the series and of the slices that a segmentation or its frames refer to."""
+    found = segmentation.get_source_image_uids()
+    return {str(series) for _, series, _ in found}, {str(instance) for _, _, instance in found}
 
 
 def place_segments(
@@ -91,7 +87,7 @@ def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], targe
     grid = _grid_of(volume)
     _check_same_voxels(path, grid, target)
     image = grid.place(sitk.GetImageFromArray(union[..., 0].astype(np.uint8)))
-    placed = resample(image, target, interpolator=sitk.sitkNearestNeighbor, dtype=sitk.sitkUInt8)
+    placed = resample(image, target, nearest=True)
     lost = int(union.sum()) - int(sitk.GetArrayViewFromImage(placed).sum())
     if lost:
         raise InputError(f"{path}: {lost} voxels of its segments lie outside the CT; is it of another acquisition?")

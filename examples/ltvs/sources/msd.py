@@ -65,16 +65,12 @@ def msd08(path: Path, liver: Path | None = None, liver_from: Path | None = None,
     run_files = () if liver_from is None else _check_run(liver_from, device)
     cases: Source = {}
     for number, image, labels in found:
-        name = f"msd08-{number:03d}"
-        find_liver: LiverFinder
+        name, mask = f"msd08-{number:03d}", masks.get(stem(image))
         if liver_from is not None:
-            find_liver = partial(_liver_by_stage_1, name, liver_from, device)
-            liver_files = run_files
+            find_liver: LiverFinder = partial(_liver_by_stage_1, name, liver_from, device)
         else:
-            mask = masks.get(stem(image))
             find_liver = partial(_liver_of_mask, f"{liver}: expected a liver mask {image.name}", mask)
-            liver_files = () if mask is None else (mask,)
-        files = existing(image, labels, *liver_files)
+        files = existing(image, labels, *run_files, *filter(None, [mask]))
         cases[name] = Entry(partial(load_case, name, image, labels, find_liver), name, files)
     return cases
 

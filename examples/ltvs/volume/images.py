@@ -32,11 +32,8 @@ def stem(path: Path) -> str:
 
 def volume_files(paths: Iterable[Path]) -> list[Path]:
     """Return the volume files among paths, sorted, without hidden ones: macOS puts `._x.nii.gz` beside `x.nii.gz`."""
-    return [
-        path
-        for path in sorted(paths)
-        if path.name.lower().endswith(VOLUME_SUFFIXES) and not path.name.startswith(".") and path.is_file()
-    ]
+    visible = (path for path in sorted(paths) if not path.name.startswith("."))
+    return [path for path in visible if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()]
 
 
 def read_ct(path: Path) -> sitk.Image:

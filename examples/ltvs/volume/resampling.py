@@ -14,20 +14,14 @@ from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 _SLAB = 32
 
 
-def resample(
-    image: sitk.Image,
-    grid: Grid,
-    *,
-    outside: float = 0.0,
-    interpolator: int = sitk.sitkLinear,
-    dtype: int = sitk.sitkFloat32,
-) -> sitk.Image:
-    """Resample an image onto another grid: linear and float32 by default.
+def resample(image: sitk.Image, grid: Grid, *, outside: float = 0.0, nearest: bool = False) -> sitk.Image:
+    """Resample an image onto another grid: linearly, as float32, or by the nearest voxel, with the image's own type.
 
     Voxels are cells: up to its own edge the image has the values of its outermost voxels, beyond it `outside`.
     """
+    kind, dtype = (sitk.sitkNearestNeighbor, image.GetPixelID()) if nearest else (sitk.sitkLinear, sitk.sitkFloat32)
     place = (grid.origin, grid.spacing, grid.direction)
-    return sitk.Resample(image, grid.size, sitk.Transform(), interpolator, *place, outside, dtype)
+    return sitk.Resample(image, grid.size, sitk.Transform(), kind, *place, outside, dtype)
 
 
 def resample_image(ct: sitk.Image, grid: Grid, window: tuple[float, float]) -> sitk.Image:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ltvs.evaluation.scores import MEASURES, mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.evaluation.scores import (
+    MEASURES,
+    mean_scores,
+    pair_cases,
+    print_score_table,
+    read_label_maps,
+    score_case,
+    write_scores,
+)
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import write_volume
 
@@ -125,7 +133,7 @@ def test_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     organ = {"dice": 0.95164, "iou": 0.91, "hd95_mm": 3.26, "n": 4, "missed": 0}
     tumor = {"dice": 0.5, "iou": 1 / 3, "hd95_mm": 120.04, "n": 3, "missed": 1}
     methods = {"UCA-Net": {"liver": organ, "tumor": tumor, "vessel": organ | {"cldice": 1.0}}}
-    score_table(methods | {"3D U-Net [32, 64]": mean_scores([])})
+    print_score_table(methods | {"3D U-Net [32, 64]": mean_scores([])})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == STRUCTURES
     assert " ".join(lines[1].split()) == "Method Dice IoU HD95 Dice IoU HD95 Dice IoU clDice HD95"
@@ -203,11 +211,11 @@ def test_two_maps_of_one_name(tmp_path: Path) -> None:
 def test_grids_that_differ(tmp_path: Path, other: dict[str, Any], message: str) -> None:
     p, r = volume(tmp_path / "p.nii.gz", **other), volume(tmp_path / "r.nii.gz")
     with pytest.raises(InputError, match=r"p\.nii\.gz and .*r\.nii\.gz: expected one grid, got " + message):
-        read_pair(p, r)
+        read_label_maps(p, r)
 
 
 def test_labels_other_than_0_to_3(tmp_path: Path) -> None:
     good, bad = volume(tmp_path / "good.mha"), volume(tmp_path / "bad.mha", labels() + np.uint8(4))
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(InputError, match=r"bad\.mha: expected labels 0 background.*got 4"):
-            read_pair(*pair)
+            read_label_maps(*pair)
