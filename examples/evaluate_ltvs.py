@@ -24,12 +24,12 @@ class EvaluateSettings:
 
 
 def main(settings: EvaluateSettings) -> None:
-    """Score predicted label maps against reference label maps, each case on its own, then the mean over cases.
+    """Score predicted label maps against reference label maps: each case, then the mean over cases.
 
     `liver` is the whole organ, every label above 0; tumors and vessels lie inside it, one label per voxel. HD95 is in
-    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If the
-    prediction alone has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If the reference alone has it
-    (missed), the same, and it adds to `missed`. The mean of HD95 is over the cases that have one.
+    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If only the
+    prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it, the same,
+    and `missed` counts the case. The mean of HD95 is over the cases that have one.
     """
     pairs = pair_cases(settings.prediction, settings.reference)
     cases = {}
