@@ -141,12 +141,13 @@ def print_score_table(methods: Mapping[str, Summary]) -> None:
     console = Console()
     console.print(table)
     for method, summary in methods.items():
-        for name, means in summary.items():
+        for structure, means in summary.items():
             if means["missed"]:
-                console.print(Text(f"{method}: missed the {name} in {means['missed']} of {means['n']} cases"))
+                console.print(Text(f"{method}: missed the {structure} in {means['missed']} of {means['n']} cases"))
 
 
 def _scores(name: str, prediction: Mask, reference: Mask, spacing: tuple[float, float, float]) -> Scores:
+    """Return the scores of one structure."""
     scores: Scores = {"dice": dice(prediction, reference), "iou": iou(prediction, reference)}
     if "cldice" in MEASURES[name]:
         scores["cldice"] = cldice(prediction, reference)
@@ -156,6 +157,7 @@ def _scores(name: str, prediction: Mask, reference: Mask, spacing: tuple[float, 
 
 
 def _mask(labels: Labels, name: str) -> Mask:
+    """Return the mask of one structure."""
     mask: Mask = labels > BACKGROUND if name == "liver" else labels == {"tumor": TUMOR, "vessel": VESSEL}[name]
     return mask
 
