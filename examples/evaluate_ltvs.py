@@ -6,7 +6,8 @@ from pathlib import Path
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from ltvs.evaluation.scores import mean_scores, pair_cases, print_score_table, read_label_maps, score_case, write_scores
+from ltvs.evaluation.pairing import pair_cases, read_pair
+from ltvs.evaluation.scores import mean_scores, print_score_table, score_case, write_scores
 from ltvs.runtime.command_line import run
 from ltvs.volume.images import stem
 
@@ -28,13 +29,13 @@ def main(settings: EvaluateSettings) -> None:
 
     `liver` is the whole organ, every label above 0; tumors and vessels lie inside it, one label per voxel. HD95 is in
     mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If only the
-    prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it, the same,
-    and `missed` counts the case. The mean of HD95 is over the cases that have one.
+    prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it (missed),
+    the same, and `missed` counts the case. The mean of HD95 is over the cases that have one.
     """
     pairs = pair_cases(settings.prediction, settings.reference)
     cases = {}
     for name, paths in tqdm(pairs.items(), desc="cases", disable=len(pairs) == 1):
-        prediction, reference = read_label_maps(*paths)
+        prediction, reference = read_pair(*paths)
         arrays = sitk.GetArrayFromImage(prediction), sitk.GetArrayFromImage(reference)
         cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
     write_scores(cases, settings.output)

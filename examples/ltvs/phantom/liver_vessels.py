@@ -24,11 +24,9 @@ def hepatic_trees(canvas: Canvas, build: Build, liver: Region, rng: np.random.Ge
     tip, widest = 1.8 * rng.uniform(1.0, 1.4) * np.sqrt(s), 6.8 * s
     trees = [grow_tree(_portal_trunk(s), targets[:half], tip, widest, rng)]
     rest = targets[half:]
-    gaps = [np.linalg.norm(rest[:, None] - trunk[None], axis=2).min(1) for trunk in (right, middle, left)]
-    nearest = np.argmin(gaps, axis=0)
-    return trees + [
-        grow_tree(trunk, rest[nearest == k], tip, 5.6 * s, rng) for k, trunk in enumerate((right, middle, left))
-    ]
+    veins = (right, middle, left)
+    nearest = np.argmin([np.linalg.norm(rest[:, None] - vein[None], axis=2).min(1) for vein in veins], axis=0)
+    return trees + [grow_tree(vein, rest[nearest == k], tip, 5.6 * s, rng) for k, vein in enumerate(veins)]
 
 
 def portal_vein(build: Build) -> Tree:

@@ -72,14 +72,10 @@ def _paint_ribs(canvas: Canvas, build: Build, pitch: float, phase: float, rng: n
                 continue
             reach = 2.45 if start > 40 * s else 1.9
             angles = np.linspace(0.24, reach, int(60 * s * reach))
-            middles = np.stack(
-                [
-                    side * a * np.sin(angles) ** 0.95,
-                    b * np.cos(angles) - 0.05 * build.half_depth + 3 * s,
-                    start + jitter - steeper * drop * (1 - np.cos(angles * 0.78)) + 4 * s,
-                ],
-                axis=1,
-            )
+            x = side * a * np.sin(angles) ** 0.95
+            y = b * np.cos(angles) - 0.05 * build.half_depth + 3 * s
+            z = start + jitter - steeper * drop * (1 - np.cos(angles * 0.78)) + 4 * s
+            middles = np.stack([x, y, z], axis=1)
             _paint_rib(canvas, middles, 5.4 * s * thick, s)
 
 

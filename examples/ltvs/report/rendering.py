@@ -57,11 +57,7 @@ def render(
     organ = surface(labels != BACKGROUND, spacing, sigma=2.0, level=0.5, step=2)
     vessel = _opaque(surface(labels == VESSEL, spacing, sigma=0.7, level=0.3))
     tumor = _opaque(surface(labels == TUMOR, spacing, sigma=1.0, level=0.5))
-    colors = (
-        _translucent(organ, COLORS["liver"]),
-        _shaded(vessel, COLORS["vessel"]),
-        _shaded(tumor, COLORS["tumor"]),
-    )
+    colors = (_translucent(organ, COLORS["liver"]), _shaded(vessel, COLORS["vessel"]), _shaded(tumor, COLORS["tumor"]))
     right, up, toward = _camera()
     triangles = np.concatenate([organ.corners, vessel.corners, tumor.corners]) - center
     # From the back to the front, across structures.

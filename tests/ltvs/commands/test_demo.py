@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import demo
-from demo import MARK, _command, _remove_old_results, _in_parallel
+from demo import MARK, _command, _in_parallel, _remove_old_results
 from ltvs.runtime.errors import InputError
 
 
