@@ -66,7 +66,7 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
         InputError: the run lacks a stage, or `output` exists.
     """
     if output.exists():
-        raise InputError(f"{output}: is there already; give another --output or remove it")
+        raise InputError(f"{output}: exists already; give another --output or remove it")
     nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
     with atomic_path(output) as bundle:
         for path in ("models", "docs", "ltvs/bundle"):

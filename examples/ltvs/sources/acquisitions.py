@@ -96,7 +96,7 @@ def select_acquisition(slices: Collection[CTSlice], referenced: Collection[str])
     raise InputError(
         f"{next(iter(slices)).path.parent}: expected slices of one volume, evenly spaced; got {len(slices)} in "
         f"{len(acquisitions)} acquisition(s) ({', '.join(acquisitions)}), and the segmentation does not say which of "
-        "them it shows; is a slice missing, or there twice?"
+        "them it shows; is a slice missing or duplicated?"
     )
 
 

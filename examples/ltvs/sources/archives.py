@@ -76,7 +76,7 @@ def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPat
             if needed > free:
                 raise InputError(
                     f"{path}: refused, it unpacks to {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {there}; "
-                    "make room, or look whether the zip is what it should be"
+                    "free some space, or check that this is the right zip"
                 )
             archive.extractall(folder, used)
     except _UNREADABLE as error:

@@ -30,7 +30,7 @@ def read_segmentation(path: Path) -> Segmentation:
     try:
         return segread(path)
     except Exception as error:  # what a damaged file raises depends on where it is damaged
-        raise InputError(f"{path}: is no readable DICOM segmentation ({_reason(error)}); download it again") from error
+        raise InputError(f"{path}: cannot be read as DICOM-SEG ({_reason(error)}); download it again") from error
 
 
 def segment_labels(segmentation: Segmentation) -> dict[int, str]:
@@ -120,7 +120,7 @@ def _check_same_voxels(path: Path, grid: Grid, target: Grid) -> None:
     if not aligned or off > _VOXEL_TOLERANCE:
         raise InputError(
             f"{path}: expected a segmentation on the CT's voxels; got spacing {_mm(grid)} for {_mm(target)} mm, "
-            f"{off:.2f} voxels beside them; is it of another acquisition?"
+            f"off by {off:.2f} voxels; is it of another acquisition?"
         )
 
 

@@ -106,7 +106,7 @@ def _masks(folder: Path) -> dict[str, Path]:
     for file in volume_files(folder.rglob("*")):
         if stem(file) in masks:
             raise InputError(
-                f"--liver {folder}: expected one mask a case, got {masks[stem(file)]} and {file}; remove one"
+                f"--liver {folder}: expected one mask per case, got {masks[stem(file)]} and {file}; remove one"
             )
         masks[stem(file)] = file
     if not masks:

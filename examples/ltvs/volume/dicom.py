@@ -158,7 +158,7 @@ def _check_regular(folder: Path, positions: np.ndarray, grid: Grid) -> None:
         )
     if (off[:, 2] != heights).any():
         raise InputError(
-            f"{folder}: expected frames in the order of their positions, got them mixed; "
+            f"{folder}: expected frames in the order of their positions, got them shuffled; "
             "export the series again, one file per slice"
         )
     off[:, 2] -= np.arange(len(off))

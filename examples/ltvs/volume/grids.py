@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from ltvs.runtime.errors import InputError
 
 #: The remedy for slices that are shifted against each other.
-TILT_REMEDY = "resample it to upright slices first, e.g. with dcm2niix, which mends the tilt"
+TILT_REMEDY = "resample it to upright slices first, e.g. with dcm2niix, which corrects the tilt"
 
 
 @dataclass(frozen=True)

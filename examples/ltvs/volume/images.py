@@ -105,7 +105,7 @@ def write_volume(volume: sitk.Image, path: Path) -> None:
         except RuntimeError as error:
             raise InputError(f"{path}: cannot be written ({itk_reason(error)}); is the disk full?") from error
         if not _is_complete(volume, temporary):
-            raise InputError(f"{path}: cannot be written whole; is the disk full?")
+            raise InputError(f"{path}: cannot be written completely; is the disk full?")
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:

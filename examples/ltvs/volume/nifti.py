@@ -46,7 +46,7 @@ def nifti_grid(path: Path) -> Grid:
     affine = qform if sform is None else sform
     if affine is None:
         raise InputError(
-            f"{path}: expected an sform or a qform, got neither, so it is not known which way the patient lies; "
+            f"{path}: expected an sform or a qform, got neither, so the orientation is unknown; "
             "convert the CT from DICOM again"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -81,7 +81,7 @@ def _check_agreement(path: Path, sform: np.ndarray, qform: np.ndarray, size: tup
     if not apart <= np.linalg.norm(qform[:3, :3], axis=0).min() / 2:
         raise InputError(
             f"{path}: expected sform and qform to place the voxels alike, got {apart:.3g} mm between them; "
-            "find out which is right and set the other to it"
+            "find out which is right and correct the other"
         )
 
 
