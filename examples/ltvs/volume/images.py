@@ -40,7 +40,7 @@ def read_ct(path: Path) -> sitk.Image:
     """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
 
     Raises:
-        InputError: nothing there, not readable, not one 3D series, or values that are not HU.
+        InputError: the path is missing or unreadable, is not one 3D series, or its values are not HU.
     """
     volume = read_series(path) if path.is_dir() else _read_file(path)
     if volume.GetPixelID() == sitk.sitkInt16:
@@ -63,7 +63,7 @@ def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Imag
         meanings: of the values allowed besides 0, background; the pipeline's own if not given.
 
     Raises:
-        InputError: nothing there, not readable, not 3D, or other values.
+        InputError: the file is missing or unreadable, is not 3D, or has other values.
     """
     volume = _read_file(path)
     values = sitk.GetArrayViewFromImage(volume)
@@ -79,7 +79,7 @@ def read_mask(path: Path) -> sitk.Image:
     """Read a mask from a volume file or from a folder with one DICOM series: 1 where it is above 0, uint8.
 
     Raises:
-        InputError: nothing there, not readable, or not one 3D series.
+        InputError: the path is missing or unreadable, or is not one 3D series.
     """
     volume = read_series(path) if path.is_dir() else _read_file(path)
     above = sitk.GetArrayViewFromImage(volume) > 0  # numpy is several times faster at this

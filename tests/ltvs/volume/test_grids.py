@@ -35,6 +35,13 @@ def test_index_undoes_physical_and_agrees_with_simpleitk() -> None:
     np.testing.assert_allclose(where.index(where.physical((1.25, -4, 9))), (1.25, -4, 9), atol=1e-9)
 
 
+def test_corners_are_those_of_simpleitk() -> None:
+    where = grid(OBLIQUE[2])
+    ends = product(*((-0.5, n - 0.5) for n in where.size))
+    expected = [empty(where).TransformContinuousIndexToPhysicalPoint(index) for index in ends]
+    np.testing.assert_allclose(where.corners(edge=0.5), expected, atol=1e-9)
+
+
 def test_an_image_of_another_size_cannot_be_placed() -> None:
     with pytest.raises(ValueError, match=r"expected an image of size \(28, 25, 21\)"):
         grid().place(sitk.Image(28, 25, 20, sitk.sitkUInt8))
