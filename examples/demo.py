@@ -1,6 +1,6 @@
-"""The whole pipeline on phantoms, small: make them, train both stages, label held-out cases, score, draw.
+"""Run the whole pipeline on small phantoms: make them, train both stages, label held-out cases, score, draw.
 
-What `make demo` runs. Every step but the baseline is one of the four command lines, printed before it runs.
+`make demo` runs this. Every step but the baseline is one of the four command lines, printed before it runs.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.baseline import threshold_labels
-from ltvs.evaluation.scores import score_table
+from ltvs.evaluation.scores import print_score_table
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
@@ -41,23 +41,23 @@ class DemoSettings:
     """Settings of the demo."""
 
     output: Path = Path("runs/demo")
-    """Folder for everything the demo makes."""
+    """Folder for all files of the demo."""
 
 
 def main(settings: DemoSettings) -> None:
     """Run the pipeline on phantoms: about ten minutes on two cores."""
     started = time.monotonic()
     output = settings.output
-    _make_room(output)
+    _remove_old_results(output)
     data_folder, trained, report = output / "data", output / "run", output / "report"
 
-    _step("Phantoms: 12 to train on, 2 to choose the weights by, 4 held out")
+    _step("Phantoms: 12 to train on, 2 to select the weights, 4 held out")
     _command("prepare_ltvs.py", PHANTOMS, GRIDS, "--output", data_folder)
-    _step("Both stages side by side: a 3D U-Net learns to find the liver, UCA-Net to tell vessels and tumors in it")
+    _step("Both stages in parallel: a 3D U-Net learns to find the liver, UCA-Net the vessels and tumors in it")
     folders = ("--data", data_folder, "--output", trained)
-    _side_by_side([("train_ltvs.py", stage, NETWORKS, *folders) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
+    _in_parallel([("train_ltvs.py", stage, NETWORKS, *folders) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
 
-    _step("Held-out phantoms: predictions of the two networks, and a baseline of thresholds that is given the liver")
+    _step("Held-out phantoms: predictions of the two networks, and of a threshold baseline that is given the liver")
     data = PreparedSet(data_folder)
     for name in data.split["test"]:
         file = f"{name}.nii.gz"
@@ -72,7 +72,7 @@ def main(settings: DemoSettings) -> None:
     references = ("--reference", output / "references")
     _command("evaluate_ltvs.py", "--prediction", output / "predictions", *references, "--output", report)
     _command("evaluate_ltvs.py", "--prediction", output / "baseline", *references, "--output", report / "baseline")
-    score_table(
+    print_score_table(
         {
             "UCA-Net": read_json(report / "summary.json"),
             "thresholds": read_json(report / "baseline" / "summary.json"),
@@ -84,11 +84,11 @@ def main(settings: DemoSettings) -> None:
     print(f"scores and pictures: {report}\nlabel maps: {output / 'predictions'}\nnetworks: {trained}")
 
 
-def _make_room(output: Path) -> None:
-    """Remove what an earlier demo left, and nothing that is not a demo's; its phantoms are used again.
+def _remove_old_results(output: Path) -> None:
+    """Remove the results of an earlier demo, but keep its phantoms.
 
     Raises:
-        InputError: the folder holds files of these names that no demo has made.
+        InputError: the folder holds files of these names that a demo did not make.
     """
     if not (output / MARK).is_file():
         foreign = [name for name in ("data", *MADE) if (output / name).exists()]
@@ -114,20 +114,20 @@ def _command(script: str, *words: str | Path) -> None:
     """Run one of the command lines.
 
     Raises:
-        InputError: it failed; it has said why.
+        InputError: it failed, after it printed why.
     """
     done = subprocess.run(_arguments(script, *words), check=False)
     if done.returncode:
         raise InputError(f"examples/{script} ended with {done.returncode}, see above")
 
 
-def _side_by_side(commands: list[tuple[str | Path, ...]], log: Path) -> None:
-    """Run two commands at a time, each on half of the processors; what the first says goes to a file.
+def _in_parallel(commands: list[tuple[str | Path, ...]], log: Path) -> None:
+    """Run two commands in parallel, each on half of the processors; the output of the first goes to a file.
 
-    Small networks gain little from a second processor, so that this takes much less time than one after the other.
+    Small networks gain little from a second processor, so this takes much less time than one after the other.
 
     Raises:
-        InputError: one of them failed, and the other was ended.
+        InputError: one of them failed; the other is terminated.
     """
     first, second = (_arguments(str(script), *words) for script, *words in commands)
     half = {**os.environ, "OMP_NUM_THREADS": str(max(1, _processors() // 2))}
@@ -149,24 +149,25 @@ def _side_by_side(commands: list[tuple[str | Path, ...]], log: Path) -> None:
 
 
 def _processors() -> int:
-    """Those that this process may use, where the system tells."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _raise_if_failed(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
+    """Raise InputError with the message of a process that failed."""
     for message, process in running.items():
         if process.poll():
             raise InputError(message)
 
 
 def _arguments(script: str, *words: str | Path) -> list[str]:
-    """A command line as a list, printed; strings are split at spaces, paths are not."""
+    """Print a command line and return it as a list; strings are split at spaces, paths are not."""
     arguments = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
     print(f"$ python examples/{script} {shlex.join(arguments)}", flush=True)
     return [sys.executable, str(EXAMPLES / script), *arguments]
 
 
 if __name__ == "__main__":
-    # Ended like this, it ends what it has started, too.
+    # Exit as by an exception, so that the processes it started are terminated, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(main, DemoSettings)

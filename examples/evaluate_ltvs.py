@@ -6,7 +6,8 @@ from pathlib import Path
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from ltvs.evaluation.scores import mean_scores, pair_cases, read_pair, score_case, score_table, write_scores
+from ltvs.evaluation.pairing import pair_cases, read_pair
+from ltvs.evaluation.scores import mean_scores, print_score_table, score_case, write_scores
 from ltvs.runtime.command_line import run
 from ltvs.volume.images import stem
 
@@ -24,12 +25,12 @@ class EvaluateSettings:
 
 
 def main(settings: EvaluateSettings) -> None:
-    """Score predicted label maps against reference label maps, each case on its own, then the mean over cases.
+    """Score predicted label maps against reference label maps: each case, then the mean over cases.
 
     `liver` is the whole organ, every label above 0; tumors and vessels lie inside it, one label per voxel. HD95 is in
-    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If the
-    prediction alone has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If the reference alone has it
-    (missed), the same, and it adds to `missed`. The mean of HD95 is over the cases that have one.
+    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If only the
+    prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it (missed),
+    the same, and `missed` counts the case. The mean of HD95 is over the cases that have one.
     """
     pairs = pair_cases(settings.prediction, settings.reference)
     cases = {}
@@ -38,7 +39,7 @@ def main(settings: EvaluateSettings) -> None:
         arrays = sitk.GetArrayFromImage(prediction), sitk.GetArrayFromImage(reference)
         cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
     write_scores(cases, settings.output)
-    score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
+    print_score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
     print(f"cases: {settings.output / 'cases.csv'}\nsummary: {settings.output / 'summary.json'}")
 
 

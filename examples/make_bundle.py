@@ -14,11 +14,11 @@ class BundleSettings:
     run: Path
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
-    """Folder to make; the bundle has its name."""
+    """Folder to create; its name is that of the bundle."""
     authors: str = "not stated"
-    """Who made the networks, for the metadata."""
+    """Authors of the networks, for the metadata."""
     copyright: str = "not stated"
-    """Whose they are, for the metadata."""
+    """Copyright notice of the networks, for the metadata."""
 
 
 def main(settings: BundleSettings) -> None:

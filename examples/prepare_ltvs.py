@@ -18,9 +18,9 @@ from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
+from ltvs.sources.ct_and_masks import LIVER_AND_TUMOR
 from ltvs.sources.identity import check_apart, overlap_warning
 from ltvs.sources.ircadb import ircadb
-from ltvs.sources.labeled import LIVER_AND_TUMOR
 from ltvs.sources.lits import lits
 from ltvs.sources.ltvs import ltvs
 from ltvs.sources.msd import msd03, msd08

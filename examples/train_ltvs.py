@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
 from ltvs.model.saved import stage_folder
-from ltvs.report.seeds import results_of, score_test_cases, seed_folder, summary_table, write_summary
+from ltvs.report.seeds import print_summary, results_of, score_test_cases, seed_folder, write_summary
 from ltvs.runtime.command_line import run
 from ltvs.runtime.locks import locked
 from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
@@ -51,7 +51,7 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
             _train(one, data, fabric)
         if settings.seeds > 1 and fabric.is_global_zero:
             write_summary({seed: results_of(one.output, one) for seed, one in runs.items()}, settings.output)
-            summary_table(settings.output)
+            print_summary(settings.output)
 
 
 def _train(settings: TrainSettings, data: PreparedSet, fabric: Fabric) -> None:

@@ -1,4 +1,4 @@
-"""Trainers for nnU-Net: UCA-Net of the planned shape, and nnU-Net's own planned net with CSCA in its skips.
+"""Trainers for nnU-Net: UCA-Net as planned, and nnU-Net's own planned net with CSCA in its skips.
 
     export nnUNet_extTrainer=.../examples/nnunet          # nnU-Net 2.8 and newer
     nnUNetv2_train 501 3d_fullres 0 -tr nnUNetTrainerUCANet
@@ -18,7 +18,7 @@ from crossattn3d.dropin import wrap_skips
 
 
 class PlannedNet(NamedTuple):
-    """What nnU-Net has planned for a configuration, as `get_network_from_plans` takes it."""
+    """nnU-Net's plan of a network, as `get_network_from_plans` takes it."""
 
     arch_class_name: str
     arch_kwargs: dict[str, Any]
@@ -29,12 +29,12 @@ class PlannedNet(NamedTuple):
 
 
 def planned_net(first: Any, second: Any, *rest: Any, enable_deep_supervision: bool = True) -> PlannedNet:
-    """The plan from the arguments of either signature of `build_network_architecture`.
+    """Return the plan from the arguments of either signature of `build_network_architecture`.
 
     2.3 to 2.6: (class_name, kwargs, names of kwargs to import, input channels, output channels, deep supervision)
     from 2.7:   (plans manager, configuration manager, input channels, output channels, deep supervision)
 
-    Deep supervision comes by position or by keyword.
+    Deep supervision may be positional or a keyword.
     """
     if isinstance(first, str):
         architecture = (first, second, rest[0])
@@ -47,10 +47,10 @@ def planned_net(first: Any, second: Any, *rest: Any, enable_deep_supervision: bo
 
 
 def ucanet_of(plan: PlannedNet) -> UCANet:
-    """UCA-Net with the planned widths, strides and kernels, for 3D configurations.
+    """Return UCA-Net with the planned widths, strides and kernels, for 3D configurations.
 
     Raises:
-        ValueError: the configuration is 2D, or strides already in the first stage.
+        ValueError: the configuration is 2D, or has strides in the first stage.
     """
     kwargs = plan.arch_kwargs
     strides = [_triple(stride) for stride in kwargs["strides"]]
@@ -59,7 +59,7 @@ def ucanet_of(plan: PlannedNet) -> UCANet:
             f"nnUNetTrainerUCANet: expected a plan whose first stage has stride 1; got {strides[0]}; plan anew with "
             "nnU-Net's own planners"
         )
-    # Where a stride is larger than the planned kernel, up-sampling with that kernel would leave holes.
+    # If a stride is larger than the planned kernel, upsampling with that kernel would leave holes.
     kernels = [
         tuple(max(k, 3 if s > 1 else 1) for k, s in zip(_triple(kernel), stride, strict=True))
         for kernel, stride in zip(kwargs["kernel_sizes"], [*strides[1:], (1, 1, 1)], strict=True)
@@ -73,7 +73,7 @@ def ucanet_of(plan: PlannedNet) -> UCANet:
         norm="instance",
         deep_supervision=True,
     )
-    # Switched, not left out: nnU-Net trains with the heads and loads the same weights without them to predict.
+    # The heads are switched off, not left out: nnU-Net predicts without them, but loads the same weights.
     net.deep_supervision = plan.deep_supervision
     return net
 
@@ -85,12 +85,12 @@ class nnUNetTrainerUCANet(nnUNetTrainer):  # type: ignore[misc]
     def build_network_architecture(
         plans_manager: Any, configuration_manager: Any, *rest: Any, enable_deep_supervision: bool = True
     ) -> nn.Module:
-        """The net; nnU-Net looks at the name of the first parameter to choose the signature."""
+        """Return the net; nnU-Net chooses the signature by the name of the first parameter."""
         plan = planned_net(plans_manager, configuration_manager, *rest, enable_deep_supervision=enable_deep_supervision)
         return ucanet_of(plan)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Lists of logits for training, logits alone for validation."""
+        """Switch between a list of logits, for training, and the final logits alone, for validation."""
         net = self.network.module if self.is_ddp else self.network
         getattr(net, "_orig_mod", net).deep_supervision = enabled
 
@@ -102,7 +102,7 @@ class nnUNetTrainerCSCA(nnUNetTrainer):  # type: ignore[misc]
     def build_network_architecture(
         plans_manager: Any, configuration_manager: Any, *rest: Any, enable_deep_supervision: bool = True
     ) -> nn.Module:
-        """The net; nnU-Net looks at the name of the first parameter to choose the signature."""
+        """Return the net; nnU-Net chooses the signature by the name of the first parameter."""
         plan = planned_net(plans_manager, configuration_manager, *rest, enable_deep_supervision=enable_deep_supervision)
         net: nn.Module = get_network_from_plans(**plan._asdict())
         flat = plan.arch_kwargs["conv_op"].endswith("Conv2d")

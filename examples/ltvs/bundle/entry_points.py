@@ -1,4 +1,4 @@
-"""What a MONAI bundle of two trained stages runs: its `configs/inference.json` names these functions."""
+"""Functions that a MONAI bundle of two trained stages calls, named in its `configs/inference.json`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ def trained_stage(
     overlap: Sequence[int],
     precision: Precision,
 ) -> TrainedStage:
-    """A stage as `ltvs.model.saved.load_stage` loads it from a run.
+    """Return a stage as `ltvs.model.saved.load_stage` loads it from a run.
 
     Args:
         net: with any weights.
-        weights: file with its state_dict, which is read as tensors only.
+        weights: file of its state_dict, read as tensors only.
         preparation: as `Preparation.json` writes it.
         patch: slices, rows and columns, voxels.
-        overlap: what neighboring patches share of them.
+        overlap: of neighboring patches, voxels.
         precision: of the layers.
     """
     net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

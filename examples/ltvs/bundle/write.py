@@ -1,11 +1,10 @@
-"""A trained run as a MONAI bundle: one folder with both networks, their configuration and the code that labels a CT.
+"""Writing of a MONAI bundle: a folder with both networks of a run, their configuration and the code that labels a CT.
 
-BUNDLE/configs/{metadata.json, inference.json}  models/{model.pt, liver.pt}  ltvs/*.py  docs/README.md
+BUNDLE/configs/{metadata.json,inference.json}  models/{model.pt,liver.pt}  ltvs/  docs/README.md
 """
 
-import ast
 import importlib.metadata
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +20,34 @@ from ltvs.model.stages import CLASSES, STAGES, Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import atomic_path, write_json
 
-#: Where MONAI keeps what metadata has to look like; its verify_metadata fetches it.
+#: MONAI's schema of the metadata, which its verify_metadata downloads.
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
-#: By stage: name of the network in the configuration, and of its weights. MONAI's tools look for the first two.
+#: By stage: name of the network in the configuration, and file of its weights. MONAI's tools look for the first two.
 NAMES: dict[Stage, tuple[str, str]] = {2: ("network_def", "model.pt"), 1: ("liver_network_def", "liver.pt")}
 
-#: What the bundle's code imports besides PyTorch, MONAI and NumPy.
-NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "pydicom", "nibabel", "scipy", "safetensors")
+#: Packages that the bundle's code imports besides PyTorch, MONAI and NumPy.
+NEEDS = ("crossattn3d", "einops", "jaxtyping", "SimpleITK", "nibabel", "pydicom", "scipy", "safetensors")
 
-#: The folder of the package `ltvs`, from which a bundle gets what it runs.
+#: The part of `ltvs` that labels a CT. The folders import only each other.
 LTVS = Path(__file__).parents[1]
+FOLDERS = ("model", "volume", "runtime")
+FILES = ("__init__.py", "bundle/__init__.py", "bundle/entry_points.py")
 
 README = """\
 # Liver, vessels and tumors in a CT
 
 Two networks of crossattn3d: one finds the liver, the other the vessels and tumors in it. `models/model.pt` is the
-second, `models/liver.pt` the first. What they were trained on, and what they score, is not stated here.
+second, `models/liver.pt` the first. Their training data and their scores are not stated here.
 
 ```sh
 pip install "crossattn3d[ltvs]" fire
 python -m monai.bundle run --config_file configs/inference.json --input ct.nii.gz --output labels.nii.gz
 ```
 
-From within this folder. The input is a NIfTI, NRRD or MHA file in HU, or a folder with one DICOM series; the labels
-(1 liver, 2 vessel, 3 tumor) lie in the CT's own grid. `--bundle_root DIR` runs it from elsewhere, `--device cpu` where
-no GPU is wanted.
+Run this in the bundle's folder, or elsewhere with `--bundle_root DIR`. The input is a NIfTI, NRRD or MHA file in HU, or
+a folder with one DICOM series; the labels (1 liver, 2 vessel, 3 tumor) are on the CT's own grid. `--device cpu` runs it
+without a GPU.
 
 Not a medical device.
 """
@@ -57,32 +58,32 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
 
     Args:
         run: folder with both stages trained.
-        output: folder to make.
+        output: folder to create.
         authors: for the metadata.
         copyright_notice: for the metadata.
 
     Raises:
-        InputError: the run lacks a stage, or there is something at `output`.
+        InputError: the run lacks a stage, or `output` exists.
     """
     if output.exists():
-        raise InputError(f"{output}: is there already; give another --output or remove it")
+        raise InputError(f"{output}: exists already; give another --output or remove it")
     nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
     with atomic_path(output) as bundle:
-        for path in ("models", "docs", "ltvs"):
+        for path in ("models", "docs", "ltvs/bundle"):
             (bundle / path).mkdir(parents=True)
         for stage, (_, file) in NAMES.items():
             torch.save({k: v.contiguous() for k, v in nets[stage].state_dict().items()}, bundle / "models" / file)
         write_json(bundle / "configs" / "inference.json", _inference(run, nets))
         write_json(bundle / "configs" / "metadata.json", _metadata(run, nets[2], authors, copyright_notice))
         (bundle / "docs" / "README.md").write_text(README, encoding="utf-8")
-        for source in sorted(_needed("bundle.entry_points", set())):
-            copy = bundle / "ltvs" / source.relative_to(LTVS)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(source.read_bytes())
+        for name in FILES:
+            shutil.copyfile(LTVS / name, bundle / "ltvs" / name)
+        for name in FOLDERS:
+            shutil.copytree(LTVS / name, bundle / "ltvs" / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
-    """What `monai.bundle run` reads."""
+    """Return the configuration that `monai.bundle run` reads."""
     networks, stages = {}, {}
     for stage, (name, file) in NAMES.items():
         trained, config = load_stage(run, stage), config_of(nets[stage])
@@ -118,7 +119,7 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
 
 
 def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> dict[str, Any]:
-    """What MONAI wants to know of a bundle; `network_data_format` is that of stage 2's network."""
+    """Return the metadata that MONAI requires; `network_data_format` describes stage 2's network."""
     _, rows, columns = load_stage(run, 2).patch
     slices = f"{int(np.prod([stride[0] for stride in net.strides]))} * n"
     tensor = {
@@ -156,24 +157,3 @@ def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> di
 
 def _version(name: str) -> str:
     return crossattn3d.__version__ if name == "crossattn3d" else importlib.metadata.version(name)
-
-
-def _needed(name: str, found: set[Path]) -> set[Path]:
-    """Return the files of `ltvs` that its module `name` imports, and what those import, with every __init__.py."""
-    *packages, module = name.split(".")
-    folders = [LTVS.joinpath(*packages[:depth]) for depth in range(len(packages) + 1)]
-    path = folders[-1] / f"{module}.py"
-    if not path.is_file():
-        path = folders[-1] / module / "__init__.py"
-    for file in (path, *(folder / "__init__.py" for folder in folders)):
-        if file not in found:
-            found.add(file)
-            for needed in _imports(file):
-                _needed(needed, found)
-    return found
-
-
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ltvs."):
-            yield str(node.module).removeprefix("ltvs.")

@@ -1,1 +1,1 @@
-"""Metrics, scores of cases, and a baseline of thresholds. May import `volume` and `runtime`."""
+"""Metrics, pairs and scores of label maps, and a threshold baseline. May import `volume` and `runtime`."""

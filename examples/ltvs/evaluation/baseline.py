@@ -1,10 +1,10 @@
-"""What thresholds reach without learning: the skeptic's baseline, which is even given the true liver."""
+"""A baseline without learning: thresholds, which are even given the true liver."""
 
 import numpy as np
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import bounding_box
 from ltvs.volume.images import same_grid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
@@ -15,11 +15,11 @@ SMALLEST_VESSEL, SMALLEST_TUMOR = 100.0, 1000.0  # mm³
 
 
 def threshold_labels(ct: sitk.Image, liver: sitk.Image) -> sitk.Image:
-    """Vessels where a smoothed CT is brighter than the liver, tumors where it is darker; small components removed.
+    """Label a smoothed CT by thresholds: vessels are brighter than the liver, tumors darker; drop small components.
 
     Args:
         ct: HU.
-        liver: mask of the whole organ, above 0 in it, on the CT's grid.
+        liver: mask of the whole organ, above 0 inside, on the CT's grid.
 
     Returns:
         Label map on the CT's grid, uint8: 0 background, 1 liver, 2 vessel, 3 tumor.
@@ -30,7 +30,7 @@ def threshold_labels(ct: sitk.Image, liver: sitk.Image) -> sitk.Image:
     if not same_grid(ct, liver):
         raise InputError(f"baseline: expected a liver mask on the CT's grid, {ct.GetSize()}; got {liver.GetSize()}")
     labels = sitk.Cast(liver > 0, sitk.sitkUInt8) * LIVER
-    box = label_box(liver)
+    box = bounding_box(liver)
     if box is None:
         return labels
     first = box[0]
@@ -39,13 +39,13 @@ def threshold_labels(ct: sitk.Image, liver: sitk.Image) -> sitk.Image:
     hu = sitk.Cast(sitk.RegionOfInterest(ct, size, first), sitk.sitkFloat32)
     hu = sitk.DiscreteGaussian(hu, SMOOTHING**2, useImageSpacing=True)
     median = float(np.median(sitk.GetArrayViewFromImage(hu)[sitk.GetArrayViewFromImage(inside) > 0]))
-    vessel = _large((hu > median + BRIGHTER) & inside, SMALLEST_VESSEL)
-    tumor = _large(sitk.BinaryMorphologicalOpening((hu < median - DARKER) & inside, (1, 1, 1)), SMALLEST_TUMOR)
+    vessel = _drop_small((hu > median + BRIGHTER) & inside, SMALLEST_VESSEL)
+    tumor = _drop_small(sitk.BinaryMorphologicalOpening((hu < median - DARKER) & inside, (1, 1, 1)), SMALLEST_TUMOR)
     found = inside * LIVER + vessel * (VESSEL - LIVER) + tumor * (TUMOR - LIVER)
     return sitk.Paste(labels, sitk.Cast(found, sitk.sitkUInt8), size, destinationIndex=first)
 
 
-def _large(mask: sitk.Image, smallest: float) -> sitk.Image:
-    """The components of a mask of at least `smallest` mm³."""
+def _drop_small(mask: sitk.Image, smallest: float) -> sitk.Image:
+    """Keep the components of a mask of at least `smallest` mm³."""
     voxels = int(np.ceil(smallest / np.prod(mask.GetSpacing())))
     return sitk.RelabelComponent(sitk.ConnectedComponent(mask), minimumObjectSize=voxels) > 0

@@ -1,11 +1,11 @@
-"""How well a predicted mask agrees with the reference: Dice, IoU, 95% Hausdorff distance, clDice.
+"""Metrics of a predicted mask against a reference: Dice, IoU, 95% Hausdorff distance, clDice.
 
     Dice   = 2 |P ∩ R| / (|P| + |R|)
     IoU    = |P ∩ R| / |P ∪ R|
     HD95   = max(q95 of d(p, ∂R) over p in ∂P, q95 of d(r, ∂P) over r in ∂R), mm
     clDice = 2 a b / (a + b) with a = |S(P) ∩ R| / |S(P)|, b = |S(R) ∩ P| / |S(R)|, S the skeleton
 
-Every one is symmetric. None stands for what has no value: nothing to compare, or no surface to measure a distance to.
+All are symmetric. None means that there is no value: nothing to compare, or no surface to measure a distance to.
 """
 
 import warnings
@@ -21,7 +21,7 @@ Mask = Bool[ndarray, "d h w"]
 
 
 def dice(prediction: Mask, reference: Mask) -> float | None:
-    """Dice coefficient.
+    """Return the Dice coefficient.
 
     Args:
         prediction: mask, (d, h, w).
@@ -39,16 +39,17 @@ def dice(prediction: Mask, reference: Mask) -> float | None:
 
 
 def iou(prediction: Mask, reference: Mask) -> float | None:
-    """Intersection over union, the Jaccard index; arguments, returns and errors as for `dice`."""
+    """Return the intersection over union, the Jaccard index; arguments, returns and errors as for `dice`."""
     _check("iou", prediction, reference)
     union = np.count_nonzero(prediction | reference)
     return float(np.count_nonzero(prediction & reference) / union) if union else None
 
 
 def hd95(prediction: Mask, reference: Mask, spacing: tuple[float, float, float]) -> float | None:
-    """95% Hausdorff distance: the larger of the 95th percentiles of both directions, between centers of surface voxels.
+    """Return the larger 95th percentile of the distances between surface voxels in both directions.
 
-    A surface voxel has a face that touches the outside of the mask; beyond the volume is outside.
+    Distances are between centers. A surface voxel has a face that touches the outside of the mask; beyond the volume is
+    outside.
 
     Args:
         prediction: mask, (d, h, w).
@@ -64,7 +65,7 @@ def hd95(prediction: Mask, reference: Mask, spacing: tuple[float, float, float])
     _check("hd95", prediction, reference)
     if not prediction.any() or not reference.any():
         return None
-    # MONAI makes float copies of what it is given: a CT has many times the voxels of the box around both masks.
+    # MONAI makes float copies of its input: a CT has many times the voxels of the box around both masks.
     (box,) = ndimage.find_objects((prediction | reference).view(np.uint8))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)  # MONAI 1.6 calls its own deprecated argument
@@ -76,7 +77,7 @@ def hd95(prediction: Mask, reference: Mask, spacing: tuple[float, float, float])
 
 
 def cldice(prediction: Mask, reference: Mask) -> float | None:
-    """Centreline Dice of tubes (Shit et al., CVPR 2021): how much of each one's skeleton lies in the other.
+    """Return the centerline Dice of tubes (Shit et al., CVPR 2021): the share of each skeleton in the other mask.
 
     Arguments, returns and errors as for `dice`.
     """
@@ -91,26 +92,27 @@ def cldice(prediction: Mask, reference: Mask) -> float | None:
 
 
 def _skeleton_inside(mask: Mask, other: Mask) -> float:
-    """The part of the skeleton of `mask` that lies in `other`, 0 to 1."""
+    """Return the share of the skeleton of `mask` that lies in `other`, 0 to 1."""
     (box,) = ndimage.find_objects(mask.view(np.uint8))
-    skeleton = _skeleton(mask[box])
-    return float(np.count_nonzero(skeleton & other[box]) / np.count_nonzero(skeleton))
+    centerlines = skeleton(mask[box])
+    return float(np.count_nonzero(centerlines & other[box]) / np.count_nonzero(centerlines))
 
 
-def _skeleton(mask: Mask) -> Mask:
-    """Centrelines one voxel wide, with at least one voxel in every connected piece of the mask."""
-    skeleton: Mask = skeletonize(mask)
-    # scikit-image erases some pieces of even width altogether, a cube of 2 voxels for one (its issue 3757); the
-    # fragments of a vessel tree are often so small. Such a piece keeps its innermost voxel.
-    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    erased = np.setdiff1d(np.arange(1, count + 1), pieces[skeleton])
+def skeleton(mask: Mask) -> Mask:
+    """Return centerlines one voxel wide, with at least one voxel in every connected component of the mask."""
+    centerlines: Mask = skeletonize(mask)
+    # scikit-image erases some components of even width, such as a cube of 2 voxels (its issue 3757); fragments of a
+    # vessel tree are often that small. Such a component keeps its innermost voxel.
+    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    erased = np.setdiff1d(np.arange(1, count + 1), components[centerlines])
     if erased.size:
         depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1, 1:-1]
-        skeleton[tuple(np.transpose(ndimage.maximum_position(depth, pieces, erased)))] = True
-    return skeleton
+        centerlines[tuple(np.transpose(ndimage.maximum_position(depth, components, erased)))] = True
+    return centerlines
 
 
 def _check(name: str, prediction: Mask, reference: Mask) -> None:
+    """Raise ValueError unless both are boolean masks of one shape."""
     if prediction.shape != reference.shape or prediction.dtype != bool or reference.dtype != bool:
         got = " and ".join(f"{mask.dtype} {mask.shape}" for mask in (prediction, reference))
         raise ValueError(f"{name}: expected two boolean masks of one shape; got {got}; compare labels first")

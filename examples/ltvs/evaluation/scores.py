@@ -1,15 +1,15 @@
-"""Scores of label maps: one case on its own, means over cases, and the files and the table that show them.
+"""Scores of label maps: of each case, means over cases, and the files and the table that show them.
 
-`liver` is the whole organ, every label above 0. A vessel label lies inside the liver because a label map holds one
-label per voxel, so vessels are scored against the reference clipped to the reference liver without further work.
+`liver` is the whole organ, every label above 0. A label map holds one label per voxel, so its vessels lie inside the
+liver: vessels are scored against the reference clipped to the reference liver.
 
 Empty masks, per case and structure:
 
-- neither has it: the case does not count for that structure; null in JSON, blank in CSV;
-- the prediction alone has it (false alarm): Dice, IoU and clDice are 0, HD95 is null;
-- the reference alone has it (missed): Dice, IoU and clDice are 0, HD95 is null, and it adds to `missed`.
+- in neither map: the case does not count for that structure; null in JSON, blank in CSV;
+- in the prediction alone (false alarm): Dice, IoU and clDice are 0, HD95 is null;
+- in the reference alone (missed): Dice, IoU and clDice are 0, HD95 is null, and `missed` counts it.
 
-A mean is over the `n` cases that count, that of HD95 over those among them that have one; null where there is none.
+A mean is over the `n` cases that count, that of HD95 over those of them that have one; null if there is none.
 """
 
 import csv
@@ -17,7 +17,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean
 
-import SimpleITK as sitk
 from jaxtyping import UInt8
 from numpy import ndarray
 from rich.console import Console
@@ -25,21 +24,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ltvs.evaluation.metrics import Mask, cldice, dice, hd95, iou
-from ltvs.runtime.errors import InputError, few, plain
 from ltvs.runtime.files import atomic_path, write_json
-from ltvs.volume.grids import Grid
-from ltvs.volume.images import VOLUME_SUFFIXES, read_labels, same_grid, stem
 from ltvs.volume.labels import BACKGROUND, STRUCTURES, TUMOR, VESSEL
 
 Labels = UInt8[ndarray, "d h w"]
-#: Measure -> value of one structure.
+#: Values of one structure by measure.
 Scores = dict[str, float | None]
-#: Structure -> scores in one case, with `missed` as 0 or 1.
+#: Scores of one case by structure, with `missed` as 0 or 1.
 CaseScores = dict[str, Scores]
-#: Structure -> means over cases, with the number `n` of those that count and how many of them are `missed`.
+#: Means over cases by structure, with the number `n` of cases that count and how many of them are `missed`.
 Summary = dict[str, Scores]
 
-#: What each structure is measured by, in the order of every file and table.
+#: The measures of each structure, in the order of every file and table.
 MEASURES = {
     "liver": ("dice", "iou", "hd95_mm"),
     "tumor": ("dice", "iou", "hd95_mm"),
@@ -48,50 +44,8 @@ MEASURES = {
 HEADINGS = {"dice": "Dice", "iou": "IoU", "cldice": "clDice", "hd95_mm": "HD95"}
 
 
-def pair_cases(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
-    """Name of each case -> its predicted and its reference label map.
-
-    Args:
-        prediction: a label map, or a folder of them.
-        reference: the same; maps of two folders belong together if their names do, whatever their suffixes.
-
-    Raises:
-        InputError: a path does not exist, one is a folder and the other is not, there is nothing in them, two maps have
-            one name, or a case lacks one of the two.
-    """
-    for path in (prediction, reference):
-        if not path.exists():
-            raise InputError(f"{path}: does not exist")
-    if not prediction.is_dir() and not reference.is_dir():
-        return {stem(reference): (prediction, reference)}
-    if not prediction.is_dir() or not reference.is_dir():
-        folder, file = (prediction, reference) if prediction.is_dir() else (reference, prediction)
-        raise InputError(f"{folder} is a folder and {file} is not; give two label maps or two folders of label maps")
-    predictions, references = _volumes(prediction), _volumes(reference)
-    for there, here, folder in ((predictions, references, reference), (references, predictions, prediction)):
-        if alone := sorted(set(there) - set(here)):
-            raise InputError(f"{folder}: lacks {few(alone)}; every prediction needs a reference and the reverse")
-    return {name: (predictions[name], references[name]) for name in sorted(references)}
-
-
-def read_pair(prediction: Path, reference: Path) -> tuple[sitk.Image, sitk.Image]:
-    """Both label maps of a case.
-
-    Raises:
-        InputError: one cannot be read, has labels other than 0 to 3, or their grids differ.
-    """
-    maps = read_labels(prediction), read_labels(reference)
-    if not same_grid(*maps):
-        p, r = (Grid.of(labels).json() for labels in maps)
-        differ = "; ".join(f"{key} {plain(p[key])} and {plain(r[key])}" for key in p if p[key] != r[key])
-        raise InputError(
-            f"{prediction} and {reference}: expected one grid, got {differ}; resample the prediction to the reference"
-        )
-    return maps
-
-
 def score_case(prediction: Labels, reference: Labels, spacing: tuple[float, float, float]) -> CaseScores:
-    """Scores of every structure, and `missed`: 1 if the reference alone has it; all None if neither has it.
+    """Return the scores of every structure, and `missed`: 1 if the reference alone has it; all None if neither has it.
 
     Args:
         prediction: labels, (d, h, w).
@@ -102,7 +56,7 @@ def score_case(prediction: Labels, reference: Labels, spacing: tuple[float, floa
 
 
 def mean_scores(cases: Collection[CaseScores]) -> Summary:
-    """Means over the cases that have a value, `n` and `missed`; None where no case has one."""
+    """Return means over the cases that have a value, `n` and `missed`; None if no case has one."""
     summary: Summary = {}
     for name in STRUCTURES:
         columns = {
@@ -129,8 +83,8 @@ def write_scores(cases: Mapping[str, CaseScores], output: Path) -> None:
     write_json(output / "summary.json", mean_scores(cases.values()))
 
 
-def score_table(methods: Mapping[str, Summary]) -> None:
-    """Print one row per method: the means of every structure, HD95 in mm, and what was missed."""
+def print_score_table(methods: Mapping[str, Summary]) -> None:
+    """Print one row per method: the means of every structure, HD95 in mm, and the structures that were missed."""
     table = Table(box=None, pad_edge=False, header_style="bold", caption="HD95 in mm", caption_justify="left")
     table.add_column("\nMethod", overflow="fold")
     for name in STRUCTURES:
@@ -141,38 +95,25 @@ def score_table(methods: Mapping[str, Summary]) -> None:
     console = Console()
     console.print(table)
     for method, summary in methods.items():
-        for name, means in summary.items():
+        for structure, means in summary.items():
             if means["missed"]:
-                console.print(Text(f"{method}: missed the {name} in {means['missed']} of {means['n']} cases"))
+                console.print(Text(f"{method}: missed the {structure} in {means['missed']} of {means['n']} cases"))
 
 
 def _scores(name: str, prediction: Mask, reference: Mask, spacing: tuple[float, float, float]) -> Scores:
+    """Return the scores of one structure."""
     scores: Scores = {"dice": dice(prediction, reference), "iou": iou(prediction, reference)}
     if "cldice" in MEASURES[name]:
         scores["cldice"] = cldice(prediction, reference)
-    counts = scores["dice"] is not None
     scores["hd95_mm"] = hd95(prediction, reference, spacing)
-    scores["missed"] = int(not prediction.any()) if counts else None
+    scores["missed"] = None if scores["dice"] is None else int(not prediction.any())
     return scores
 
 
 def _mask(labels: Labels, name: str) -> Mask:
+    """Return the mask of one structure."""
     mask: Mask = labels > BACKGROUND if name == "liver" else labels == {"tumor": TUMOR, "vessel": VESSEL}[name]
     return mask
-
-
-def _volumes(folder: Path) -> dict[str, Path]:
-    """Name of each case -> its file. Hidden files are left out: macOS puts `._x.nii.gz` beside `x.nii.gz`."""
-    volumes: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(VOLUME_SUFFIXES):
-            continue
-        if stem(path) in volumes:
-            raise InputError(f"{path} and {volumes[stem(path)].name} have one name; keep one label map per case")
-        volumes[stem(path)] = path
-    if not volumes:
-        raise InputError(f"{folder}: expected label maps ({', '.join(VOLUME_SUFFIXES)}), found none")
-    return volumes
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Synthetic patients: CT phantoms with the masks that belong to them. May import `volume` and `runtime`."""
+"""Synthetic patients: CT phantoms with masks of liver, vessels and tumors. May import `volume` and `runtime`."""
 
 from ltvs.phantom.patient import make_phantom
 

@@ -1,28 +1,26 @@
-"""What is seen above the diaphragm: lungs with their vessels, heart, esophagus."""
-
-from collections.abc import Iterator
+"""Organs above the diaphragm: lungs with their vessels, heart, esophagus."""
 
 import numpy as np
 from numpy import ndarray
 
-from ltvs.phantom.build import Build
-from ltvs.phantom.space import Space, ellipsoid, smooth_min, waves
-from ltvs.phantom.wall import FAT, MUSCLE
+from ltvs.phantom.body_build import Build
+from ltvs.phantom.body_wall import FAT, MUSCLE
+from ltvs.phantom.canvas import Canvas, Tissues, ellipsoid, smooth_min, waves
 
 LUNG = -850.0
 
 
 def _floor(build: Build, x: ndarray, y: ndarray) -> ndarray:
-    """Height of the lungs' lower end, mm: they rest on the organs, with hardly any fat in between."""
+    """Return the height of the lungs' lower end, mm: they rest on the organs, with hardly any fat in between."""
     return build.diaphragm(x, y) - 9 * build.scale
 
 
-def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generator) -> None:
+def paint_chest(canvas: Canvas, build: Build, blood: float, rng: np.random.Generator) -> None:
     """Paint the lungs under the ribs, then heart and esophagus between them."""
     s = build.scale
     ripple, vessels, gradient = waves(rng, 1.2 * s, 60 * s), waves(rng, 1.0, 15 * s, 9), waves(rng, 14, 70)
 
-    def lungs(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float | ndarray]]:
+    def lungs(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         height = z - _floor(build, x, y) - ripple(x, y, z)
         level = smooth_min(build.cavity(x, y) + 2, height, 4.0)
         spine = ellipsoid((0, build.spine, 0), (25 * s, 19 * s, 1e5))(x, y, z)
@@ -30,7 +28,7 @@ def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generat
         markings = np.clip(vessels(x, y, z) - 1.3, 0, 0.6) / 0.6
         yield smooth_min(level, -spine, 5.0), LUNG + gradient(x, y, z) + 0.12 * y + 840 * markings**2
 
-    space.paint(lungs)
+    canvas.paint(lungs)
     base = build.dome - 30 * s
     middle = np.array([20 * s, -34 * s, base + 30 * s])
     sac = ellipsoid(middle, (66 * s, 46 * s, 46 * s), 0.35)
@@ -38,7 +36,7 @@ def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generat
     atrium = ellipsoid(middle + np.multiply((-26, -4, 2), s), (22 * s, 30 * s, 34 * s), -0.2)
     surface, mixing = waves(rng, 2.5 * s, 50 * s), waves(rng, 7, 30)
 
-    def heart(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float | ndarray]]:
+    def heart(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         above = z - _floor(build, x, y) - 1
         bump = surface(x, y, z)
         outer = np.minimum(sac(x, y, z) + bump, above)
@@ -49,12 +47,12 @@ def paint_chest(space: Space, build: Build, blood: float, rng: np.random.Generat
         for chamber in (ventricle, atrium):
             yield np.minimum(np.minimum(chamber(x, y, z) + bump, flesh - 6 * s), above - 8 * s), blood + mixing(x, y, z)
 
-    space.paint(heart, middle - 80 * s, middle + 80 * s)
+    canvas.paint(heart, middle - 80 * s, middle + 80 * s)
 
-    def esophagus(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float]]:
+    def esophagus(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         tube = ellipsoid((12 * s, build.spine - 42 * s, 0), (9 * s, 7 * s, 1e5))(x, y, z)
         above = np.minimum(tube, z - build.dome + 45 * s)
         yield above, 62.0
         yield above - 4.5 * s, -60.0
 
-    space.paint(esophagus, (0, 0 - 60 * s, -1e4), (30 * s, build.spine, 1e4))
+    canvas.paint(esophagus, (0, -60 * s, -1e4), (30 * s, build.spine, 1e4))

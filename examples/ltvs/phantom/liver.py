@@ -1,32 +1,33 @@
-"""The liver: a large right lobe under the diaphragm, a left lobe that tapers across the midline."""
+"""The liver: a synthetic one, a large right lobe and a left lobe that tapers across the midline, or a given one."""
+
+from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.phantom.build import Build
-from ltvs.phantom.space import Level, ellipsoid, smooth_max, smooth_min, waves
+from ltvs.phantom.body_build import Build
+from ltvs.phantom.canvas import Level, Point, ellipsoid, smooth_max, smooth_min, waves
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import Grid, bounding_box
 from ltvs.volume.labels import BACKGROUND, VESSEL
+from ltvs.volume.resampling import resample
 
 
-def made_liver(build: Build, rng: np.random.Generator) -> Level:
-    """Level function of a liver that fits the build."""
-    s = build.scale
-    right = ellipsoid(
-        np.multiply((-62, 2, -2), s), np.multiply((rng.uniform(64, 76), rng.uniform(70, 82), rng.uniform(76, 94)), s)
-    )
-    left = ellipsoid(
-        np.multiply((rng.uniform(0, 18), -46, rng.uniform(22, 34)), s),
-        np.multiply((rng.uniform(62, 86), rng.uniform(26, 36), rng.uniform(34, 50)), s),
-        rng.uniform(-0.25, 0.1),
-    )
-    caudate = ellipsoid(np.multiply((-12, 14, 18), s), np.multiply((22, 18, 32), s))
-    hilum = ellipsoid(np.multiply((2, 6, -26), s), np.multiply((44, 27, 32), s), 0.3)
-    # The kidney and the fat around it, which keeps it off the liver.
-    kidney = ellipsoid(np.multiply((-56, 58, -64), s), np.multiply((42, 48, 62), s))
-    gallbladder = ellipsoid(np.multiply((-40, -40, -48), s), np.multiply((19, 20, 32), s))
+def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
+    """Return a liver that fits the build."""
+    s, uniform = build.scale, rng.uniform
+
+    def part(center: Point, radii: Point, tilt: float = 0.0) -> Level:
+        return ellipsoid(np.multiply(center, s), np.multiply(radii, s), tilt)
+
+    right = part((-62, 2, -2), (uniform(64, 76), uniform(70, 82), uniform(76, 94)))
+    center = (uniform(0, 18), -46, uniform(22, 34))
+    left = part(center, (uniform(62, 86), uniform(26, 36), uniform(34, 50)), uniform(-0.25, 0.1))
+    caudate = part((-12, 14, 18), (22, 18, 32))
+    hilum = part((2, 6, -26), (44, 27, 32), 0.3)
+    kidney = part((-56, 58, -64), (42, 48, 62))  # with the fat around it, which keeps it off the liver
+    gallbladder = part((-40, -40, -48), (19, 20, 32))
     bumps, folds = waves(rng, 3.2 * s, 75 * s), waves(rng, 1.3 * s, 28 * s)
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
@@ -41,20 +42,20 @@ def made_liver(build: Build, rng: np.random.Generator) -> Level:
 
 
 def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tuple[float, float]]:
-    """Level functions of a real liver and of its vessels, moved under the right diaphragm and against the wall.
+    """Return a real liver and its vessels, moved under the right diaphragm and against the body wall.
 
     Args:
         anatomy: label map; above 0 is liver, 2 the vessels in it.
-        build: whose liver it becomes; what would stick into the body wall is cut off.
+        build: of the patient that gets the liver; what would stick into the body wall is cut off.
 
     Returns:
-        liver, vessels, and the lowest and highest z of the liver, mm.
+        liver, vessels, and the lowest and the highest z of the liver, mm.
 
     Raises:
         InputError: no liver or no vessels.
     """
     anatomy = sitk.DICOMOrient(anatomy, "LPS")
-    box = label_box(anatomy)
+    box = bounding_box(anatomy)
     if box is None or not (sitk.GetArrayViewFromImage(anatomy) == VESSEL).any():
         raise InputError(f"anatomy: expected a label map with liver above {BACKGROUND} and vessels {VESSEL}; got none")
     voxels = np.subtract(box[1], box[0]) + 1
@@ -66,19 +67,14 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
     edge = 6
     anatomy = sitk.ConstantPad(sitk.RegionOfInterest(anatomy, voxels.tolist(), box[0]), (edge,) * 3, (edge,) * 3, 0)
     first = corner + (0.5 - edge) * spacing
-    cubes = _cubes(anatomy)
+    cubes = _isotropic(Grid.of(anatomy))
 
     def level_of(mask: sitk.Image) -> Level:
         # In voxels, so that a surface lies half-way between slices however thick they are.
-        between = sitk.SignedMaurerDistanceMap(
-            mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
-        )
+        fine = resample(_signed_distance(mask) + 0.5, cubes, outside=-1.0)
         # The same surface among cubes, to which distances are in mm whatever their direction.
-        fine = sitk.Resample(between + 0.5, cubes, sitk.Transform(), sitk.sitkLinear, -1.0)
-        distance = sitk.SignedMaurerDistanceMap(
-            fine > 0, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
-        )
-        return _sampled((sitk.GetArrayFromImage(distance) + 0.5) * spacing[0], np.full(3, spacing[0]), first)
+        distance = sitk.GetArrayFromImage(_signed_distance(fine > 0))
+        return _interpolated((distance + 0.5) * spacing[0], spacing[0], first)
 
     whole = level_of(anatomy > BACKGROUND)
 
@@ -88,25 +84,26 @@ def anatomy_levels(anatomy: sitk.Image, build: Build) -> tuple[Level, Level, tup
     return liver, level_of(anatomy == VESSEL), (float(corner[2]), build.dome)
 
 
-def _cubes(image: sitk.Image) -> sitk.Image:
-    """An empty image from the same first voxel on, with voxels as deep and as high as they were wide."""
-    side = image.GetSpacing()[0]
-    size = [int((n - 1) * spacing / side) + 1 for n, spacing in zip(image.GetSize(), image.GetSpacing(), strict=True)]
-    cubes = sitk.Image(size, sitk.sitkUInt8)
-    cubes.SetSpacing((side,) * 3)
-    cubes.SetOrigin(image.GetOrigin())
-    cubes.SetDirection(image.GetDirection())
-    return cubes
+def _isotropic(grid: Grid) -> Grid:
+    """Return a grid with the same first voxel, whose voxels are as deep and as high as they were wide."""
+    side = grid.spacing[0]
+    x, y, z = (int((n - 1) * mm / side) + 1 for n, mm in zip(grid.size, grid.spacing, strict=True))
+    return replace(grid, size=(x, y, z), spacing=(side, side, side))
 
 
-def _sampled(values: ndarray, spacing: ndarray, first: ndarray) -> Level:
-    """A level function from values, (z, y, x), on a grid whose first voxel lies at `first` mm; linear in between."""
+def _signed_distance(mask: sitk.Image) -> sitk.Image:
+    """Return voxels to the surface of a mask, positive inside."""
+    return sitk.SignedMaurerDistanceMap(mask, insideIsPositive=True, squaredDistance=False, useImageSpacing=False)
+
+
+def _interpolated(values: ndarray, spacing: float, first: ndarray) -> Level:
+    """Return a function that interpolates values linearly, (z, y, x) every `spacing` mm from the point `first` on."""
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         out = values
         for dim, points in enumerate((z, y, x)):
             axis, last = 2 - dim, values.shape[dim] - 1
-            position = np.clip((points.ravel() - first[axis]) / spacing[axis], 0, last)
+            position = np.clip((points.ravel() - first[axis]) / spacing, 0, last)
             below = np.floor(position).astype(int)
             share = (position - below).astype(np.float32).reshape([-1 if d == dim else 1 for d in range(3)])
             out = np.take(out, below, dim) * (1 - share) + np.take(out, np.minimum(below + 1, last), dim) * share

@@ -1,23 +1,28 @@
-"""A made patient: a portal-venous CT in HU with its liver, vessel and tumor masks, decided by a seed alone.
+"""A synthetic patient: a portal-venous CT in HU with masks of liver, vessels and tumors, decided by a seed alone.
 
 Not a model of physics: the body is painted tissue by tissue from smooth shapes, with the contrasts and the noise of
-real portal-venous CT, so that what is learned on it has to cope with what makes livers hard.
+real portal-venous CT, so that a network trained on it has to cope with what makes livers hard.
 """
 
 import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.phantom.body import paint_body
-from ltvs.phantom.build import Build
-from ltvs.phantom.hepatic import hepatic_trees, portal_vein, vena_cava
-from ltvs.phantom.lesions import Lesion, Places
-from ltvs.phantom.liver import anatomy_levels, made_liver
-from ltvs.phantom.noise import scan
-from ltvs.phantom.parenchyma import make_mimics, uneven
-from ltvs.phantom.space import HIGHEST, LOWEST, Level, Region, Space, waves
+from ltvs.phantom.body_build import Build
+from ltvs.phantom.body_wall import paint_body_wall
+from ltvs.phantom.bowel import paint_bowel
+from ltvs.phantom.canvas import HIGHEST, LOWEST, Canvas, Level, Region, waves
+from ltvs.phantom.chest import paint_chest
+from ltvs.phantom.lesions import FreePlaces, Lesion
+from ltvs.phantom.liver import anatomy_levels, synthetic_liver
+from ltvs.phantom.liver_vessels import hepatic_trees, portal_vein, vena_cava
+from ltvs.phantom.mimics import make_mimics
+from ltvs.phantom.noise import blur_and_add_noise
+from ltvs.phantom.organs import paint_organs
+from ltvs.phantom.parenchyma import uneven_parenchyma
+from ltvs.phantom.skeleton import paint_skeleton
 from ltvs.phantom.tumors import make_tumors
-from ltvs.phantom.vessels import tree_region
+from ltvs.phantom.vessel_tree import tree_region
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -26,16 +31,16 @@ from ltvs.volume.grids import Grid
 def make_phantom(
     seed: int, *, matrix: int = 512, slice_spacing: float | None = None, anatomy: sitk.Image | None = None
 ) -> Case:
-    """A CT phantom.
+    """Return a CT phantom.
 
     Args:
         seed: decides everything; 0 or more.
-        matrix: rows and columns; the field of view stays, 0.62-0.82 mm times 512.
+        matrix: rows and columns; the field of view is 512 times 0.62-0.82 mm, whatever the matrix.
         slice_spacing: mm; drawn from 0.8-2 mm if None.
-        anatomy: label map of a real liver (above 0) and its vessels (2) to build around; made ones if None.
+        anatomy: label map of a real liver (above 0) and its vessels (2) to build around; synthetic ones if None.
 
     Returns:
-        The CT with masks of the liver, its vessels (which go on outside it) and its tumors.
+        The CT with masks of the liver, its vessels (which continue outside it) and its tumors.
 
     Raises:
         InputError: a matrix too small to show a liver, a spacing that is not positive, a negative seed, or an anatomy
@@ -52,30 +57,32 @@ def make_phantom(
     drawn = float(rng.choice([0.8, 1.0, 1.25, 1.5, 2.0], p=[0.25, 0.4, 0.1, 0.1, 0.15]))
     step = drawn if slice_spacing is None else slice_spacing
     build = _draw_build(spacing * matrix, rng)
-    # Of their own each, so that a change in one part leaves the others as they were.
+    # One generator for each part, so that a change in one leaves the others as they were.
     of_liver, of_body, of_noise = rng.spawn(3)
     if anatomy is None:
-        liver, inner = made_liver(build, of_liver), None
+        liver, inner = synthetic_liver(build, of_liver), None
         low, high = -102 * build.scale, build.dome + 18
     else:
         liver, inner, extent = anatomy_levels(anatomy, build)
         low, high = extent[0] - 20, extent[1] + 20
-    space = _make_space(matrix, spacing, step, low, high)
+    across = ((np.arange(matrix) - (matrix - 1) / 2) * spacing).astype(np.float32)
+    canvas = Canvas(across, across, np.arange(low, high, step).astype(np.float32))
 
-    paint_body(space, build, of_body)
-    masks = _paint_liver(space, build, liver, inner, of_liver)
-    # Of voxels of 0.74 mm, as measured in a real liver; larger voxels average over more photons.
+    _paint_body(canvas, build, of_body)
+    masks = _paint_liver(canvas, build, liver, inner, of_liver)
+    # Measured in a real liver at voxels of 0.74 mm; larger voxels average over more photons.
     deviation = of_noise.uniform(19, 25) * np.sqrt(0.74 / max(spacing, 0.74))
-    hu = scan(space.hu, deviation, of_noise)
+    hu = blur_and_add_noise(canvas.hu, deviation, of_noise)
     ct = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
     grid = Grid(
-        (matrix, matrix, len(space.z)), (spacing, spacing, step),
-        (float(space.x[0]), float(space.y[0]), float(space.z[0])), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+        (matrix, matrix, len(canvas.z)), (spacing, spacing, step),
+        (float(canvas.x[0]), float(canvas.y[0]), float(canvas.z[0])), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
     )  # fmt: skip
     return Case(f"phantom-{seed:04d}", *(grid.place(sitk.GetImageFromArray(array)) for array in (ct, *masks)))
 
 
 def _draw_build(field_of_view: float, rng: np.random.Generator) -> Build:
+    """Return a random build that fills a field of view, mm."""
     half_width = 0.5 * field_of_view * rng.uniform(0.86, 0.93)
     # Organs grow less than the body around them.
     scale = (half_width / rng.uniform(160, 172)) ** 0.6
@@ -84,40 +91,56 @@ def _draw_build(field_of_view: float, rng: np.random.Generator) -> Build:
     )
 
 
-def _make_space(matrix: int, spacing: float, step: float, low: float, high: float) -> Space:
-    across = ((np.arange(matrix) - (matrix - 1) / 2) * spacing).astype(np.float32)
-    return Space(across, across, np.arange(low, high, step).astype(np.float32))
+def _paint_body(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
+    """Paint everything around the liver, each part over those before it."""
+    blood = rng.uniform(140, 165)
+    paint_body_wall(canvas, build, rng)
+    paint_bowel(canvas, build, rng)
+    paint_organs(canvas, build, blood, rng)
+    paint_chest(canvas, build, blood, rng)
+    paint_skeleton(canvas, build, rng)
 
 
 def _paint_liver(
-    space: Space, build: Build, shape: Level, inner: Level | None, rng: np.random.Generator
+    canvas: Canvas, build: Build, shape: Level, inner: Level | None, rng: np.random.Generator
 ) -> tuple[ndarray, ndarray, ndarray]:
-    """Paint the liver, of a given shape and maybe given vessels, with all in it; masks of liver, vessels, tumors."""
+    """Paint a liver of the given shape with everything in it; return masks of liver, vessels and tumors.
+
+    Args:
+        canvas: with the body around it.
+        build: of the patient.
+        shape: of the liver.
+        inner: the vessels in the liver; synthetic ones if None.
+        rng: decides everything else.
+    """
     s = build.scale
     cava = vena_cava(build, rng)
-    liver = _grooved(_cropped(space.region(shape)), tree_region(space, [cava]), space)
+    liver = _without_vena_cava(_crop(canvas.region(shape)), _on_whole_canvas(canvas, tree_region(canvas, [cava])))
     liver_hu = rng.uniform(92, 106)
     contrast = rng.uniform(51, 65)
-    places = Places(space, liver, [])
-    tissue = uneven(space, liver, liver_hu, s, rng)
+    places = FreePlaces(canvas, liver, [])
+    tissue = uneven_parenchyma(canvas, liver, liver_hu, s, rng)
     tumors = make_tumors(places, tissue, s, rng)
     mimics = make_mimics(places, liver_hu + contrast, s, rng)
     if inner is None:
-        vessels = tree_region(space, [*hepatic_trees(space, build, liver, rng), cava])
+        vessels = tree_region(canvas, [*hepatic_trees(canvas, build, liver, rng), cava])
     else:
-        vessels = _joined(space, tree_region(space, [portal_vein(build), cava]), inner, liver)
+        outside = _on_whole_canvas(canvas, tree_region(canvas, [portal_vein(build), cava]))
+        given = np.where(liver.level > -2, inner(*canvas.coordinates(liver.box)), -3)
+        np.maximum(outside[liver.box], given, out=outside[liver.box])
+        vessels = Region(canvas.box(LOWEST, HIGHEST), outside)
 
-    space.lay(liver, tissue(*space.coordinates(liver.box)))
-    # Motion and blur take from small vessels what large ones show: as much as measured by depth in a real liver.
+    canvas.blend(liver, tissue(*canvas.coordinates(liver.box)))
+    # Motion and blur lower the contrast of small vessels, here by as much as measured by depth in a real liver.
     share = 0.8 + 0.15 * np.clip(vessels.level, 0, 3)
-    space.lay(vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*space.coordinates(vessels.box)))
+    canvas.blend(vessels, liver_hu + contrast * share + waves(rng, 5.0, 40)(*canvas.coordinates(vessels.box)))
     for lesion in (*mimics, *tumors):
-        space.lay(lesion.region, lesion.hu)
-    return _masks(space, liver, vessels, mimics, tumors)
+        canvas.blend(lesion.region, lesion.hu)
+    return _masks(canvas, liver, vessels, mimics, tumors)
 
 
-def _cropped(region: Region) -> Region:
-    """The part of a region within 4 mm of what is inside."""
+def _crop(region: Region) -> Region:
+    """Return the part of a region within 4 mm of its inside."""
     near = region.level > -4
     spans = [np.flatnonzero(near.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     z, y, x = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
@@ -125,28 +148,24 @@ def _cropped(region: Region) -> Region:
     return Region((z, y, x), np.ascontiguousarray(region.level[z, y, x]))
 
 
-def _grooved(liver: Region, cava: Region, space: Space) -> Region:
-    """A liver without the vena cava, which is not part of the organ even where it is wrapped in it."""
-    filled = np.full(space.hu.shape, -3.0, dtype=np.float32)
-    filled[cava.box] = cava.level
-    near = filled[liver.box]
+def _without_vena_cava(liver: Region, cava: ndarray) -> Region:
+    """Cut the vena cava out of a liver: it is not part of the organ even where it is wrapped in it."""
+    near = cava[liver.box]
     return Region(liver.box, np.where(near > -3, np.minimum(liver.level, -near), liver.level))
 
 
-def _joined(space: Space, outside: Region, inner: Level, liver: Region) -> Region:
-    """The vessels outside a liver together with those given inside it."""
-    level = np.full(space.hu.shape, -3.0, dtype=np.float32)
-    level[outside.box] = outside.level
-    given = np.where(liver.level > -2, inner(*space.coordinates(liver.box)), -3)
-    level[liver.box] = np.maximum(level[liver.box], given)
-    return Region(space.box(LOWEST, HIGHEST), level)
+def _on_whole_canvas(canvas: Canvas, trees: Region) -> ndarray:
+    """Return the level of vessel trees on every voxel; -3 mm, which is not resolved, beyond their box."""
+    level = np.full(canvas.hu.shape, -3.0, dtype=np.float32)
+    level[trees.box] = trees.level
+    return level
 
 
 def _masks(
-    space: Space, liver: Region, vessels: Region, mimics: list[Lesion], tumors: list[Lesion]
+    canvas: Canvas, liver: Region, vessels: Region, mimics: list[Lesion], tumors: list[Lesion]
 ) -> tuple[ndarray, ndarray, ndarray]:
-    """Masks of liver, vessels and tumors: what grows in a liver belongs to it, and no vessel runs through it."""
-    shape = space.hu.shape
+    """Return masks of liver, vessels and tumors; lesions belong to the liver, and no vessel runs through one."""
+    shape = canvas.hu.shape
     vessel_mask = _union(shape, [vessels])
     tumor_mask = _union(shape, [tumor.region for tumor in tumors])
     grown = tumor_mask | _union(shape, [mimic.region for mimic in mimics])
@@ -154,7 +173,7 @@ def _masks(
 
 
 def _union(shape: tuple[int, ...], regions: list[Region]) -> ndarray:
-    """1 inside any of the regions, uint8."""
+    """Return 1 inside any of the regions, uint8."""
     mask = np.zeros(shape, dtype=np.uint8)
     for region in regions:
         mask[region.box] |= region.level > 0

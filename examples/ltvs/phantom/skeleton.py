@@ -1,32 +1,30 @@
-"""Vertebrae with discs, canal and processes, and ribs."""
-
-from collections.abc import Iterator
+"""The bones: vertebrae with discs, canal and processes, and ribs."""
 
 import numpy as np
 from numpy import ndarray
 
-from ltvs.phantom.build import Build
-from ltvs.phantom.space import Level, Space, ellipsoid, waves
+from ltvs.phantom.body_build import Build
+from ltvs.phantom.canvas import Canvas, Level, Tissues, ellipsoid, waves
 
 CORTEX = 420.0
 
 
-def paint_skeleton(space: Space, build: Build, rng: np.random.Generator) -> None:
+def paint_skeleton(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
     """Paint spine and ribs."""
     pitch = 31 * build.scale
     phase = rng.uniform(0, pitch)
-    _paint_spine(space, build, pitch, phase, rng)
-    _paint_ribs(space, build, pitch, phase, rng)
+    _paint_spine(canvas, build, pitch, phase, rng)
+    _paint_ribs(canvas, build, pitch, phase, rng)
 
 
-def _paint_spine(space: Space, build: Build, pitch: float, phase: float, rng: np.random.Generator) -> None:
+def _paint_spine(canvas: Canvas, build: Build, pitch: float, phase: float, rng: np.random.Generator) -> None:
     s, back = build.scale, build.spine
     column = ellipsoid((0, back, 0), (22 * s, 16 * s, 1e5))
     canal = ellipsoid((0, back + 24 * s, 0), (9.5 * s, 8.5 * s, 1e5))
     trabeculae, grain, uneven = waves(rng, 13, 5, 9), waves(rng, 12, 14), waves(rng, 0.9 * s, 22 * s)
     tilt = rng.uniform(0.15, 0.45)
 
-    def layers(x: ndarray, y: ndarray, z: ndarray) -> Iterator[tuple[ndarray, float | ndarray]]:
+    def layers(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         along = (z + phase) % pitch - pitch / 2
         waist = 2.2 * s * np.cos(2 * np.pi * along / pitch)
         rough = uneven(x, y, z)
@@ -52,19 +50,19 @@ def _paint_spine(space: Space, build: Build, pitch: float, phase: float, rng: np
         yield canal(x, y, z), 5.0
         yield canal(x, y, z) - 3.2 * s, 40.0
 
-    space.paint(layers, (-56 * s, back - 30 * s, -1e4), (56 * s, build.half_depth - 5, 1e4))
+    canvas.paint(layers, (-56 * s, back - 30 * s, -1e4), (56 * s, build.half_depth - 5, 1e4))
 
 
 def _bar(u: ndarray, v: ndarray, half_thickness: float, half_length: float) -> ndarray:
-    """mm to the surface of a bar with round ends, `u` across and `v` along it."""
+    """Return mm to the surface of a bar with round ends, `u` across and `v` along it; positive inside."""
     beyond = np.maximum(np.abs(v) - half_length + half_thickness, 0)
     return np.asarray(half_thickness - np.hypot(u, beyond))
 
 
-def _paint_ribs(space: Space, build: Build, pitch: float, phase: float, rng: np.random.Generator) -> None:
+def _paint_ribs(canvas: Canvas, build: Build, pitch: float, phase: float, rng: np.random.Generator) -> None:
     s = build.scale
     a, b = build.half_width - build.wall + 5.5 * s, build.half_depth - 0.8 * build.wall + 4.5 * s
-    low, high = float(space.z[0]), float(space.z[-1])
+    low, high = float(canvas.z[0]), float(canvas.z[-1])
     drop = rng.uniform(75, 95) * s
     for side in (-1, 1):
         for k in range(int(np.floor((low - 10) / pitch)), int(np.ceil((high + drop) / pitch)) + 1):
@@ -74,36 +72,32 @@ def _paint_ribs(space: Space, build: Build, pitch: float, phase: float, rng: np.
                 continue
             reach = 2.45 if start > 40 * s else 1.9
             angles = np.linspace(0.24, reach, int(60 * s * reach))
-            middles = np.stack(
-                [
-                    side * a * np.sin(angles) ** 0.95,
-                    b * np.cos(angles) - 0.05 * build.half_depth + 3 * s,
-                    start + jitter - steeper * drop * (1 - np.cos(angles * 0.78)) + 4 * s,
-                ],
-                axis=1,
-            )
-            _paint_rib(space, middles, 5.4 * s * thick, s)
+            x = side * a * np.sin(angles) ** 0.95
+            y = b * np.cos(angles) - 0.05 * build.half_depth + 3 * s
+            z = start + jitter - steeper * drop * (1 - np.cos(angles * 0.78)) + 4 * s
+            middles = np.stack([x, y, z], axis=1)
+            _paint_rib(canvas, middles, 5.4 * s * thick, s)
 
 
-def _paint_rib(space: Space, middles: ndarray, radius: float, s: float) -> None:
-    """A rib along its middle line, (n, 3) mm: flattened, cartilage in front."""
+def _paint_rib(canvas: Canvas, middles: ndarray, radius: float, s: float) -> None:
+    """Paint a rib along its centerline, (n, 3) mm: flattened, cartilage in front."""
     reach = radius + 2
-    seen = (middles[:, 2] > space.z[0] - reach) & (middles[:, 2] < space.z[-1] + reach)
+    seen = (middles[:, 2] > canvas.z[0] - reach) & (middles[:, 2] < canvas.z[-1] + reach)
     pieces = []
     for part, (middle, visible) in enumerate(zip(middles, seen, strict=True)):
         if visible:
             normal = middle[:2] / max(float(np.hypot(*middle[:2])), 1e-6)
-            region = space.region(_flat_ball(middle, normal, radius), middle - reach, middle + reach)
+            region = canvas.region(_flat_ball(middle, normal, radius), middle - reach, middle + reach)
             pieces.append((region, part > 0.82 * len(middles)))
     for region, cartilage in pieces:
-        space.lay(region, 105.0 if cartilage else CORTEX - 40)
+        canvas.blend(region, 105.0 if cartilage else CORTEX - 40)
     for region, cartilage in pieces:
         if not cartilage:
-            space.lay(region._replace(level=region.level - 1.7 * s), 120.0)
+            canvas.blend(region._replace(level=region.level - 1.7 * s), 120.0)
 
 
 def _flat_ball(middle: ndarray, normal: ndarray, radius: float) -> Level:
-    """A ball flattened along `normal`, (x, y)."""
+    """Return a ball flattened along `normal`, (x, y)."""
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         u, v = x - middle[0], y - middle[1]

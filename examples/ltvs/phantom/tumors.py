@@ -1,14 +1,14 @@
-"""Tumors: one to five, of varied size, irregular, dark in the middle, in part as bright as liver or vessels."""
+"""Tumors: one to five, of varied size, irregular, dark in the middle, partly as bright as liver or vessels."""
 
 import numpy as np
 from numpy import ndarray
 
-from ltvs.phantom.lesions import Lesion, Places, lump
-from ltvs.phantom.space import Level, Space, waves
+from ltvs.phantom.canvas import Canvas, Level, waves
+from ltvs.phantom.lesions import FreePlaces, Lesion, lump
 
 
-def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Generator) -> list[Lesion]:
-    """Tumors in a liver.
+def make_tumors(places: FreePlaces, tissue: Level, scale: float, rng: np.random.Generator) -> list[Lesion]:
+    """Return one to five tumors in a liver; fewer where there is no room.
 
     Args:
         places: where they may lie.
@@ -25,13 +25,13 @@ def make_tumors(places: Places, tissue: Level, scale: float, rng: np.random.Gene
         depth = rng.uniform(0.75, 0.95) * radius if rng.random() < 0.33 else 1.15 * radius
         center = places.take(radius, depth, rng)
         if center is not None:
-            tumors.append(_make(places.space, center, radius, tissue, rng))
+            tumors.append(_make_tumor(places.canvas, center, radius, tissue, rng))
     return tumors
 
 
-def _make(space: Space, center: ndarray, radius: float, tissue: Level, rng: np.random.Generator) -> Lesion:
-    region = lump(space, center, radius, 0.09, rng)
-    x, y, z = space.coordinates(region.box)
+def _make_tumor(canvas: Canvas, center: ndarray, radius: float, tissue: Level, rng: np.random.Generator) -> Lesion:
+    region = lump(canvas, center, radius, 0.09, rng)
+    x, y, z = canvas.coordinates(region.box)
     level = region.level
     hu = waves(rng, 9, max(5.0, 0.5 * radius))(x, y, z)
     if radius > 9 and rng.random() < 0.8:  # necrosis in the middle
@@ -42,7 +42,7 @@ def _make(space: Space, center: ndarray, radius: float, tissue: Level, rng: np.r
     if rng.random() < 0.75:  # nodules that take up contrast, or calcium
         nodules = waves(rng, 1.0, max(7.0, 0.55 * radius), 9)(x, y, z) - rng.uniform(0.9, 1.4)
         hu = hu + rng.uniform(50, 140) * np.clip(2 * nodules, 0, 1)
-    # Whatever it is made of, on average it is as much darker than the liver around it as real ones are.
+    # Whatever it is made of, its mean is as much darker than the liver around it as that of real ones.
     around = float(tissue(*(np.reshape(c, (1, 1, 1)) for c in center)).item())
     inside = hu[level > 0]
     return Lesion(region, hu + around - rng.uniform(18, 25) - (inside.mean() if inside.size else 0))

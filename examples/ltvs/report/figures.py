@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ltvs.report.rendering import render
-from ltvs.report.slices import VIEWS, crossing, draw_slice, field_of_view, frame, mark_edges, scale_bar, upright
+from ltvs.report.slices import VIEWS, draw_scale_bar, draw_slice, field_of_view, find_crossing, mark_edges, upright
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import atomic_path
 from ltvs.volume.images import same_grid
 from ltvs.volume.labels import COLORS, LIVER, TUMOR, VESSEL
 
-#: Pixels: of a square panel, between panels, of a line above them, below them, left of them; and pixels per inch.
-PANEL, GAP, LINE, _FOOT, _NAMES, _DPI = 420, 8, 36, 52, 38, 150
+#: Pixels: side of a panel, gap between panels, height of a heading, of the legend, width of row names; and per inch.
+PANEL, GAP, LINE, _LEGEND, _NAMES, _DPI = 420, 8, 36, 52, 38, 150
 
 _COLUMNS = (*(view.name for view in VIEWS), "3D, from the front")
 
@@ -24,10 +24,10 @@ _COLUMNS = (*(view.name for view in VIEWS), "3D, from the front")
 def draw_report(
     ct: sitk.Image, labels: sitk.Image, path: Path, *, reference: sitk.Image | None = None, title: str = ""
 ) -> None:
-    """Write a PNG: labels over three slices of the CT, and in 3D; a reference the same way in a second row.
+    """Write a PNG: labels over three slices of the CT and in 3D; a reference in a second row.
 
-    In radiological convention, whatever the orientation of the CT, and all panels at one scale. The slices go through
-    the middle of the largest tumor, else where most vessel is, else through the liver; the reference decides if given.
+    All panels have one scale and the radiological convention, whatever the orientation of the CT. The slices cross in
+    the middle of the largest tumor, else where most vessel is, else in the liver; of the reference, if given.
 
     Args:
         ct: HU.
@@ -49,25 +49,25 @@ def draw_report(
     ct, rows = upright(ct), {name: upright(row) for name, row in rows.items()}
     shown = list(rows.values())[::-1]
     center, side = field_of_view(ct, shown)
-    index = crossing(shown)
+    index = find_crossing(shown)
 
     figure, panels = _layout(list(rows), title)
     for row, line in zip(rows.values(), panels, strict=True):
         for axes, view in zip(line, VIEWS, strict=False):
-            draw_slice(axes, ct, row, view, index)
-            frame(axes, view, center, side)
+            draw_slice(axes, ct, row, view, index, (center, side))
         line[-1].imshow(render(row, center, side, PANEL), interpolation="none")
         mark_edges(line[-1], "RLSI", "0.45", "white")
-    scale_bar(panels[0][0], side)
-    figure.legend(handles=_key(list(rows.values())), loc="lower center", ncols=3, frameon=False, fontsize=11)
-    _save(figure, path)
+    draw_scale_bar(panels[0][0], side)
+    figure.legend(handles=_legend(list(rows.values())), loc="lower center", ncols=3, frameon=False, fontsize=11)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _layout(names: list[str], title: str) -> tuple[Figure, list[list[Axes]]]:
-    """An empty picture with a row of square panels for every name; one row alone needs none."""
+    """Return an empty picture with a row of square panels for every name; a single row is not named."""
     left, top = GAP + (_NAMES if len(names) > 1 else 0), LINE * (2 if title else 1)
     step = PANEL + GAP
-    width, height = left + len(_COLUMNS) * step, top + len(names) * step + _FOOT
+    width, height = left + len(_COLUMNS) * step, top + len(names) * step + _LEGEND
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     figure.text(0.5, 1 - LINE / 2 / height, title, ha="center", va="center", size=13)
     panels = []
@@ -85,8 +85,8 @@ def _layout(names: list[str], title: str) -> tuple[Figure, list[list[Axes]]]:
     return figure, panels
 
 
-def _key(rows: list[sitk.Image]) -> list[Patch]:
-    """What each color stands for, with its volume in every row; the liver is the whole organ."""
+def _legend(rows: list[sitk.Image]) -> list[Patch]:
+    """Return the entries of the legend, with the volume of each structure by row; the liver is the whole organ."""
     patches = []
     for name, values in (("liver", (LIVER, VESSEL, TUMOR)), ("vessel", (VESSEL,)), ("tumor", (TUMOR,))):
         volumes = []
@@ -98,8 +98,3 @@ def _key(rows: list[sitk.Image]) -> list[Patch]:
         filling = "none" if name == "liver" else (*COLORS[name], 0.4)
         patches.append(Patch(edgecolor=COLORS[name], facecolor=filling, label=text))
     return patches
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")

@@ -1,4 +1,4 @@
-"""Runs with several seeds, averaged: what the paper reports."""
+"""Results of runs with several seeds and their means, as the paper reports them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +19,19 @@ from ltvs.volume.images import read_ct, read_labels
 
 _HEADINGS = HEADINGS | {"hd95_mm": "HD95 mm"}
 
-#: Of one run: what is measured -> value; None where no case has it.
+#: Values of one run by measure; None if no case has one.
 Results = dict[str, float | None]
 
 
 def seed_folder(settings: TrainSettings, seed: int) -> Path:
-    """The run of a seed: the output itself where there is one seed alone."""
+    """Return the folder of a seed's run: the output itself if there is only one seed."""
     return settings.output if settings.seeds == 1 else settings.output / f"seed{seed}"
 
 
 def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
-    """Predict the test cases with both stages of a run, score them in the grid of their CT, and write RUN/test.
+    """Predict the test cases with both stages of a run, score them on the grid of their CT, and write RUN/test.
 
-    A case in which stage 1 finds no liver counts as an empty prediction. What has been scored is not scored again.
+    A case in which stage 1 finds no liver counts as an empty prediction. A run that has been scored is skipped.
     """
     if (run / "test" / "summary.json").is_file():
         return
@@ -47,7 +47,7 @@ def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
 
 
 def results_of(run: Path, settings: TrainSettings) -> Results:
-    """The validation Dice of each stage of a run, and what its test cases score, if they were scored."""
+    """Return the validation Dice of each stage of a run, and the scores of its test cases, if they were scored."""
     results: Results = {}
     for stage in settings.stages():
         results[f"stage {stage} validation Dice"] = read_json(stage_folder(run, stage) / "result.json")["dice"]
@@ -59,7 +59,7 @@ def results_of(run: Path, settings: TrainSettings) -> Results:
 
 
 def write_summary(runs: Mapping[int, Results], output: Path) -> None:
-    """Write `summary.json`: results by seed, their mean, and their standard deviation (of a sample, n - 1)."""
+    """Write `summary.json`: results by seed, their means and sample standard deviations (n - 1)."""
     names = next(iter(runs.values()))
     columns = {name: [value for run in runs.values() if (value := run[name]) is not None] for name in names}
     content = {
@@ -70,8 +70,8 @@ def write_summary(runs: Mapping[int, Results], output: Path) -> None:
     write_json(output / "summary.json", content)
 
 
-def summary_table(output: Path) -> None:
-    """Print `summary.json`: a row for each measure, with its mean, standard deviation, and value by seed."""
+def print_summary(output: Path) -> None:
+    """Print `summary.json`: a row per measure with its mean, its standard deviation and its value by seed."""
     content = read_json(output / "summary.json")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")

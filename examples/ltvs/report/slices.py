@@ -1,4 +1,4 @@
-"""Three slices of a CT with a case's labels over them, as radiologists look at them."""
+"""Slices of a CT with labels over them, in radiological convention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,24 +12,27 @@ from matplotlib.patheffects import withStroke
 from numpy import ndarray
 from skimage.measure import label as components
 
-from ltvs.volume.grids import label_box
+from ltvs.volume.grids import bounding_box
 from ltvs.volume.labels import BACKGROUND, COLORS, LIVER, TUMOR, VESSEL
 
-#: HU, black to white.
+#: HU shown as black and as white.
 WINDOW = (-160.0, 240.0)
 
-#: mm: around the labels on every side, and the least that a view shows from edge to edge.
+#: mm: the margin around the labels, and the smallest field of view.
 _MARGIN, _LEAST = 12.0, 100.0
+
+#: Center (x, y, z) and side of a cube, mm.
+FieldOfView = tuple[Float[ndarray, "3"], float]
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a volume.
+    """A direction in which a volume is shown.
 
     Args:
-        name: as a column is named.
-        axes: which of x, y, z run across and along the picture.
-        downwards: whether the second of them runs down the picture.
+        name: heading of its column.
+        axes: indices of the axes, of x, y, z, across and along the picture.
+        downwards: the second of them runs down the picture.
         marks: sides of the patient at the left, right, top and bottom edge.
     """
 
@@ -47,42 +50,39 @@ VIEWS = (
 
 
 def upright(image: sitk.Image) -> sitk.Image:
-    """The same voxels along the patient's axes, LPS; from then on in mm from the first one, and not oblique."""
+    """Reorder the voxels along the patient's axes, LPS, and drop their place: the origin is 0, nothing is oblique."""
     image = sitk.DICOMOrient(image, "LPS")
     image.SetOrigin((0.0, 0.0, 0.0))
     image.SetDirection(np.eye(3).ravel().tolist())
     return image
 
 
-def field_of_view(ct: sitk.Image, labels: Sequence[sitk.Image]) -> tuple[Float[ndarray, "3"], float]:
-    """The cube that every view shows: all that is labeled, or the body where nothing is.
+def field_of_view(ct: sitk.Image, labels: Sequence[sitk.Image]) -> FieldOfView:
+    """Return the cube that every view shows: around all labels, or the body if there are none.
 
     Args:
         ct: HU, upright.
         labels: label maps on its grid.
-
-    Returns:
-        Its middle (x, y, z) and its side, mm.
     """
     spacing, last = np.array(ct.GetSpacing()), np.array(ct.GetSize()) - 1
-    boxes = [box for image in labels if (box := label_box(image)) is not None]
+    boxes = [box for image in labels if (box := bounding_box(image)) is not None]
     if boxes:
         low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
         side = max(((high - low + 1) * spacing).max() + 2 * _MARGIN, _LEAST)
     else:
-        low, high = np.array(label_box(ct > WINDOW[0]) or (np.zeros(3), last))
+        low, high = np.array(bounding_box(ct > WINDOW[0]) or (np.zeros(3), last))
         side = ((high - low + 1) * spacing)[:2].max()
     side = min(side, ((last + 1) * spacing).max())
-    # No more from outside the CT than there has to be.
+    # The cube extends beyond the CT no more than it has to.
     room = np.maximum((last + 1) * spacing - side, 0) / 2
     return last * spacing / 2 + np.clip((low + high - last) * spacing / 2, -room, room), float(side)
 
 
-def crossing(labels: Sequence[sitk.Image]) -> tuple[int, int, int]:
-    """Index (x, y, z) where the slices to show meet.
+def find_crossing(labels: Sequence[sitk.Image]) -> tuple[int, int, int]:
+    """Return the index (x, y, z) at which the slices to show cross.
 
-    In the middle of the largest tumor; else where each slice has most vessel; else in the middle of the liver; else
-    in that of the volume.
+    This is the middle of the largest tumor; else the slices with most vessel; else the middle of the liver; else that
+    of the volume.
 
     Args:
         labels: label maps on one upright grid; the first that has the structure decides.
@@ -90,25 +90,25 @@ def crossing(labels: Sequence[sitk.Image]) -> tuple[int, int, int]:
     for structure in (TUMOR, VESSEL, LIVER):
         for image in labels:
             mask = image == structure
-            box = label_box(mask)
+            box = bounding_box(mask)
             if box is None:
                 continue
             inside = sitk.GetArrayViewFromImage(mask)[tuple(slice(a, b + 1) for a, b in zip(*box, strict=True))[::-1]]
-            point = _most(inside) if structure == VESSEL else _middle_of_largest(inside)
+            point = _fullest_slices(inside) if structure == VESSEL else _middle_of_largest(inside)
             x, y, z = (box[0] + point).tolist()
             return x, y, z
     x, y, z = (n // 2 for n in labels[0].GetSize())
     return x, y, z
 
 
-def _most(mask: UInt8[ndarray, "d h w"]) -> Int[ndarray, "3"]:
-    """Along x, y, z, the slice with most of a mask."""
+def _fullest_slices(mask: UInt8[ndarray, "d h w"]) -> Int[ndarray, "3"]:
+    """Return the slice with most of a mask along each of x, y, z."""
     counts = [np.count_nonzero(mask, axis=axes) for axes in ((0, 1), (0, 2), (1, 2))]
     return np.array([count.argmax() for count in counts])
 
 
 def _middle_of_largest(mask: UInt8[ndarray, "d h w"]) -> Int[ndarray, "3"]:
-    """Index (x, y, z) of a voxel in the middle of the largest part of a mask, and in it even if that is a crescent."""
+    """Return the index (x, y, z) of a voxel in the middle of a mask's largest component, inside even a crescent."""
     parts = components(mask, connectivity=3)
     inside = parts == np.bincount(parts.ravel())[1:].argmax() + 1
     index = []
@@ -120,15 +120,18 @@ def _middle_of_largest(mask: UInt8[ndarray, "d h w"]) -> Int[ndarray, "3"]:
     return np.array(index[::-1])
 
 
-def draw_slice(axes: Axes, ct: sitk.Image, labels: sitk.Image, view: View, index: tuple[int, int, int]) -> None:
-    """One slice of the CT in gray, in mm, with the outline of the liver, and vessels and tumors filled.
+def draw_slice(
+    axes: Axes, ct: sitk.Image, labels: sitk.Image, view: View, index: tuple[int, int, int], field: FieldOfView
+) -> None:
+    """Draw one slice of the CT in gray, in mm, with the outline of the liver, and vessels and tumors filled.
 
     Args:
         axes: to draw on.
         ct: HU, upright.
         labels: on the same grid.
-        view: the slice's direction.
-        index: (x, y, z) of a voxel that it goes through.
+        view: direction of the slice.
+        index: (x, y, z) of a voxel in the slice.
+        field: the part to show, on black.
     """
     through = tuple(slice(None) if axis in view.axes else index[axis] for axis in (2, 1, 0))
     hu, values = (sitk.GetArrayViewFromImage(image)[through] for image in (ct, labels))
@@ -136,7 +139,7 @@ def draw_slice(axes: Axes, ct: sitk.Image, labels: sitk.Image, view: View, index
     edges = (-0.5 * dx, (columns - 0.5) * dx, -0.5 * dy, (rows - 0.5) * dy)
     low, high = WINDOW
     axes.imshow(hu, "gray", vmin=low, vmax=high, extent=edges, origin="lower", interpolation="hanning")
-    # One voxel more on every side, so that the outline of what touches the edge of the CT is closed.
+    # One voxel more on every side closes the outlines of labels that touch the edge of the CT.
     values = np.pad(values, 1)
     x, y = np.arange(-1, columns + 1) * dx, np.arange(-1, rows + 1) * dy
     for name, mask in (("liver", values != BACKGROUND), ("vessel", values == VESSEL), ("tumor", values == TUMOR)):
@@ -144,14 +147,12 @@ def draw_slice(axes: Axes, ct: sitk.Image, labels: sitk.Image, view: View, index
             if name != "liver":
                 axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=[COLORS[name]], alpha=0.3)
             axes.contour(x, y, mask, levels=[0.5], colors=[COLORS[name]], linewidths=0.9)
-
-
-def frame(axes: Axes, view: View, center: Sequence[float] | Float[ndarray, "3"], side: float) -> None:
-    """Show the square of the field of view, on black, and mark its edges."""
-    x, y = (center[axis] for axis in view.axes)
-    half = -side / 2 if view.downwards else side / 2
-    axes.set_xlim(x - side / 2, x + side / 2)
-    axes.set_ylim(y - half, y + half)
+    center, half = field[0], field[1] / 2
+    middle_x, middle_y = (center[axis] for axis in view.axes)
+    axes.set_xlim(middle_x - half, middle_x + half)
+    axes.set_ylim(middle_y - half, middle_y + half)
+    if view.downwards:
+        axes.invert_yaxis()
     axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, color="black", zorder=-1))
     mark_edges(axes, view.marks, "white", "black")
 
@@ -165,8 +166,8 @@ def mark_edges(axes: Axes, marks: str, color: str, halo: str) -> None:
         text.set_path_effects([withStroke(linewidth=2, foreground=halo)])
 
 
-def scale_bar(axes: Axes, side: float) -> None:
-    """A bar of a round length in the lower left corner of a view that is `side` mm wide."""
+def draw_scale_bar(axes: Axes, side: float) -> None:
+    """Draw a bar of a round length in the lower left corner of a view that is `side` mm wide."""
     mm = max(mm for mm in (1, 2, 5, 10, 20, 50, 100) if mm <= max(side / 3, 1))
     line = axes.plot([0.04, 0.04 + mm / side], [0.04, 0.04], color="white", lw=2, transform=axes.transAxes)
     text = axes.text(0.04, 0.055, f"{mm} mm", color="white", size=9, va="bottom", transform=axes.transAxes)

@@ -1,6 +1,9 @@
-"""Public cohorts, and one's own, as cases. May import `phantom`, `model`, `volume` and `runtime`.
+"""Public cohorts, your own cohort and phantoms as cases. May import `phantom`, `model`, `volume` and `runtime`.
 
-A source lists its cases by name, each with its patient, its files and what loads it.
+A source is a function that lists the cases at a path by name, each with its patient, its files and the function that
+loads it. Each cohort has a file named as `--source` names it, with that function first and `load_case` after it. To add
+one, copy `lits.py` (a CT and a label map per case) or `ltvs.py` (a folder with a CT and masks per case), and enter it
+under `source` and in `_all_cases` in `prepare_ltvs.py`, and in `recipe` if it has no vessels.
 """
 
 from collections.abc import Callable
@@ -12,12 +15,12 @@ from ltvs.volume.case import Case
 
 @dataclass(frozen=True)
 class Entry:
-    """One case that a source offers; nothing of it is in memory until it is loaded.
+    """A case that a source offers; nothing is in memory until it is loaded.
 
     Args:
-        load: reads the case; called in a worker process, so that one case is in memory at a time.
-        patient: cases of one patient stay in one part of a split; one person has one id, whatever the source.
-        files: files and folders whose content decides what is loaded; none for what is made from settings alone.
+        load: reads the case; called in a worker process, so that each holds one case at a time.
+        patient: id of the person, the same in every source; a split keeps the cases of a patient together.
+        files: files and folders whose content decides what is loaded; none for a phantom made from settings alone.
     """
 
     load: Callable[[], Case]
@@ -25,5 +28,5 @@ class Entry:
     files: tuple[Path, ...]
 
 
-#: The cases of a source by their names.
+#: The cases of a source by name.
 Source = dict[str, Entry]

@@ -1,28 +1,29 @@
-"""Which files of a DICOM series make the one volume that is meant: a series may hold several acquisitions."""
+"""Selection of the acquisition that a segmentation shows: a DICOM series may hold several."""
 
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pydicom
 
 from ltvs.runtime.errors import InputError
 
-#: mm: slices that are no further apart show the same place.
+#: mm: slices no further apart than this show the same place.
 _SAME_PLACE = 0.01
 
 
 @dataclass(frozen=True)
-class Slice:
-    """What the header of one CT slice says.
+class CTSlice:
+    """A CT slice as its header describes it.
 
     Args:
         path: of the file.
         instance: SOP instance UID.
-        acquisition: number and time of the acquisition, empty where not given.
+        acquisition: number and time of the acquisition, empty if missing.
         position: of the first voxel, mm.
         orientation: direction cosines of the rows, then of the columns.
     """
@@ -34,29 +35,24 @@ class Slice:
     orientation: tuple[float, ...]
 
     @classmethod
-    def of(cls, path: Path, header: pydicom.Dataset) -> "Slice":
-        """From the header of a file.
+    def of(cls, path: Path, header: pydicom.Dataset) -> Self:
+        """Read the header of a file.
 
         Raises:
-            InputError: it does not say where the slice lies.
+            InputError: position or orientation is missing.
         """
         position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
         if not position or not orientation:
             raise InputError(f"{path}: expected a CT slice with its position and orientation, found none")
         acquisition = (str(header.get("AcquisitionNumber") or ""), str(header.get("AcquisitionTime") or ""))
-        return cls(
-            path,
-            str(header.SOPInstanceUID),
-            acquisition,
-            tuple(float(mm) for mm in position),
-            tuple(float(cosine) for cosine in orientation),
-        )
+        position, orientation = (tuple(map(float, values)) for values in (position, orientation))
+        return cls(path, str(header.SOPInstanceUID), acquisition, position, orientation)
 
 
-def is_one_volume(slices: Collection[Slice]) -> bool:
-    """Whether slices are parallel, evenly spaced to a tenth of a step, and no acquisition lies amid another.
+def is_one_volume(slices: Collection[CTSlice]) -> bool:
+    """Return whether slices are parallel, evenly spaced to a tenth of a step, and acquisitions not interleaved.
 
-    Two acquisitions that were shifted by half a step make evenly spaced slices, too.
+    Two acquisitions half a step apart would be evenly spaced, too.
     """
     if not slices:
         return False
@@ -71,18 +67,18 @@ def is_one_volume(slices: Collection[Slice]) -> bool:
     return runs == len(set(in_order))
 
 
-def meant_slices(slices: Collection[Slice], referenced: Collection[str]) -> list[Slice]:
-    """The slices of a series that belong to one volume: all of them, or the acquisition that is referred to.
+def select_acquisition(slices: Collection[CTSlice], referenced: Collection[str]) -> list[CTSlice]:
+    """Return the slices of a series that make one volume: all of them, or the acquisition that is referred to.
 
-    Acquisitions are told apart by number, then by time as well. Where they have neither, only the slices that are
-    referred to are taken, if none is left out between them.
+    Acquisitions are told apart by number, then by time as well. If they have neither, only the slices that are
+    referred to are taken, provided that none between them is left out.
 
     Args:
         slices: of one series.
-        referenced: SOP instance UIDs that the segmentation refers to; often not all of an acquisition.
+        referenced: SOP instance UIDs that the segmentation refers to; often only some of an acquisition.
 
     Raises:
-        InputError: there is more than one volume, and the references do not say which.
+        InputError: there are several volumes, and the references do not identify one.
     """
     if is_one_volume(slices):
         return list(slices)
@@ -100,21 +96,21 @@ def meant_slices(slices: Collection[Slice], referenced: Collection[str]) -> list
     raise InputError(
         f"{next(iter(slices)).path.parent}: expected slices of one volume, evenly spaced; got {len(slices)} in "
         f"{len(acquisitions)} acquisition(s) ({', '.join(acquisitions)}), and the segmentation does not say which of "
-        "them it shows; is a slice missing, or there twice?"
+        "them it shows; is a slice missing or duplicated?"
     )
 
 
-def _place(one: Slice) -> float:
-    """Where a slice lies along its normal, mm."""
+def _place(one: CTSlice) -> float:
+    """Return the position of a slice along its normal, mm."""
     return float(np.dot(one.position, np.cross(one.orientation[:3], one.orientation[3:])))
 
 
-def _steps(slices: Collection[Slice]) -> np.ndarray:
-    """From each slice to the next along the normal, mm."""
+def _steps(slices: Collection[CTSlice]) -> np.ndarray:
+    """Return the distances from each slice to the next along the normal, mm."""
     return np.diff(sorted(_place(one) for one in slices))
 
 
-def _smallest_step(slices: Collection[Slice]) -> float:
-    """Between slices at different places, mm."""
+def _smallest_step(slices: Collection[CTSlice]) -> float:
+    """Return the smallest distance between slices at different places, mm."""
     steps = _steps(slices)
     return float(steps[steps > _SAME_PLACE].min(initial=np.inf))

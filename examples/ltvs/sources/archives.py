@@ -1,4 +1,4 @@
-"""Unpacking zips, zips within them too, into a temporary folder that is gone afterwards."""
+"""Unpacking of zips, nested ones too, into a temporary folder that is removed afterwards."""
 
 import shutil
 import tempfile
@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from ltvs.runtime.errors import InputError
 
-#: What reading a damaged or an encrypted zip can raise.
+#: Errors that reading a damaged or an encrypted zip can raise.
 _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def members(path: Path) -> list[str]:
-    """The names of the files in a zip, none of which leads out of the folder it is unpacked to.
+def member_names(path: Path) -> list[str]:
+    """Return the names of the files in a zip, none of which leads out of the folder it is unpacked to.
 
     Raises:
         InputError: the zip cannot be read, or holds a path that leads out.
@@ -34,12 +34,12 @@ def members(path: Path) -> list[str]:
 
 @contextmanager
 def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -> Iterator[tuple[Path, ...]]:
-    """Yield the folders in which the files of `place` are: its own, and a temporary one with what was zipped.
+    """Yield the folders that hold the files of `place`: itself if a folder, and one with unpacked zips.
 
     Args:
-        place: a zip, or a folder in which there may be zips.
-        root: only what lies in this folder of the zip, or is this zip in it; empty for all.
-        is_used: whether a file is needed, or a zip holds some that are, by its path.
+        place: a zip, or a folder that may hold zips.
+        root: the folder or the zip in the zip to unpack; empty for all.
+        is_used: returns whether the file at a path is needed, or the zip may hold such files.
 
     Raises:
         InputError: a zip cannot be unpacked.
@@ -49,24 +49,25 @@ def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -
         if place.is_dir():
             for path in sorted(place.glob("*.zip")):
                 if is_used(PurePosixPath(path.name)) and not path.with_suffix("").is_dir():
-                    _unpack(path, "", _home(path, folder), is_used)
+                    _unpack(path, "", _target(path, folder), is_used)
         else:
             _unpack(place, root, folder, is_used)
         while inner := sorted(folder.rglob("*.zip")):
             for path in inner:
-                _unpack(path, "", _home(path, path.parent), is_used)
+                _unpack(path, "", _target(path, path.parent), is_used)
                 path.unlink()
         yield (place, folder) if place.is_dir() else (folder,)
 
 
-def _home(path: Path, parent: Path) -> Path:
-    """Where a zip is unpacked to: a folder of its own name, unless that is what it holds."""
-    has_own = all(PurePosixPath(name).parts[0] == path.stem for name in members(path))
-    return parent if has_own else parent / path.stem
+def _target(path: Path, parent: Path) -> Path:
+    """Return the folder to unpack a zip into: one of its name, unless that is all it holds."""
+    has_folder = all(PurePosixPath(name).parts[0] == path.stem for name in member_names(path))
+    return parent if has_folder else parent / path.stem
 
 
 def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPath], bool]) -> None:
-    wanted = [name for name in members(path) if not root or name == root or name.startswith(f"{root}/")]
+    """Unpack the files of a zip that are used, if the disk has room for them."""
+    wanted = [name for name in member_names(path) if not root or name == root or name.startswith(f"{root}/")]
     used = [name for name in wanted if is_used(PurePosixPath(folder.name, name))]
     try:
         with zipfile.ZipFile(path) as archive:
@@ -75,7 +76,7 @@ def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPat
             if needed > free:
                 raise InputError(
                     f"{path}: refused, it unpacks to {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {there}; "
-                    "make room, or look whether the zip is what it should be"
+                    "free some space, or check that this is the right zip"
                 )
             archive.extractall(folder, used)
     except _UNREADABLE as error:

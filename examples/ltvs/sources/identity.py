@@ -1,8 +1,8 @@
-"""Who is who in the public cohorts: LiTS was put together from others, 3D-IRCADb-01 among them.
+"""Patients that public cohorts share: LiTS was assembled from other cohorts, 3D-IRCADb-01 among them.
 
 The 20 patients of 3D-IRCADb-01 are among cases 28 to 48 of LiTS, and so of the liver task of the Medical Segmentation
-Decathlon, which has the same cases. What people report of which case is which patient differs, and the LiTS paper does
-not say: none is taken for a certain patient here, and all 21 count as shared.
+Decathlon, which has the same cases. Published lists of which case is which patient differ, and the LiTS paper has none:
+no case is identified with a patient here, and all 21 count as shared.
 """
 
 import re
@@ -16,7 +16,7 @@ _SHARED = {f"lits-{number:03d}" for number in range(28, 49)}
 
 
 def patient_of(case: str) -> str:
-    """The id of the patient that a name of a public cohort stands for; any other name is its own.
+    """Return the id of the patient that a case name of a public cohort stands for; any other name is its own id.
 
     Example:
         >>> patient_of("liver_28"), patient_of("volume-28"), patient_of("3Dircadb1.4"), patient_of("ward 7")
@@ -30,7 +30,7 @@ def patient_of(case: str) -> str:
 
 
 def shared_with_ircadb(patients: Mapping[str, str]) -> list[str]:
-    """The cases that may show a patient of 3D-IRCADb-01 as a case of LiTS.
+    """Return the cases of LiTS that may show a patient of 3D-IRCADb-01.
 
     Args:
         patients: by case, as `Entry.patient` and `patient_of` give them.
@@ -39,9 +39,9 @@ def shared_with_ircadb(patients: Mapping[str, str]) -> list[str]:
 
 
 def check_apart(patients: Mapping[str, str]) -> None:
-    """Raise InputError if patients of 3D-IRCADb-01 are there both as themselves and, perhaps, as cases of LiTS.
+    """Raise InputError if a data set has patients of 3D-IRCADb-01 and cases of LiTS that may show the same ones.
 
-    A split by patient could then train on somebody whom it tests on.
+    A split by patient could then train on a patient whom it tests on.
 
     Args:
         patients: by case, as for `shared_with_ircadb`.
@@ -56,7 +56,7 @@ def check_apart(patients: Mapping[str, str]) -> None:
 
 
 def overlap_warning(patients: Mapping[str, str]) -> str | None:
-    """What to say of cases of LiTS that may be of 3D-IRCADb-01; None if there are none.
+    """Return a warning that names the cases of LiTS that may be of 3D-IRCADb-01; None if there are none.
 
     Args:
         patients: by case, as for `shared_with_ircadb`.

@@ -1,7 +1,7 @@
 """LiTS17 as published: `volume-N.nii` and `segmentation-N.nii`, N from 0 to 130, 1 liver, 2 tumor, no vessels.
 
-The download comes in batches and is mirrored in other folders, zipped file by file or not: the files are found by their
-names, wherever they lie. The 70 `test-volume-N.nii` have no labels and are left alone.
+The download comes in batches and is mirrored in other folders, zipped file by file or not, so files are found by name
+anywhere below the folder. The 70 `test-volume-N.nii` have no labels and are left out.
 """
 
 import re
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
-from ltvs.sources.labeled import load_liver_and_tumor, present
+from ltvs.sources.ct_and_masks import existing, load_liver_and_tumor
 
 _FILE = re.compile(r"(volume|segmentation)-(\d+)\.nii(?:\.gz)?", re.IGNORECASE)
 
 
 def lits(path: Path) -> Source:
-    """The training cases anywhere in a folder: liver and tumors, no vessels.
+    """List the training cases anywhere in a folder: liver and tumors, no vessels.
 
     Raises:
-        InputError: no case is found, or one twice.
+        InputError: no case is found, or a file twice.
     """
     files: dict[tuple[str, int], Path] = {}
     for file in sorted(path.rglob("*")):
@@ -30,13 +30,12 @@ def lits(path: Path) -> Source:
         if key in files:
             raise InputError(f"{path}: expected each file once, got {files[key]} and {file}; keep one of the two")
         files[key] = file
-    numbers = sorted(number for kind, number in files if kind == "volume")
-    if not numbers:
-        raise InputError(f"{path}: expected volume-N.nii and segmentation-N.nii in it, found none; unpack it first")
     cases: Source = {}
-    for number in numbers:
+    for number in sorted(number for kind, number in files if kind == "volume"):
         name = f"lits-{number:03d}"
         volume = files["volume", number]
         labels = files.get(("segmentation", number), volume.with_name(f"segmentation-{number}.nii"))
-        cases[name] = Entry(partial(load_liver_and_tumor, name, volume, labels), name, present(volume, labels))
+        cases[name] = Entry(partial(load_liver_and_tumor, name, volume, labels), name, existing(volume, labels))
+    if not cases:
+        raise InputError(f"{path}: expected volume-N.nii and segmentation-N.nii in it, found none; unpack it first")
     return cases

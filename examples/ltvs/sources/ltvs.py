@@ -2,8 +2,8 @@
 
     CASE/{ct,liver,vessel,tumor}.nii.gz     or .nii, .nrrd, .mha
 
-All four have to be there. A patient without tumors has an empty mask: a file that was forgotten must not teach the
-networks that there are none.
+All four are required. A patient without tumors has an empty mask: a forgotten file must not teach the networks that
+there are none.
 """
 
 from functools import partial
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
+from ltvs.sources.ct_and_masks import read_mask_on
 from ltvs.sources.identity import patient_of
-from ltvs.sources.labeled import check_grid
 from ltvs.volume.case import Case
-from ltvs.volume.images import VOLUME_SUFFIXES, read_ct, read_mask, stem
+from ltvs.volume.images import VOLUME_SUFFIXES, read_ct, stem, volume_files
 
-PARTS = ("ct", "liver", "vessel", "tumor")
+MASKS = ("liver", "vessel", "tumor")
 
 
 def ltvs(path: Path) -> Source:
-    """The cases in the folders of a folder, or the one case whose folder it is; each is a patient of its own.
+    """List the cases in the subfolders of a folder, or the one case in the folder itself; each is a patient.
 
     Raises:
         InputError: there is no folder with a case.
@@ -29,45 +29,43 @@ def ltvs(path: Path) -> Source:
         folders = [path.resolve()]
     else:
         folders = sorted(x for x in path.glob("*") if x.is_dir() and not x.name.startswith("."))
-    if not folders:
-        raise InputError(
-            f"{path}: expected a folder per case with {', '.join(PARTS)} ({', '.join(VOLUME_SUFFIXES)}); found none"
-        )
     cases: Source = {}
     for folder in folders:
         try:
             files = tuple(file for _, file in _files(folder))
         except InputError:
-            files = ()  # loading it says what is wrong, and leaves the others in peace
-        cases[folder.name] = Entry(partial(load_case, folder), patient_of(folder.name), files)
+            files = ()  # loading this case reports the error; the others stay usable
+        cases[folder.name] = Entry(partial(load_case, folder.name, folder), patient_of(folder.name), files)
+    if not cases:
+        raise InputError(
+            f"{path}: expected a folder per case with {', '.join(('ct', *MASKS))} ({', '.join(VOLUME_SUFFIXES)}); "
+            "found none"
+        )
     return cases
 
 
-def load_case(folder: Path) -> Case:
+def load_case(name: str, folder: Path) -> Case:
     """Read one case.
 
     Raises:
-        InputError: one of the four is missing, there twice or cannot be read, or they do not lie on one grid.
+        InputError: one of the four files is missing, duplicated or cannot be read, or they do not lie on one grid.
     """
-    files = {part: _one_file(folder, part) for part in PARTS}
-    ct = read_ct(files["ct"])
-    masks = {}
-    for part in PARTS[1:]:
-        masks[part] = read_mask(files[part])
-        check_grid(f"{files[part]}:", masks[part], ct)
-    return Case(folder.name, ct, **masks)
+    ct_file, *masks = (_one_file(folder, part) for part in ("ct", *MASKS))
+    ct = read_ct(ct_file)
+    return Case(name, ct, *(read_mask_on(ct, mask) for mask in masks))
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """The parts of a case that are in a folder, by name."""
+    """Return the parts of a case that are in a folder, each with its file."""
     try:
-        volumes = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(VOLUME_SUFFIXES)]
+        volumes = volume_files(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-    return [(stem(file).lower(), file) for file in volumes if stem(file).lower() in PARTS]
+    return [(stem(file).lower(), file) for file in volumes if stem(file).lower() in ("ct", *MASKS)]
 
 
 def _one_file(folder: Path, part: str) -> Path:
+    """Return the only file of a part."""
     found = [file for name, file in _files(folder) if name == part]
     if len(found) == 1:
         return found[0]

@@ -1,4 +1,4 @@
-"""One patient as a source delivers it, before any preparation."""
+"""A patient's CT and masks as a source delivers them, before any preparation."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Case:
         name: unique within its source; used as a file name.
         ct: HU, int16.
         liver: 0/1 mask, uint8, of the whole organ.
-        vessel: 0/1 mask, uint8; may reach outside the liver (vena cava, portal trunk). None where vessels were not
-            labeled, which is not the same as a patient without.
+        vessel: 0/1 mask, uint8; may reach outside the liver (vena cava, portal trunk). None if vessels were not
+            labeled, which is not the same as a patient without any.
         tumor: 0/1 mask, uint8; all zero in a patient without liver tumors.
     """
 

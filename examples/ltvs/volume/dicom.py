@@ -1,4 +1,4 @@
-"""Reading one DICOM series; what SimpleITK would pass over with a warning, or without, is an error here."""
+"""Reading of a DICOM series; what SimpleITK passes over, with a warning or silently, is an error here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ import pydicom
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError, itk_reason
-from ltvs.volume.grids import UPRIGHT, Grid
+from ltvs.volume.grids import TILT_REMEDY, Grid
 
-#: Voxels by which a slice may lie beside its place in a regular stack: labels have half a voxel in all.
-_OFF = 0.25
+#: Voxels by which a slice may be off its place in a regular stack: labels have half a voxel in all.
+_TOLERANCE = 0.25
 
-# ITK's warnings would come before the one line that says what is wrong.
+# ITK's warnings would precede the one line that says what is wrong.
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
 
 @dataclass(frozen=True)
-class Slices:
-    """What the headers of a series say of each slice, in the order of the volume.
+class SliceGeometry:
+    """Geometry of the slices of a series from their headers, in the order of the volume.
 
     Args:
-        positions: center of each first voxel, mm, one row a slice.
-        orientations: direction cosines of the rows and of the columns, one row a slice.
-        spacings: mm between rows and between columns, one row a slice.
-        thickness: mm, of the first slice; None where it is not said.
+        positions: center of the first voxel, mm, one row per slice.
+        orientations: direction cosines of the rows and of the columns, one row per slice.
+        spacings: mm between rows and between columns, one row per slice.
+        thickness: of the first slice, mm; None if the header lacks it.
     """
 
     positions: np.ndarray
@@ -36,12 +36,12 @@ class Slices:
 
 
 def read_series(folder: Path) -> sitk.Image:
-    """The one series of a folder as a volume, slices in the order of their positions, not of their names.
+    """Read the only series in a folder as a volume, slices in the order of their positions, not of their names.
 
     The series may be one file with many frames.
 
     Raises:
-        InputError: none or several series, a file that cannot be read, color, slices that are missing, doubled,
+        InputError: none or several series, a file that cannot be read, color, slices that are missing, duplicated,
             unevenly spaced, of several orientations or not straight above each other.
     """
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
@@ -61,35 +61,40 @@ def read_series(folder: Path) -> sitk.Image:
     if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{folder}: expected a 3D series with one value per voxel, got {volume.GetDimension()}D with "
-            f"{volume.GetNumberOfComponentsPerPixel()}; give the CT itself, one file a slice and not in color"
+            f"{volume.GetNumberOfComponentsPerPixel()}; give the CT itself, one file per slice and not in color"
         )
-    slices = _slices_of_frames(folder, Path(files[0])) if frames else _slices_of_files(folder, reader, len(files))
-    _check_alike(folder, slices)
+    slices = _geometry_of_frames(folder, Path(files[0])) if frames else _geometry_of_files(folder, reader, len(files))
+    _check_uniform(folder, slices)
     if len(slices.positions) == 1:
         if not slices.thickness:
             raise InputError(f"{folder}: expected SliceThickness in a single slice, got none; export it again")
-        # ITK knows the distance of slices by their positions alone, and takes 1 mm where there is one.
+        # ITK takes the slice spacing from the positions alone, and 1 mm for a single slice.
         volume.SetSpacing((*volume.GetSpacing()[:2], slices.thickness))
     else:
         _check_regular(folder, slices.positions, Grid.of(volume))
     return volume
 
 
+def is_dicom(path: Path) -> bool:
+    """Return whether a file starts as DICOM does."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def _check_all_read(folder: Path, files: Sequence[str]) -> None:
-    """GDCM gives one series of several, and leaves out a slice that was cut short, without a word."""
+    """Raise InputError for several series and for a truncated slice: GDCM drops either silently."""
     read = {Path(file).name for file in files}
     others = [path for path in sorted(folder.iterdir()) if path.name not in read and path.is_file()]
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)) if others else ()
     if len(series) > 1:
         raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
     for path in others:
-        with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR":
-                raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+        if is_dicom(path) and path.name.upper() != "DICOMDIR":
+            raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
 
 
-def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> Slices:
-    """What each file says; where a tag is missing ITK goes on with zeros and ones."""
+def _geometry_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> SliceGeometry:
+    """Read the geometry from one file per slice; for a missing tag ITK would take zeros and ones."""
 
     def numbers(tag: str, name: str) -> np.ndarray:
         values = [reader.GetMetaData(k, tag) if reader.HasMetaDataKey(k, tag) else "" for k in range(count)]
@@ -98,7 +103,7 @@ def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -
         return np.array([[float(number) for number in value.split("\\")] for value in values])
 
     thickness = reader.GetMetaData(0, "0018|0050") if reader.HasMetaDataKey(0, "0018|0050") else ""
-    return Slices(
+    return SliceGeometry(
         numbers("0020|0032", "ImagePositionPatient"),
         numbers("0020|0037", "ImageOrientationPatient"),
         numbers("0028|0030", "PixelSpacing"),
@@ -106,8 +111,8 @@ def _slices_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -
     )
 
 
-def _slices_of_frames(folder: Path, file: Path) -> Slices:
-    """What the functional groups of a file with many frames say, each frame's own or shared by all."""
+def _geometry_of_frames(folder: Path, file: Path) -> SliceGeometry:
+    """Read the geometry from the functional groups of a multi-frame file, each frame's own or shared by all."""
     header = pydicom.dcmread(file, stop_before_pixels=True)
     shared = header.get("SharedFunctionalGroupsSequence", [{}])[0]
     frames = header.get("PerFrameFunctionalGroupsSequence", [])
@@ -117,7 +122,7 @@ def _slices_of_frames(folder: Path, file: Path) -> Slices:
 
     try:
         measures = group("PixelMeasuresSequence")
-        return Slices(
+        return SliceGeometry(
             np.array([item.ImagePositionPatient for item in group("PlanePositionSequence")], dtype=float),
             np.array([item.ImageOrientationPatient for item in group("PlaneOrientationSequence")], dtype=float),
             np.array([item.PixelSpacing for item in measures], dtype=float),
@@ -126,12 +131,12 @@ def _slices_of_frames(folder: Path, file: Path) -> Slices:
     except (KeyError, IndexError, AttributeError) as error:
         raise InputError(
             f"{folder}: expected position, orientation and spacing of every frame, got some without; "
-            "export the series again, one file a slice"
+            "export the series again, one file per slice"
         ) from error
 
 
-def _check_alike(folder: Path, slices: Slices) -> None:
-    """ITK takes orientation and spacing of the first slice for all: a localizer in a series would go unseen."""
+def _check_uniform(folder: Path, slices: SliceGeometry) -> None:
+    """Raise InputError if slices differ in orientation or spacing, as a localizer does: ITK reads only the first."""
     for name, values in (("orientation", slices.orientations), ("PixelSpacing", slices.spacings)):
         different = np.abs(values - values[0]).max(axis=1) > 1e-3
         if different.any():
@@ -142,7 +147,7 @@ def _check_alike(folder: Path, slices: Slices) -> None:
 
 
 def _check_regular(folder: Path, positions: np.ndarray, grid: Grid) -> None:
-    """ITK puts all slices straight above each other, at the same distance: so they have to lie in the patient."""
+    """Raise InputError unless slices lie straight above each other, evenly spaced: ITK places them as if they did."""
     off = np.array([grid.index(position) for position in positions])
     heights = np.sort(off[:, 2])
     steps = np.diff(heights)
@@ -153,17 +158,17 @@ def _check_regular(folder: Path, positions: np.ndarray, grid: Grid) -> None:
         )
     if (off[:, 2] != heights).any():
         raise InputError(
-            f"{folder}: expected frames in the order of their positions, got them mixed; "
-            "export the series again, one file a slice"
+            f"{folder}: expected frames in the order of their positions, got them shuffled; "
+            "export the series again, one file per slice"
         )
     off[:, 2] -= np.arange(len(off))
     aside = np.linalg.norm(off[:, :2] * grid.spacing[:2], axis=1)
-    if np.abs(off[:, :2]).max() > _OFF:
+    if np.abs(off[:, :2]).max() > _TOLERANCE:
         raise InputError(
             f"{folder}: expected slices straight above each other, got one {aside.max():.3g} mm to the side; "
-            f"was the gantry tilted? {UPRIGHT}"
+            f"was the gantry tilted? {TILT_REMEDY}"
         )
-    if np.abs(off[:, 2]).max() > _OFF:
+    if np.abs(off[:, 2]).max() > _TOLERANCE:
         steps = steps * grid.spacing[2]
         middle = float(np.median(steps))
         worst = int(np.abs(steps - middle).argmax())

@@ -1,8 +1,8 @@
-"""Where voxels lie in space: the CT's own grid and the grids the networks see, as plain values.
+"""Grids of voxels in space: the CT's own and those that the networks see.
 
-Everything is in SimpleITK's order, (x, y, z), and in its physical space in mm. Network grids are canonical: rows,
-columns and slices lie along the axes nearest to left-right, front-back and feet-head, with slices toward the head,
-whatever the orientation of the CT. Grids relate to each other through physical space alone.
+Everything is in SimpleITK's order, (x, y, z), and in its physical space in mm. Network grids are canonical: columns,
+rows and slices run along the axes nearest to left, back and head, whatever the orientation of the CT. Grids relate to
+each other through physical space alone.
 """
 
 import math
@@ -17,8 +17,8 @@ import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
 
-#: The remedy for slices that do not lie straight above each other.
-UPRIGHT = "resample it to upright slices first, e.g. with dcm2niix, which mends the tilt"
+#: The remedy for slices that are shifted against each other.
+TILT_REMEDY = "resample it to upright slices first, e.g. with dcm2niix, which corrects the tilt"
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,34 @@ class Grid:
 
     @classmethod
     def of(cls, image: sitk.Image) -> Self:
-        """The grid of an image."""
+        """Return the grid of an image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `json`."""
+        """Return the grid that `json` describes."""
         return cls(**{name: tuple(content[name]) for name in ("size", "spacing", "origin", "direction")})
 
     def json(self) -> dict[str, Any]:
-        """The grid as JSON holds it."""
+        """Return the grid as JSON holds it."""
         return asdict(self)
 
     def physical(self, index: Sequence[float] | np.ndarray) -> np.ndarray:
-        """The point in mm of a (fractional) index."""
+        """Return the point in mm of a (fractional) index."""
         return self.origin + np.reshape(self.direction, (3, 3)) @ np.multiply(index, self.spacing)
 
     def index(self, point: Sequence[float] | np.ndarray) -> np.ndarray:
-        """The (fractional) index of a point in mm."""
+        """Return the (fractional) index of a point in mm."""
         index: np.ndarray = np.linalg.solve(np.reshape(self.direction, (3, 3)), np.subtract(point, self.origin))
         return index / self.spacing
 
+    def corners(self, edge: float = 0.0) -> np.ndarray:
+        """Return the eight points, mm, `edge` voxels outside the centers of the corner voxels, (8, 3)."""
+        ends = ((-edge, n - 1 + edge) for n in self.size)
+        return np.array([self.physical(index) for index in product(*ends)])
+
     def place(self, image: sitk.Image) -> sitk.Image:
-        """Give `image`, made from an array of this grid's size, its place in space; return it."""
+        """Put an image of this grid's size, made from an array, on this grid and return it."""
         if image.GetSize() != self.size:
             raise ValueError(f"Grid.place: expected an image of size {self.size}; got {image.GetSize()}")
         image.SetSpacing(self.spacing)
@@ -71,27 +76,27 @@ class Grid:
 
 
 def affine_grid(size: Sequence[int], affine: np.ndarray) -> Grid:
-    """The grid of `size` (x, y, z) whose voxel `index` lies at `affine @ (*index, 1)`, mm."""
+    """Return the grid of `size` (x, y, z) whose voxel `index` lies at `affine @ (*index, 1)`, mm."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return _grid(np.array(size), spacing, affine[:3, 3], affine[:3, :3] / spacing)
 
 
-def check_upright(path: Path, grid: Grid) -> None:
-    """Raise InputError if the axes of the volume at `path` are not at right angles, as label maps have to have them."""
+def check_right_angles(path: Path, grid: Grid) -> None:
+    """Raise InputError if the axes of the volume at `path` are not at right angles, as those of label maps must be."""
     direction = np.reshape(grid.direction, (3, 3))
     skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    # Cosines: a ten thousandth moves the far end of 512 voxels by a twentieth of one. NaN is no right angle either.
+    # A cosine of 1e-4 moves the far end of 512 voxels by a twentieth of one. NaN is no right angle either.
     if not skew <= 1e-4:
         raise InputError(
             f"{path}: expected axes at right angles, got a cosine of {skew:.2g} between two; was the gantry tilted? "
-            f"{UPRIGHT}"
+            f"{TILT_REMEDY}"
         )
 
 
 def canonical_grid(grid: Grid) -> Grid:
-    """The same voxels with axes swapped and flipped to lie nearest to left, back and head; oblique stays oblique."""
+    """Swap and flip axes so that they lie nearest to left, back and head; an oblique grid stays oblique."""
     columns = np.reshape(grid.direction, (3, 3))
-    # Which voxel axis lies along x, y, z: the assignment that agrees best, so that no axis is taken twice.
+    # The voxel axes along x, y, z: the assignment that agrees best, so that no axis is taken twice.
     along = list(max(permutations(range(3)), key=lambda order: sum(abs(columns[i, j]) for i, j in enumerate(order))))
     signs = np.array([1.0 if columns[i, j] >= 0 else -1.0 for i, j in enumerate(along)])
     first = np.zeros(3)
@@ -102,27 +107,27 @@ def canonical_grid(grid: Grid) -> Grid:
 
 
 def whole_grid(ct: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0) -> Grid:
-    """The CT's own field of view in `pixels` x `pixels`, with slices `slice_spacing` mm apart.
+    """Return the grid over the whole CT: `pixels` x `pixels`, slices `slice_spacing` mm apart.
 
-    The field of view is measured from voxel edge to voxel edge, so it does not shift by half a voxel.
+    The field of view goes from voxel edge to voxel edge, so it does not shift by half a voxel.
     """
     grid = canonical_grid(Grid.of(ct))
     return _grid_over(grid, np.full(3, -0.5), np.array(grid.size) - 0.5, pixels, slice_spacing)
 
 
 def liver_grid(liver: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0, margin: float = 10.0) -> Grid:
-    """A box around the liver, square in-plane, in `pixels` x `pixels`, with slices `slice_spacing` mm apart.
+    """Return the grid over a box around the liver, square in-plane, with slices `slice_spacing` mm apart.
 
     Args:
         liver: mask, above 0 in the liver.
         pixels: rows and columns.
         slice_spacing: mm.
-        margin: mm on every side; the box may reach beyond the CT.
+        margin: mm on every side; the box may extend beyond the CT.
 
     Raises:
         InputError: the mask is empty.
     """
-    box = label_box(liver)
+    box = bounding_box(liver)
     if box is None:
         raise InputError("no liver: expected a mask with voxels above 0, got an empty one")
     grid = canonical_grid(Grid.of(liver))
@@ -136,8 +141,8 @@ def liver_grid(liver: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0,
     return _grid_over(grid, low, high, pixels, slice_spacing)
 
 
-def label_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
-    """Index (x, y, z) of the first and the last voxel of the box around all labels above 0; None if there are none."""
+def bounding_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """Return the first and the last voxel, (x, y, z), of the bounding box of labels above 0; None if there are none."""
     filled = sitk.GetArrayViewFromImage(labels) > 0
     rows = filled.any(axis=0)
     spans = [np.flatnonzero(line) for line in (rows.any(axis=0), rows.any(axis=1), filled.any(axis=(1, 2)))]
@@ -147,18 +152,17 @@ def label_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int,
     return (x0, y0, z0), (x1, y1, z1)
 
 
-def part_of(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:
-    """The box of `size` voxels of `grid` whose first voxel is `start`, both (x, y, z)."""
+def crop_grid(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:
+    """Return the box of `size` voxels of `grid` whose first voxel is `start`, both (x, y, z)."""
     return _grid(np.array(size), np.array(grid.spacing), grid.physical(start), np.reshape(grid.direction, (3, 3)))
 
 
 def overlap(grid: Grid, target: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First voxel and size, (x, y, z), of the smallest box of `target` with every voxel that lies in `grid`.
+    """Return first voxel and size, (x, y, z), of the smallest box of `target` with every voxel that lies in `grid`.
 
     The size is 0 along an axis where they do not meet.
     """
-    ends = zip((-0.5,) * 3, np.array(grid.size) - 0.5, strict=True)
-    points = np.array([target.index(grid.physical(corner)) for corner in product(*ends)])
+    points = np.array([target.index(corner) for corner in grid.corners(edge=0.5)])
     # A thousandth of a voxel more on every side, so that rounding cannot lose a voxel on the edge.
     low = np.clip(np.ceil(points.min(axis=0) - 1e-3), 0, target.size).astype(int)
     high = np.clip(np.floor(points.max(axis=0) + 1e-3) + 1, low, target.size).astype(int)
@@ -166,7 +170,7 @@ def overlap(grid: Grid, target: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def _grid_over(grid: Grid, low: np.ndarray, high: np.ndarray, pixels: int, slice_spacing: float) -> Grid:
-    """The grid over the box of `grid` from index `low` to `high`, both (fractional) and (x, y, z)."""
+    """Return the grid over the box of `grid` from index `low` to `high`, both fractional and (x, y, z)."""
     extent = (high - low) * grid.spacing
     # The slices keep their spacing exactly and cover the box: together they reach beyond it by less than one slice.
     size = np.array([pixels, pixels, max(1, math.ceil(extent[2] / slice_spacing - 1e-3))])

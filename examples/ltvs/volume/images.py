@@ -1,12 +1,9 @@
-"""Reading and writing volumes with SimpleITK: where data comes in and goes out.
-
-A volume is a 3D `SimpleITK.Image`; its array has slices first, `(d, h, w)`.
-"""
+"""Volumes in files: reading, writing and comparing 3D `SimpleITK.Image`s, whose arrays have slices first, (d, h, w)."""
 
 import gzip
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +12,35 @@ import SimpleITK as sitk
 from ltvs.runtime.errors import InputError, itk_reason
 from ltvs.runtime.files import atomic_path
 from ltvs.volume.dicom import read_series
-from ltvs.volume.grids import Grid, check_upright
+from ltvs.volume.grids import Grid, check_right_angles
 from ltvs.volume.labels import MEANINGS
 from ltvs.volume.nifti import nifti_grid, nifti_voxels
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-#: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for what it knows besides.
+#: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for extensions.
 _LARGEST_HEADER = 4096
 
 
 def stem(path: Path) -> str:
-    """The file name without its volume suffix: `a/case7.nii.gz` is `case7`."""
+    """Return the file name without its volume suffix: `case7` for `a/case7.nii.gz`."""
     for suffix in VOLUME_SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
 
 
+def volume_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the volume files among paths, sorted, without hidden ones: macOS puts `._x.nii.gz` beside `x.nii.gz`."""
+    visible = (path for path in sorted(paths) if not path.name.startswith("."))
+    return [path for path in visible if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()]
+
+
 def read_ct(path: Path) -> sitk.Image:
     """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
 
     Raises:
-        InputError: nothing there, not readable, not one 3D series, or values that are not HU.
+        InputError: the path is missing or unreadable, is not one 3D series, or its values are not HU.
     """
     volume = read_series(path) if path.is_dir() else _read_file(path)
     if volume.GetPixelID() == sitk.sitkInt16:
@@ -57,10 +60,10 @@ def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Imag
 
     Args:
         path: of the file.
-        meanings: of the values that it may have besides 0, background; ours if not given.
+        meanings: of the values allowed besides 0, background; the pipeline's own if not given.
 
     Raises:
-        InputError: nothing there, not readable, not 3D, or other values.
+        InputError: the file is missing or unreadable, is not 3D, or has other values.
     """
     volume = _read_file(path)
     values = sitk.GetArrayViewFromImage(volume)
@@ -76,7 +79,7 @@ def read_mask(path: Path) -> sitk.Image:
     """Read a mask from a volume file or from a folder with one DICOM series: 1 where it is above 0, uint8.
 
     Raises:
-        InputError: nothing there, not readable, or not one 3D series.
+        InputError: the path is missing or unreadable, or is not one 3D series.
     """
     volume = read_series(path) if path.is_dir() else _read_file(path)
     above = sitk.GetArrayViewFromImage(volume) > 0  # numpy is several times faster at this
@@ -84,7 +87,7 @@ def read_mask(path: Path) -> sitk.Image:
 
 
 def check_suffix(path: Path) -> None:
-    """Raise InputError if a volume cannot be written under this name, for want of a known suffix."""
+    """Raise InputError if the name has no suffix under which a volume can be written."""
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(f"{path}: expected a name that ends in {', '.join(VOLUME_SUFFIXES)}")
 
@@ -101,24 +104,16 @@ def write_volume(volume: sitk.Image, path: Path) -> None:
             sitk.WriteImage(volume, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise InputError(f"{path}: cannot be written ({itk_reason(error)}); is the disk full?") from error
-        if not _is_all_written(volume, temporary):
-            raise InputError(f"{path}: cannot be written whole; is the disk full?")
+        if not _is_complete(volume, temporary):
+            raise InputError(f"{path}: cannot be written completely; is the disk full?")
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
-    """Whether two volumes have the same size and the same place in space, to a thousandth of a voxel."""
-    if a.GetSize() != b.GetSize():
+    """Return whether two volumes have the same size and the same place in space, to a thousandth of a voxel."""
+    first, second = Grid.of(a), Grid.of(b)
+    if first.size != second.size:
         return False
-    tolerance = 1e-3 * min(a.GetSpacing())
-    corners = [
-        tuple(0 if bit else n - 1 for bit, n in zip(bits, a.GetSize(), strict=True)) for bits in np.ndindex(2, 2, 2)
-    ]
-    return all(
-        np.allclose(
-            a.TransformIndexToPhysicalPoint(corner), b.TransformIndexToPhysicalPoint(corner), rtol=0, atol=tolerance
-        )
-        for corner in corners
-    )
+    return bool(np.abs(first.corners() - second.corners()).max() <= 1e-3 * min(first.spacing))
 
 
 def _read_file(path: Path) -> sitk.Image:
@@ -147,12 +142,12 @@ def _read_file(path: Path) -> sitk.Image:
         raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give {remedy}")
     if grid is not None:
         return grid.place(volume)
-    check_upright(path, Grid.of(volume))
+    check_right_angles(path, Grid.of(volume))
     return volume
 
 
-def _is_all_written(volume: sitk.Image, path: Path) -> bool:
-    """ITK says nothing when a disk is full while it writes NIfTI: compare how many bytes are there with the voxels."""
+def _is_complete(volume: sitk.Image, path: Path) -> bool:
+    """Return whether a file holds all voxels: ITK does not report a disk that fills up while it writes NIfTI."""
     values = volume.GetNumberOfPixels() * volume.GetNumberOfComponentsPerPixel()
     expected = values * volume.GetSizeOfPixelComponent()
     name = path.name.lower()
@@ -161,14 +156,14 @@ def _is_all_written(volume: sitk.Image, path: Path) -> bool:
     if not name.endswith(".nii.gz"):
         return True
     with path.open("rb") as file:
-        # The last four bytes of a gzip file are the size of what it holds, modulo 2**32; in one cut short they are any.
+        # The last four bytes of a gzip file are its uncompressed size modulo 2**32, or random if it is truncated.
         file.seek(-min(4, path.stat().st_size), os.SEEK_END)
         found = int.from_bytes(file.read(4), "little")
     return bool((found - expected) % 2**32 < _LARGEST_HEADER)
 
 
 def _check_voxels(path: Path, volume: sitk.Image) -> None:
-    """ITK reads a NIfTI file that was cut short without a word and fills the rest, and reads NaN as 0: look oneself."""
+    """Raise InputError for a truncated NIfTI file and for NaN: ITK silently fills the rest, and reads NaN as 0."""
     start, kind = nifti_voxels(path)
     expected = start + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
     found, finite = 0, True

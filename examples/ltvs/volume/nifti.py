@@ -1,8 +1,8 @@
-"""Where the header of a NIfTI file says that its voxels lie.
+"""The grid that the header of a NIfTI file describes.
 
-A header may say it twice, as sform and as qform, and gives the lengths of a voxel once more. ITK takes the lengths as
-they are, whatever the sform says, and only warns. Here the sform holds where there is one, as in most viewers, and
-what contradicts itself is an error: labels would lie in place in one viewer and beside the organ in the next.
+A header may give it twice, as sform and as qform, and repeats the size of a voxel in pixdim. ITK takes pixdim, whatever
+the sform says, and only warns. Here the sform holds if there is one, as in most viewers, and a header that contradicts
+itself is an error: labels would lie in place in one viewer and beside the organ in another.
 """
 
 import gzip
@@ -16,20 +16,20 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, affine_grid, check_upright
+from ltvs.volume.grids import Grid, affine_grid, check_right_angles
 
-#: mm in a unit of length of a header; one that is not known is taken for mm.
+#: mm per unit of length of a header; an unknown unit is taken for mm.
 _MM = {"meter": 1e3, "micron": 1e-3}
 
-#: NIfTI's x and y run to the right and to the front, those of DICOM and ITK to the left and to the back.
+#: From NIfTI's axes, right, front, head, to those of DICOM and ITK: left, back, head.
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def nifti_grid(path: Path) -> Grid:
-    """Size, spacing, origin and direction from the header of a NIfTI-1 file, in ITK's space.
+    """Read the grid from the header of a NIfTI-1 file, in ITK's space.
 
     Raises:
-        InputError: no header, none that says where the voxels lie, or one that contradicts itself.
+        InputError: the header is missing, does not place the voxels, or contradicts itself.
     """
     try:
         header = _header(path)
@@ -46,7 +46,7 @@ def nifti_grid(path: Path) -> Grid:
     affine = qform if sform is None else sform
     if affine is None:
         raise InputError(
-            f"{path}: expected an sform or a qform, got neither, so it is not known which way the patient lies; "
+            f"{path}: expected an sform or a qform, got neither, so the orientation is unknown; "
             "convert the CT from DICOM again"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -56,12 +56,12 @@ def nifti_grid(path: Path) -> Grid:
     if sform is not None and qform is not None:
         _check_agreement(path, sform, qform, (x, y, z))
     grid = affine_grid((x, y, z), _TO_LPS @ affine * _MM.get(header.get_xyzt_units()[0], 1.0))
-    check_upright(path, grid)
+    check_right_angles(path, grid)
     return grid
 
 
 def nifti_voxels(path: Path) -> tuple[int, np.dtype[Any]]:
-    """Where in a NIfTI-1 file the voxels begin, in bytes, and their type with its byte order."""
+    """Return the offset of the voxels in a NIfTI-1 file, bytes, and their type with its byte order."""
     header = _header(path)
     return int(header["vox_offset"]), header.get_data_dtype()
 
@@ -75,13 +75,13 @@ def _header(path: Path) -> Nifti1Header:
 
 
 def _check_agreement(path: Path, sform: np.ndarray, qform: np.ndarray, size: tuple[int, int, int]) -> None:
-    """Labels may be off by half a voxel: so may the corner where the two differ most."""
+    """Raise InputError if sform and qform put a corner more than half a voxel apart, the tolerance of labels."""
     corners = np.array([[*np.multiply(bits, np.subtract(size, 1)), 1] for bits in np.ndindex(2, 2, 2)])
     apart = np.linalg.norm(corners @ (sform - qform).T, axis=1).max()
     if not apart <= np.linalg.norm(qform[:3, :3], axis=0).min() / 2:
         raise InputError(
             f"{path}: expected sform and qform to place the voxels alike, got {apart:.3g} mm between them; "
-            "find out which is right and set the other to it"
+            "find out which is right and correct the other"
         )
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 import demo
-from demo import MARK, _command, _make_room, _side_by_side
+from demo import MARK, _command, _in_parallel, _remove_old_results
 from ltvs.runtime.errors import InputError
 
 
 def test_a_second_demo_starts_over_but_keeps_its_phantoms(tmp_path: Path) -> None:
-    _make_room(tmp_path / "demo")
+    _remove_old_results(tmp_path / "demo")
     for name in ("data", "run", "report", "mine"):
         (tmp_path / "demo" / name).mkdir()
-    _make_room(tmp_path / "demo")
+    _remove_old_results(tmp_path / "demo")
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "mine", MARK}
 
 
@@ -22,7 +22,7 @@ def test_folders_that_no_demo_made_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "years of work").touch()
     with pytest.raises(InputError, match="holds data, not made by a demo; give another --output"):
-        _make_room(tmp_path)
+        _remove_old_results(tmp_path)
     assert (tmp_path / "data" / "years of work").exists()
 
 
@@ -39,7 +39,7 @@ def test_at_least_four_phantoms_are_held_out() -> None:
     assert int(words[words.index("--test") + 1]) >= 4
 
 
-def test_two_commands_run_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_two_commands_run_in_parallel(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     # Each waits for a file of the other's, so that neither could end on its own.
     log = tmp_path / "first.log"
     meet = tmp_path / "meet.py"
@@ -51,7 +51,7 @@ def test_two_commands_run_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixt
         "print('met')\n"
     )
     a, b = tmp_path / "a", tmp_path / "b"
-    _side_by_side([(str(meet), a, b), (str(meet), b, a)], log)
+    _in_parallel([(str(meet), a, b), (str(meet), b, a)], log)
     assert log.read_text() == "met\n"
     assert capfd.readouterr().out.endswith("met\n")
 
@@ -69,13 +69,13 @@ def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
     commands[failing] = (str(failed), pid)
     expected = "failed.py failed, see above" if failing else "failed.py failed; .*first.log says why"
     with pytest.raises(InputError, match=expected):
-        _side_by_side(commands, tmp_path / "first.log")
+        _in_parallel(commands, tmp_path / "first.log")
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
 
 def test_the_log_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
-    _make_room(tmp_path)
+    _remove_old_results(tmp_path)
     (tmp_path / "stage1.log").touch()
-    _make_room(tmp_path)
+    _remove_old_results(tmp_path)
     assert not (tmp_path / "stage1.log").exists()

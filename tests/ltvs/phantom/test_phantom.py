@@ -6,11 +6,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ltvs.phantom import make_phantom
-from ltvs.phantom.lesions import Places
-from ltvs.phantom.noise import scan
-from ltvs.phantom.space import Region, Space, ellipsoid, waves
+from ltvs.phantom.canvas import Canvas, Region, ellipsoid, waves
+from ltvs.phantom.lesions import FreePlaces
+from ltvs.phantom.noise import blur_and_add_noise
 from ltvs.phantom.tumors import make_tumors
-from ltvs.phantom.vessels import grow, spread, tree_region, tube
+from ltvs.phantom.vessel_tree import grow_tree, spread_points, tree_region, tube
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -36,9 +36,9 @@ def arrays(case: Case) -> tuple[np.ndarray, ...]:
     return tuple(sitk.GetArrayFromImage(volume) for volume in (case.ct, case.liver, case.vessel, case.tumor))
 
 
-def space(voxel: float = 1.0, size: tuple[int, int, int] = (60, 52, 44)) -> Space:
+def canvas(voxel: float = 1.0, size: tuple[int, int, int] = (60, 52, 44)) -> Canvas:
     x, y, z = (((np.arange(n) - (n - 1) / 2) * voxel).astype(np.float32) for n in size)
-    return Space(x, y, z)
+    return Canvas(x, y, z)
 
 
 def test_the_seed_decides_everything(thin: dict[int, Case]) -> None:
@@ -119,7 +119,7 @@ def test_a_slice_has_air_lung_fat_tissue_and_bone(cases: list[Case]) -> None:
 
 
 def test_noise_has_the_deviation_and_correlation_of_a_ct() -> None:
-    values = scan(np.full((40, 110, 96), 100, dtype=np.float32), 20.0, np.random.default_rng(0)) - 100
+    values = blur_and_add_noise(np.full((40, 110, 96), 100, dtype=np.float32), 20.0, np.random.default_rng(0)) - 100
     # Of 400 000 correlated values the deviation is known to about 0.3 %.
     assert values.std() == pytest.approx(20, rel=0.02)
     assert abs(values.mean()) < 0.5
@@ -135,11 +135,11 @@ def test_noise_has_the_deviation_and_correlation_of_a_ct() -> None:
 
 
 def test_one_to_five_tumors_apart_from_each_other() -> None:
-    volume = space(voxel=4.0)
+    volume = canvas(voxel=4.0)
     liver = volume.region(ellipsoid((0, 0, 0), (95, 85, 75)))
     counts = []
     for seed in range(12):
-        places, rng = Places(volume, liver, []), np.random.default_rng(seed)
+        places, rng = FreePlaces(volume, liver, []), np.random.default_rng(seed)
         tumors = make_tumors(places, waves(rng, 1.0, 50.0), 1.0, rng)
         counts.append(len(tumors))
         assert len(places.taken) == len(tumors)
@@ -150,19 +150,19 @@ def test_one_to_five_tumors_apart_from_each_other() -> None:
 
 
 def test_no_tumor_where_none_fits() -> None:
-    volume = space()
+    volume = canvas()
     liver = volume.region(ellipsoid((0, 0, 0), (3, 3, 3)))
     rng = np.random.default_rng(0)
-    assert make_tumors(Places(volume, liver, []), waves(rng, 1.0, 50.0), 1.0, rng) == []
+    assert make_tumors(FreePlaces(volume, liver, []), waves(rng, 1.0, 50.0), 1.0, rng) == []
 
 
 def test_a_tree_is_connected_tapers_and_reaches_its_targets() -> None:
-    volume, rng = space(), np.random.default_rng(3)
+    volume, rng = canvas(), np.random.default_rng(3)
     inside = volume.region(ellipsoid((0, 0, 0), (26, 22, 18)))
     trunk = np.array([(-28, 0, 0), (-20, 1, 0), (-12, 1, 1), (-4, 0, 2)], dtype=float)
-    targets = spread(inside.level > 1, volume, inside.box, 24, 7.0, rng)
+    targets = spread_points(inside.level > 1, volume, inside.box, 24, 7.0, rng)
     assert np.linalg.norm(targets[:, None] - targets[None], axis=-1)[~np.eye(len(targets), dtype=bool)].min() > 7
-    tree = grow(trunk, targets, 1.0, 4.0, rng)
+    tree = grow_tree(trunk, targets, 1.0, 4.0, rng)
     assert (tree.parents[1:] < np.arange(1, len(tree.parents))).all()
     assert (tree.radii[1:] <= tree.radii[tree.parents[1:]] + 1e-9).all()
     assert 1.0 <= tree.radii.min() < 1.2
@@ -180,7 +180,7 @@ def test_a_tree_is_connected_tapers_and_reaches_its_targets() -> None:
 
 
 def test_a_tube_is_as_thick_as_asked() -> None:
-    volume = space()
+    volume = canvas()
     box, level = tree_region(volume, [tube(np.array([(-40.0, 0, 0), (40, 0, 0)]), 5.0)])
     assert level.max() == pytest.approx(5 - np.hypot(0.5, 0.5), abs=1e-4)  # the nearest voxels lie half a voxel off
     assert (level > 0).sum() / 60 == pytest.approx(np.pi * 25, rel=0.05)
@@ -195,7 +195,7 @@ def test_levels_are_mm_to_the_surface() -> None:
 
 
 def test_waves_have_their_deviation_and_length() -> None:
-    volume = space(size=(120, 110, 100))
+    volume = canvas(size=(120, 110, 100))
     box = volume.box((-1e4,) * 3, (1e4,) * 3)
     field = waves(np.random.default_rng(1), 7.0, 12.0, count=40)(*volume.coordinates(box))
     assert field.shape == volume.hu.shape
@@ -206,8 +206,8 @@ def test_waves_have_their_deviation_and_length() -> None:
 
 
 def test_a_voxel_at_a_surface_is_part_of_both() -> None:
-    volume = space()
-    volume.lay(Region(volume.box((-1e4,) * 3, (1e4,) * 3), volume.coordinates((slice(None),) * 3)[0] + 0.5), 40.0)
+    volume = canvas()
+    volume.blend(Region(volume.box((-1e4,) * 3, (1e4,) * 3), volume.coordinates((slice(None),) * 3)[0] + 0.5), 40.0)
     # Voxel centers at -1.5, -0.5, 0.5 mm; the surface lies at -0.5 mm.
     assert volume.hu[3, 4, 28:31].tolist() == pytest.approx([-1000, -480, 40])
 

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from ltvs.report.figures import GAP, LINE, PANEL, draw_report
 from ltvs.report.rendering import AZIMUTH, ELEVATION, render
-from ltvs.report.slices import VIEWS, View, crossing, field_of_view, upright
+from ltvs.report.slices import VIEWS, View, field_of_view, find_crossing, upright
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
@@ -96,7 +96,7 @@ def test_colors_are_where_the_labels_are_and_nowhere_else(pixels: np.ndarray) ->
     ct, labels = (upright(volume) for volume in patient())
     center, side = field_of_view(ct, [labels])
     for column, view in enumerate(VIEWS):
-        shown, expected = panel(pixels, column), in_view(labels, view, center, side, crossing([labels]))
+        shown, expected = panel(pixels, column), in_view(labels, view, center, side, find_crossing([labels]))
         for label, colored in ((VESSEL, blue(shown)), (TUMOR, yellow(shown))):
             # The outline is 2 pixels wide. It cuts corners: at 5 pixels from both edges, for the voxels here, no more.
             assert colored[binary_erosion(expected == label, iterations=5)].all()
@@ -216,7 +216,7 @@ def test_slices_meet_in_the_largest_tumor_else_where_most_vessel_is_else_in_the_
         "t3": ((20, 40), (0, 30), (10, 40)),
     }
     everything = boxes(UPRIGHT, **liver, **vessel, **tumor)
-    x, y, z = crossing([everything])
+    x, y, z = find_crossing([everything])
     assert everything[x, y, z] == TUMOR
     offset = np.subtract(
         everything.TransformIndexToPhysicalPoint((x, y, z)), UPRIGHT.physical((np.array(SIZE) - 1) / 2)
@@ -224,16 +224,16 @@ def test_slices_meet_in_the_largest_tumor_else_where_most_vessel_is_else_in_the_
     assert np.all(np.abs(offset - (-19, 0, 17.5)) <= (5, 12, 4))
     no_tumor = boxes(UPRIGHT, **liver, **vessel)
     values = sitk.GetArrayFromImage(no_tumor) == VESSEL
-    x, y, z = crossing([no_tumor])
+    x, y, z = find_crossing([no_tumor])
     assert [values[z].sum(), values[:, y].sum(), values[:, :, x].sum()] == [
         values.sum(axis=axes).max() for axes in ((1, 2), (0, 2), (0, 1))
     ]
-    x, y, z = crossing([boxes(UPRIGHT, **liver)])
+    x, y, z = find_crossing([boxes(UPRIGHT, **liver)])
     offset = np.subtract(NOTHING.TransformIndexToPhysicalPoint((x, y, z)), UPRIGHT.physical((np.array(SIZE) - 1) / 2))
     assert np.all(np.abs(offset - (-2.5, 5, -2.5)) <= SPACING)
-    assert crossing([NOTHING]) == tuple(n // 2 for n in SIZE)
-    assert crossing([no_tumor, everything]) == crossing([everything])
-    assert crossing([NOTHING, no_tumor]) == crossing([no_tumor, NOTHING]) == crossing([no_tumor])
+    assert find_crossing([NOTHING]) == tuple(n // 2 for n in SIZE)
+    assert find_crossing([no_tumor, everything]) == find_crossing([everything])
+    assert find_crossing([NOTHING, no_tumor]) == find_crossing([no_tumor, NOTHING]) == find_crossing([no_tumor])
 
 
 def test_without_labels_the_body_fills_the_picture() -> None:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.sources.acquisitions import Slice, is_one_volume, meant_slices
+from ltvs.sources.acquisitions import CTSlice, is_one_volume, select_acquisition
 
 AXIAL = (1.0, 0, 0, 0, 1.0, 0)
 
 
-def stack(positions: list[float], number: str = "1", time: str = "", orientation: tuple = AXIAL) -> list[Slice]:
+def stack(positions: list[float], number: str = "1", time: str = "", orientation: tuple = AXIAL) -> list[CTSlice]:
     """Slices at these positions along z; their instances are named by acquisition and place."""
     return [
-        Slice(Path("series") / f"{number}-{time}-{k}", f"{number}-{time}-{k}", (number, time), (5, 6, z), orientation)
+        CTSlice(Path("series") / f"{number}-{time}-{k}", f"{number}-{time}-{k}", (number, time), (5, 6, z), orientation)
         for k, z in enumerate(positions)
     ]
 
@@ -39,14 +39,14 @@ EVEN = [0, 2.5, 5, 7.5, 10]
         ([], False),
     ],
 )
-def test_one_volume(slices: list[Slice], one: bool) -> None:
+def test_one_volume(slices: list[CTSlice], one: bool) -> None:
     assert is_one_volume(slices) == one
 
 
 def test_places_are_measured_along_the_normal() -> None:
     tilted = (1.0, 0, 0, 0, float(np.cos(0.4)), float(np.sin(0.4)))
     normal = np.cross(tilted[:3], tilted[3:])
-    slices = [Slice(Path("a"), str(k), ("", ""), tuple(3 * k * normal), tilted) for k in range(4)]
+    slices = [CTSlice(Path("a"), str(k), ("", ""), tuple(3 * k * normal), tilted) for k in range(4)]
     assert is_one_volume(slices)
 
 
@@ -60,37 +60,37 @@ def test_places_are_measured_along_the_normal() -> None:
         stack(EVEN, "2") + stack(EVEN, "3"),
     ],
 )
-def test_the_acquisition_that_is_referred_to(other: list[Slice]) -> None:
+def test_the_acquisition_that_is_referred_to(other: list[CTSlice]) -> None:
     """Wherever the others lie: a reference to a few slices means all of their acquisition."""
     meant = stack(EVEN)
-    assert meant_slices([*other, *meant], {meant[1].instance, meant[2].instance, "of another series"}) == meant
+    assert select_acquisition([*other, *meant], {meant[1].instance, meant[2].instance, "of another series"}) == meant
 
 
 def test_an_acquisition_in_parts_with_numbers_of_their_own() -> None:
     low, high = stack([0, 2.5], "1"), stack([5, 7.5], "2")
-    assert meant_slices([*low, *high], set()) == [*low, *high]
+    assert select_acquisition([*low, *high], set()) == [*low, *high]
     copy = stack([0, 2.5, 5, 7.5], "3")
-    assert meant_slices([*low, *high, *copy], {"1--1", "2--0"}) == [*low, *high]
+    assert select_acquisition([*low, *high, *copy], {"1--1", "2--0"}) == [*low, *high]
 
 
 def test_without_numbers_and_times_only_what_is_referred_to_is_taken() -> None:
-    first = [Slice(Path("a"), f"a{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate(EVEN)]
-    second = [Slice(Path("b"), f"b{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate(EVEN)]
-    assert meant_slices([*first, *second], {"b1", "b2", "b3"}) == second[1:4]
+    first = [CTSlice(Path("a"), f"a{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate(EVEN)]
+    second = [CTSlice(Path("b"), f"b{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate(EVEN)]
+    assert select_acquisition([*first, *second], {"b1", "b2", "b3"}) == second[1:4]
 
 
 def test_what_is_referred_to_is_no_volume_if_slices_lie_between() -> None:
-    slices = [Slice(Path("a"), f"a{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate([0, 1, 2, 3, 3.4, 4])]
+    slices = [CTSlice(Path("a"), f"a{k}", ("", ""), (0, 0, z), AXIAL) for k, z in enumerate([0, 1, 2, 3, 3.4, 4])]
     with pytest.raises(InputError, match="the segmentation does not say which"):
-        meant_slices(slices, {"a0", "a2", "a5"})
+        select_acquisition(slices, {"a0", "a2", "a5"})
 
 
 @pytest.mark.parametrize("referenced", [set(), {"1--0", "2--0"}])
 def test_what_cannot_be_told_is_an_error(referenced: set[str]) -> None:
     with pytest.raises(InputError, match=r"got 10 in 2 acquisition\(s\) \(1, 2\), and the segmentation does not say"):
-        meant_slices(stack(EVEN) + stack(EVEN, "2"), referenced)
+        select_acquisition(stack(EVEN) + stack(EVEN, "2"), referenced)
 
 
 def test_a_missing_slice_is_an_error() -> None:
     with pytest.raises(InputError, match=r"got 4 in 1 acquisition\(s\) \(unnumbered\).* is a slice missing"):
-        meant_slices(stack([0, 2, 6, 8], ""), {"--0", "--3"})
+        select_acquisition(stack([0, 2, 6, 8], ""), {"--0", "--3"})

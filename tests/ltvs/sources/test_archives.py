@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.sources.archives import members, unpacked
+from ltvs.sources.archives import member_names, unpacked
 
 
 def everything(path: PurePosixPath) -> bool:
@@ -59,7 +59,7 @@ def test_a_folder_is_used_where_it_is(tmp_path: Path) -> None:
 def test_what_is_no_zip_or_damaged(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_bytes(b"hello")
     with pytest.raises(InputError, match=r"text\.zip: cannot be read as a zip.*download it again"):
-        members(tmp_path / "text.zip")
+        member_names(tmp_path / "text.zip")
     path = make_zip(tmp_path / "damaged.zip", {"x": b"voxels" * 999})
     content = bytearray(path.read_bytes())
     content[40:44] = b"\xff\xff\xff\xff"

@@ -266,7 +266,7 @@ def without_position(study: Path) -> None:
         (without("Portal"), "expected segments Portal; got"),
         (without("Hepatic", "Tumor_1", "Tumor_2"), "expected segments Hepatic, Tumor_1; got Liver, Liver Remnant, Po"),
         (renamed, r"1-1\.dcm: segment 'Lesion' is not known; expected Liver, Liver Remnant, Hepatic, Portal and T"),
-        (half_a_pixel_aside, r"1-1\.dcm: expected a segmentation on the CT's voxels; .* 0.50 voxels beside them"),
+        (half_a_pixel_aside, r"1-1\.dcm: expected a segmentation on the CT's voxels; .* off by 0.50 voxels"),
         (one_slice_up, r"1-1\.dcm: \d+ voxels of its segments lie outside the CT; is it of another acquisition"),
         (coarser, r"expected a segmentation on the CT's voxels; got spacing 2.600 x 3.000 x 2.000 for 1.300 x 1.500"),
         (uneven, r"1-1\.dcm: its frames cannot be stacked"),

@@ -96,7 +96,7 @@ def test_livers_missing_for_all_for_one_or_there_twice(task08: Path, livers: Pat
     with pytest.raises(InputError, match=r"--liver .*empty: expected liver masks .* found none"):
         msd08(task08, liver=tmp_path / "empty")
     shutil.copy(livers / "liver_annotation" / f"{NAMES[0]}.nii.gz", livers)
-    with pytest.raises(InputError, match=r"expected one mask a case, got .*_001.nii.gz and .*_001.nii.gz"):
+    with pytest.raises(InputError, match=r"expected one mask per case, got .*_001.nii.gz and .*_001.nii.gz"):
         msd08(task08, liver=livers)
     (livers / f"{NAMES[0]}.nii.gz").unlink()
     (livers / "liver_annotation" / f"{NAMES[1]}.nii.gz").unlink()

@@ -174,7 +174,7 @@ def test_one_file_with_many_frames(direction: np.ndarray, backwards: bool, tmp_p
 def test_frames_that_are_no_regular_stack(tmp_path: Path) -> None:
     ct, folder = tiny_case().ct, tmp_path / "ct"
     write_frames(tmp_path / "mixed", ct, [2, 0, 1, *range(3, 21)])
-    with pytest.raises(InputError, match="expected frames in the order of their positions, got them mixed"):
+    with pytest.raises(InputError, match="expected frames in the order of their positions, got them shuffled"):
         read_ct(tmp_path / "mixed")
     file = write_frames(folder, ct)
     frames = file.PerFrameFunctionalGroupsSequence

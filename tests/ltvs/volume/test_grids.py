@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, canonical_grid, label_box, liver_grid, overlap, part_of, whole_grid
+from ltvs.volume.grids import Grid, bounding_box, canonical_grid, crop_grid, liver_grid, overlap, whole_grid
 from support.tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, ball, center, grid, image, indices, points
 
 DIRECTIONS = [*SIGNED_PERMUTATIONS, *OBLIQUE]
@@ -33,6 +33,13 @@ def test_index_undoes_physical_and_agrees_with_simpleitk() -> None:
     where, index = grid(OBLIQUE[1]), (3, 7, 2)
     np.testing.assert_allclose(where.physical(index), empty(where).TransformIndexToPhysicalPoint(index))
     np.testing.assert_allclose(where.index(where.physical((1.25, -4, 9))), (1.25, -4, 9), atol=1e-9)
+
+
+def test_corners_are_those_of_simpleitk() -> None:
+    where = grid(OBLIQUE[2])
+    ends = product(*((-0.5, n - 0.5) for n in where.size))
+    expected = [empty(where).TransformContinuousIndexToPhysicalPoint(index) for index in ends]
+    np.testing.assert_allclose(where.corners(edge=0.5), expected, atol=1e-9)
 
 
 def test_an_image_of_another_size_cannot_be_placed() -> None:
@@ -107,10 +114,10 @@ def test_an_empty_liver_is_refused() -> None:
 
 def test_the_box_of_labels() -> None:
     labels = np.zeros((21, 25, 28), dtype=np.uint8)
-    assert label_box(image(labels, grid())) is None
+    assert bounding_box(image(labels, grid())) is None
     labels[4:9, 11, 6:20] = 2
     labels[7, 3, 10] = 1
-    assert label_box(image(labels, grid())) == ((6, 3, 4), (19, 11, 8))
+    assert bounding_box(image(labels, grid())) == ((6, 3, 4), (19, 11, 8))
 
 
 @pytest.mark.parametrize("direction", OBLIQUE)
@@ -118,7 +125,7 @@ def test_the_overlap_holds_every_voxel_within(direction: np.ndarray) -> None:
     target = grid(direction)
     small = Grid((7, 6, 5), (2.0, 1.5, 3.0), tuple(center(target)), tuple(np.eye(3).ravel()))
     first, size = overlap(small, target)
-    part = part_of(target, first, size)
+    part = crop_grid(target, first, size)
     assert part.physical((0, 0, 0)) == pytest.approx(target.physical(first))
     assert np.all(np.array(size) < target.size)
     half = np.array(small.size) / 2

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.images import read_ct, read_labels, same_grid, stem, write_volume
+from ltvs.volume.images import read_ct, read_labels, same_grid, stem, volume_files, write_volume
 
 
 def volume(dtype: type = np.int16, size: tuple[int, int, int] = (3, 4, 5), value: float = 7) -> sitk.Image:
@@ -28,6 +28,13 @@ def test_volumes_keep_values_and_geometry(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read), sitk.GetArrayFromImage(volume()))
     assert stem(path) == "case 7 ä"
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_volume_files_are_sorted_and_not_hidden(tmp_path: Path) -> None:
+    for name in ("b.NRRD", "a.nii.gz", "._a.nii.gz", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.nii").mkdir()
+    assert [path.name for path in volume_files(tmp_path.iterdir())] == ["a.nii.gz", "b.NRRD"]
 
 
 def test_hu_stored_as_float_become_int16(tmp_path: Path) -> None:

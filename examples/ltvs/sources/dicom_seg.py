@@ -1,9 +1,7 @@
-"""Reading a DICOM segmentation and placing its segments on a CT's grid, by the positions that its frames carry."""
+"""Reading of DICOM segmentations, whose segments are placed on a CT's grid by the positions of their frames."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,50 +11,46 @@ from pydicom.valuerep import DSfloat
 
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
+from ltvs.volume.labels import Structure
+from ltvs.volume.resampling import resample
 
-#: Voxels of the CT by which a segmentation may lie beside them: what rounding does, and less than labels may move.
-_OFF = 0.1
+#: Voxels by which a segmentation may be off the CT's voxels: more than rounding does, less than labels may move.
+_VOXEL_TOLERANCE = 0.1
 
-#: Steps by which a frame may lie beside its place in an even stack.
-_UNEVEN = 0.1
-
-Structure = Literal["liver", "vessel", "tumor"]
+#: Steps by which a frame may be off its place in an evenly spaced stack.
+_FRAME_TOLERANCE = 0.1
 
 
 def read_segmentation(path: Path) -> Segmentation:
     """Read a DICOM-SEG file.
 
     Raises:
-        InputError: it cannot be read as one.
+        InputError: the file cannot be read as one.
     """
     try:
         return segread(path)
     except Exception as error:  # what a damaged file raises depends on where it is damaged
-        raise InputError(f"{path}: is no readable DICOM segmentation ({_line(error)}); download it again") from error
+        raise InputError(f"{path}: cannot be read as DICOM-SEG ({_reason(error)}); download it again") from error
 
 
 def segment_labels(segmentation: Segmentation) -> dict[int, str]:
-    """The label of each segment by its number."""
+    """Return the label of each segment by its number."""
     return {int(item.SegmentNumber): str(item.SegmentLabel).strip() for item in segmentation.SegmentSequence}
 
 
-def referenced_instances(segmentation: Segmentation) -> set[str]:
-    """SOP instance UIDs of the slices that a segmentation refers to, as a whole or frame by frame."""
-    return {str(instance) for _, _, instance in segmentation.get_source_image_uids()}
-
-
-def referenced_series(segmentation: Segmentation) -> set[str]:
-    """Series instance UIDs that a segmentation refers to."""
-    return {str(series) for _, series, _ in segmentation.get_source_image_uids()}
+def references(segmentation: Segmentation) -> tuple[set[str], set[str]]:
+    """Return the instance UIDs of the series and of the slices that a segmentation or its frames refer to."""
+    found = segmentation.get_source_image_uids()
+    return {str(series) for _, series, _ in found}, {str(instance) for _, _, instance in found}
 
 
 def place_segments(
     path: Path, segmentation: Segmentation, numbers: Mapping[Structure, Sequence[int]], target: Grid
 ) -> dict[Structure, sitk.Image]:
-    """The union of some segments for each structure, 0/1, on the grid of a CT.
+    """Return the union of some segments for each structure, 0/1, on the grid of a CT.
 
     highdicom stacks the frames by their positions and orientations, whatever their order; frames without a voxel may be
-    missing, and the frames may be smaller than the CT. Then physical space alone decides.
+    missing, and frames may be smaller than the CT. The stack is placed by physical space alone.
 
     Args:
         path: of the segmentation, for messages.
@@ -65,17 +59,17 @@ def place_segments(
         target: of the CT.
 
     Raises:
-        InputError: the frames make no regular volume, lie on another grid, or show voxels outside the CT.
+        InputError: the frames are not evenly spaced, lie on another grid, or have voxels outside the CT.
     """
     segmentation = _with_slice_spacing(segmentation, target.spacing[2])
     return {key: _place(path, segmentation, found, target) for key, found in numbers.items()}
 
 
 def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
-    """The same with the CT's distance of slices, which is measured, in place of what its tags say of it.
+    """Return the segmentation with the CT's slice spacing, which is measured, in place of that in its tags.
 
-    highdicom needs to know it, since frames may be missing, and would believe the tag, or else the smallest of all
-    distances, which rounding makes too small.
+    highdicom needs it, since frames may be missing, and would take that of the tag, or else the smallest distance of
+    two frames, which rounding makes too small.
     """
     for groups in (segmentation.SharedFunctionalGroupsSequence, segmentation.PerFrameFunctionalGroupsSequence):
         for group in groups:
@@ -85,6 +79,7 @@ def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
 
 
 def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], target: Grid) -> sitk.Image:
+    """Return the union of some segments, 0/1, on the grid of a CT."""
     volume = _stack(path, segmentation, numbers[0])
     union = volume.array > 0
     for number in numbers[1:]:
@@ -92,8 +87,7 @@ def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], targe
     grid = _grid_of(volume)
     _check_same_voxels(path, grid, target)
     image = grid.place(sitk.GetImageFromArray(union[..., 0].astype(np.uint8)))
-    reference = (target.size, sitk.Transform(), sitk.sitkNearestNeighbor, target.origin, target.spacing)
-    placed = sitk.Resample(image, *reference, target.direction, 0, sitk.sitkUInt8)
+    placed = resample(image, target, nearest=True)
     lost = int(union.sum()) - int(sitk.GetArrayViewFromImage(placed).sum())
     if lost:
         raise InputError(f"{path}: {lost} voxels of its segments lie outside the CT; is it of another acquisition?")
@@ -101,15 +95,15 @@ def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], targe
 
 
 def _stack(path: Path, segmentation: Segmentation, number: int) -> Volume:
-    """The frames of one segment by their places; every segment has the volume of them all."""
+    """Return the frames of one segment as a volume, which is that of the frames of all segments."""
     try:
-        return segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_UNEVEN)
+        return segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_FRAME_TOLERANCE)
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: its frames cannot be stacked ({_line(error)})") from error
+        raise InputError(f"{path}: its frames cannot be stacked ({_reason(error)})") from error
 
 
 def _grid_of(volume: Volume) -> Grid:
-    """highdicom counts axes as arrays do, slices first; SimpleITK the other way round."""
+    """Return the grid of a volume of highdicom, whose axes are those of arrays, slices first."""
     x, y, z = volume.spatial_shape[::-1]
     dx, dy, dz = (float(mm) for mm in volume.spacing[::-1])
     ox, oy, oz = (float(mm) for mm in volume.position)
@@ -117,16 +111,16 @@ def _grid_of(volume: Volume) -> Grid:
 
 
 def _check_same_voxels(path: Path, grid: Grid, target: Grid) -> None:
-    """Raise InputError unless every voxel of `grid` is a voxel of `target`, or would be if that went on further."""
+    """Raise InputError unless every voxel of `grid` is a voxel of `target`, or would be if `target` were larger."""
     zero = target.index(grid.physical((0, 0, 0)))
     steps = np.array([target.index(grid.physical(step)) - zero for step in np.eye(3)])
-    corners = np.array([target.index(grid.physical(c)) for c in product(*((0, n - 1) for n in grid.size))])
+    corners = np.array([target.index(corner) for corner in grid.corners()])
     aligned = np.array_equal(np.sort(np.abs(np.round(steps)), axis=1), [[0, 0, 1]] * 3)
     off = float(np.abs(corners - np.round(corners)).max())
-    if not aligned or off > _OFF:
+    if not aligned or off > _VOXEL_TOLERANCE:
         raise InputError(
             f"{path}: expected a segmentation on the CT's voxels; got spacing {_mm(grid)} for {_mm(target)} mm, "
-            f"{off:.2f} voxels beside them; is it of another acquisition?"
+            f"off by {off:.2f} voxels; is it of another acquisition?"
         )
 
 
@@ -134,5 +128,5 @@ def _mm(grid: Grid) -> str:
     return " x ".join(f"{mm:.3f}" for mm in grid.spacing)
 
 
-def _line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,11 +1,11 @@
-"""A patient's build: where skin, body wall, spine and diaphragm lie."""
+"""A patient's build: size and place of skin, body wall, spine and diaphragm."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
-from ltvs.phantom.space import Level, ellipsoid, smooth_min
+from ltvs.phantom.canvas import Level, ellipsoid, smooth_min
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Build:
 
     @property
     def spine(self) -> float:
-        """How far back the middle of the vertebrae lies, mm."""
+        """y of the middle of the vertebrae, mm."""
         return 0.40 * self.half_depth
 
     @property
@@ -36,12 +36,12 @@ class Build:
         return self.fat + 16 * self.scale
 
     def outline(self, x: ndarray, y: ndarray) -> ndarray:
-        """mm to the skin, positive inside: flat at the back, with a furrow along the spine."""
+        """Return mm to the skin, positive inside: flat at the back, with a furrow along the spine."""
         furrow = 5 * np.exp(-((x / (16 * self.scale)) ** 2)) * (y > 0)
         return np.asarray(_rounded_box(x, y, self.half_width, self.half_depth) - furrow)
 
     def cavity(self, x: ndarray, y: ndarray) -> ndarray:
-        """mm to the inner side of the body wall, positive inside; the spine and its muscles stand into it."""
+        """Return mm to the inner surface of the body wall, positive inside; the back muscles indent it."""
         s = self.scale
         inner = _rounded_box(
             x, y + 0.05 * self.half_depth, self.half_width - self.wall, self.half_depth - 0.8 * self.wall
@@ -51,12 +51,12 @@ class Build:
         return inner
 
     def back_muscle(self, side: int) -> Level:
-        """One of the two columns of muscle behind the transverse processes."""
+        """Return one of the two columns of muscle behind the transverse processes."""
         s = self.scale
         return ellipsoid((side * 31 * s, self.spine + 43 * s, 0), (33 * s, 22 * s, 1e4), 0.12 * side)
 
     def diaphragm(self, x: ndarray, y: ndarray) -> ndarray:
-        """Height of the diaphragm, mm: a dome on either side, the right one higher, low at the wall."""
+        """Return the height of the diaphragm, mm: a dome on either side, the right one higher, low at the wall."""
         s = self.scale
         right = self.dome - 0.010 / s * ((x + 62 * s) ** 2 + 1.1 * (y + 5 * s) ** 2)
         left = self.dome - 18 * s - 0.012 / s * ((x - 72 * s) ** 2 + 1.1 * (y - 5 * s) ** 2)
@@ -65,7 +65,7 @@ class Build:
 
 
 def _rounded_box(x: ndarray, y: ndarray, a: float, b: float) -> ndarray:
-    """A superellipse, squarer at the back than at the front."""
+    """Return mm to a superellipse, positive inside; it is squarer at the back than at the front."""
     power = np.where(y > 0, 2.7, 2.2)
     ratio = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power)
     return np.asarray((1 - ratio) * b)

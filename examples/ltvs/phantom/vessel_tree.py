@@ -1,4 +1,4 @@
-"""Vessel trees that branch and taper: portal vein and hepatic veins, grown toward points spread over the liver."""
+"""Vessel trees that branch and taper, grown toward points spread over an organ."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
-from ltvs.phantom.space import Box, Region, Space
+from ltvs.phantom.canvas import Box, Canvas, Region
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Tree:
     radii: ndarray
 
 
-def tube(points: ndarray, radius: float) -> Tree:
-    """A vessel along a path, (n, 3) mm, with one radius."""
-    return Tree(points, np.maximum(np.arange(len(points)) - 1, 0), np.full(len(points), radius))
+def tube(points: ndarray, radius: float | ndarray) -> Tree:
+    """Return a tree without branches along a path, (n, 3) mm, with one radius or one per point."""
+    return Tree(points, np.maximum(np.arange(len(points)) - 1, 0), np.broadcast_to(radius, len(points)))
 
 
-def grow(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.random.Generator) -> Tree:
-    """A tree from `trunk`, a path of points, that reaches every target.
+def grow_tree(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.random.Generator) -> Tree:
+    """Return a tree from `trunk`, a path of points, that reaches every target.
 
     Each target, from the nearest to the trunk outwards, is joined to the cheapest node: near, and not far along the
     tree. Branches are then pulled taut, thick ones least, and radii follow Murray's law, r^k = sum of r_child^k.
@@ -33,9 +33,9 @@ def grow(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: np.ra
     Args:
         trunk: (n, 3) mm, from the root on.
         targets: (m, 3) mm.
-        tip: radius of a last branch, mm.
-        widest: radius of the trunk at most, mm.
-        rng: of the jitter.
+        tip: radius of a terminal branch, mm.
+        widest: largest radius of the trunk, mm.
+        rng: decides the jitter of the nodes.
     """
     points = [*trunk]
     parents = [0, *range(len(trunk) - 1)]
@@ -62,7 +62,7 @@ _MURRAY = 2.7
 
 
 def _murray(parents: ndarray, tip: float, widest: float) -> ndarray:
-    """Nodes come after their parents, so one sweep backwards adds the powers up."""
+    """Return the radii by Murray's law; nodes come after their parents, so one backward sweep adds the powers up."""
     powers = np.zeros(len(parents))
     children = np.bincount(parents[1:], minlength=len(parents))
     for node in range(len(parents) - 1, 0, -1):
@@ -73,6 +73,7 @@ def _murray(parents: ndarray, tip: float, widest: float) -> ndarray:
 
 
 def _relax(points: ndarray, parents: ndarray, radii: ndarray, fixed: int, rng: np.random.Generator) -> ndarray:
+    """Jitter all nodes but the first `fixed`, then pull the branches taut."""
     points = points + rng.normal(0, 0.8, points.shape) * (np.arange(len(points)) >= fixed)[:, None]
     nodes = np.arange(fixed, len(points))
     children = np.bincount(parents[1:], minlength=len(parents))
@@ -89,49 +90,41 @@ def _relax(points: ndarray, parents: ndarray, radii: ndarray, fixed: int, rng: n
     return points
 
 
-def tree_region(space: Space, trees: list[Tree]) -> Region:
-    """mm to the surface of the trees, positive inside; -3 mm and less is not resolved."""
+def tree_region(canvas: Canvas, trees: list[Tree]) -> Region:
+    """Return mm to the surface of the trees, positive inside; -3 mm and less is not resolved."""
     reach = 3.0
     ends = np.concatenate([tree.points for tree in trees])
     widest = max(float(tree.radii.max()) for tree in trees) + reach
-    box = space.box(ends.min(0) - widest, ends.max(0) + widest)
+    box = canvas.box(ends.min(0) - widest, ends.max(0) + widest)
     level = np.full([s.stop - s.start for s in box], -reach, dtype=np.float32)
     for tree in trees:
         for node in range(1, len(tree.points)):
-            parent = tree.parents[node]
-            _capsule(
-                space, box, level, tree.points[parent], tree.points[node], tree.radii[parent], tree.radii[node], reach
-            )
+            _add_branch(canvas, Region(box, level), tree, node, reach)
     return Region(box, level)
 
 
-def _capsule(
-    space: Space,
-    box: Box,
-    level: ndarray,
-    a: ndarray,
-    b: ndarray,
-    radius_a: float,
-    radius_b: float,
-    reach: float,
-) -> None:
-    """Take the union of `level` with one branch; its first radius may be the trunk's, so it tapers over its length."""
-    radius_a = min(radius_a, 1.35 * radius_b)
+def _add_branch(canvas: Canvas, region: Region, tree: Tree, node: int, reach: float) -> None:
+    """Add the branch that ends in a node to a region."""
+    (a, b), (radius_a, radius_b) = (values[[tree.parents[node], node]] for values in (tree.points, tree.radii))
+    radius_a = min(radius_a, 1.35 * radius_b)  # the parent may lie on the trunk, which is much thicker
     wide = max(radius_a, radius_b) + reach
-    local = space.box(np.minimum(a, b) - wide, np.maximum(a, b) + wide)
-    x, y, z = (c - o for c, o in zip(space.coordinates(local), a, strict=True))
+    local = canvas.box(np.minimum(a, b) - wide, np.maximum(a, b) + wide)
+    x, y, z = (c - o for c, o in zip(canvas.coordinates(local), a, strict=True))
     d = b - a
     t = np.clip((x * d[0] + y * d[1] + z * d[2]) / max(float(d @ d), 1e-6), 0, 1).astype(np.float32)
     distance = np.sqrt((x - t * d[0]) ** 2 + (y - t * d[1]) ** 2 + (z - t * d[2]) ** 2)
-    target = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(local, box, strict=True))
-    np.maximum(level[target], radius_a + t * (radius_b - radius_a) - distance, out=level[target])
+    target = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(local, region.box, strict=True))
+    level = region.level[target]
+    np.maximum(level, radius_a + t * (radius_b - radius_a) - distance, out=level)
 
 
-def spread(inside: ndarray, space: Space, box: Box, count: int, gap: float, rng: np.random.Generator) -> ndarray:
-    """`count` points (fewer if they do not fit) in a mask, at least `gap` mm from each other; (n, 3) mm."""
+def spread_points(
+    inside: ndarray, canvas: Canvas, box: Box, count: int, gap: float, rng: np.random.Generator
+) -> ndarray:
+    """Return `count` points (fewer if they do not fit) in a mask, more than `gap` mm from each other; (n, 3) mm."""
     candidates = np.argwhere(inside)
     candidates = candidates[rng.permutation(len(candidates))[: 60 * count]]
-    x, y, z = space.x[box[2]], space.y[box[1]], space.z[box[0]]
+    x, y, z = canvas.x[box[2]], canvas.y[box[1]], canvas.z[box[0]]
     points = np.stack([x[candidates[:, 2]], y[candidates[:, 1]], z[candidates[:, 0]]], axis=1)
     chosen: list[ndarray] = []
     for point in points:

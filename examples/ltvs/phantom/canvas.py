@@ -1,7 +1,7 @@
-"""The space a phantom is painted in: voxel coordinates in mm, tissue laid over tissue with soft edges.
+"""The canvas a phantom is painted on: voxels with coordinates in mm, each tissue blended over those below it.
 
 x points to the patient's left, y to the back, z to the head; (0, 0, 0) is the middle of the body at the height of the
-porta hepatis. Shapes are level functions: mm to the surface, positive inside.
+porta hepatis. Shapes are level-set functions: mm to the surface, positive inside.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,31 +13,33 @@ from numpy import ndarray
 
 Box = tuple[slice, slice, slice]
 Point = ndarray | Sequence[float]
-#: Of coordinates shaped (1, 1, w), (1, h, 1) and (d, 1, 1).
+#: A level-set function of x, y, z, which are shaped (1, 1, w), (1, h, 1) and (d, 1, 1).
 Level = Callable[[ndarray, ndarray, ndarray], ndarray]
-#: What lies over what at coordinates, from below: mm to its surface, and HU.
-Layers = Callable[[ndarray, ndarray, ndarray], Iterator[tuple[ndarray, float | ndarray]]]
+#: Tissues from the lowest to the topmost: mm to the surface, and HU.
+Tissues = Iterator[tuple[ndarray, float | ndarray]]
+#: The tissues at coordinates, as for `Level`.
+Layers = Callable[[ndarray, ndarray, ndarray], Tissues]
 
 #: Corners of a box around everything, mm.
 LOWEST, HIGHEST = (-1e4,) * 3, (1e4,) * 3
-#: Layers are painted in slabs of about this many voxels, so that what they need besides the CT stays small.
+#: Layers are painted in slabs of about this many voxels, so that they need little memory besides the CT.
 _SLAB = 1 << 21
 
 
 class Region(NamedTuple):
-    """A shape on voxels: mm to its surface, positive inside, (z, y, x) over a box of the volume."""
+    """A shape sampled on voxels: mm to its surface, positive inside, (z, y, x) over a box of the volume."""
 
     box: Box
     level: ndarray
 
 
 @dataclass
-class Space:
-    """Voxels and their HU.
+class Canvas:
+    """Voxel coordinates and the CT painted so far.
 
     Args:
         x, y, z: coordinates of columns, rows and slices, mm.
-        hu: the CT so far, (z, y, x).
+        hu: the CT, (z, y, x).
     """
 
     x: ndarray
@@ -50,22 +52,22 @@ class Space:
 
     @property
     def voxel(self) -> float:
-        """In-plane size of a voxel, mm."""
+        """The in-plane size of a voxel, mm."""
         return float(self.x[1] - self.x[0])
 
     def box(self, low: Point, high: Point) -> Box:
-        """The voxels from `low` to `high`, (x, y, z) in mm, cut to the volume."""
+        """Return the voxels from `low` to `high`, (x, y, z) in mm, clipped to the volume."""
         where = []
         for axis, a, b in zip((self.z, self.y, self.x), low[::-1], high[::-1], strict=True):
             where.append(slice(int(np.searchsorted(axis, a)), int(np.searchsorted(axis, b, side="right"))))
         return where[0], where[1], where[2]
 
     def coordinates(self, box: Box) -> tuple[ndarray, ndarray, ndarray]:
-        """x, y, z of a box's voxels, ready to broadcast to (z, y, x)."""
+        """Return x, y, z of a box's voxels, ready to broadcast to (z, y, x)."""
         return self.x[box[2]][None, None, :], self.y[box[1]][None, :, None], self.z[box[0]][:, None, None]
 
     def region(self, shape: Level, low: Point = LOWEST, high: Point = HIGHEST) -> Region:
-        """A shape on the voxels from `low` to `high` mm."""
+        """Sample a shape on the voxels from `low` to `high` mm."""
         box = self.box(low, high)
         level = np.empty([s.stop - s.start for s in box], dtype=np.float32)
         for slab in _slabs(box):
@@ -74,13 +76,13 @@ class Space:
         return Region(box, level)
 
     def paint(self, layers: Layers, low: Point = LOWEST, high: Point = HIGHEST) -> None:
-        """Lay tissues over what is there, in the order they come, on the voxels from `low` to `high` mm."""
+        """Blend tissues over the CT, the lowest first, on the voxels from `low` to `high` mm."""
         for slab in _slabs(self.box(low, high)):
             for level, hu in layers(*self.coordinates(slab)):
-                self.lay(Region(slab, level), hu)
+                self.blend(Region(slab, level), hu)
 
-    def lay(self, region: Region, hu: float | ndarray) -> None:
-        """Lay tissue of `hu` over what is there; at the surface a voxel is part one, part the other."""
+    def blend(self, region: Region, hu: float | ndarray) -> None:
+        """Blend tissue of `hu` over the CT; a voxel at the surface is part one, part the other."""
         share = np.clip(region.level / self.voxel + 0.5, 0, 1)
         if share.any():
             self.hu[region.box] += share * (hu - self.hu[region.box])
@@ -95,7 +97,7 @@ def _slabs(box: Box) -> Iterator[Box]:
 
 
 def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
-    """An ellipsoid; `tilt` turns it about z, radians."""
+    """Return an ellipsoid, turned about z by `tilt` radians."""
     (cx, cy, cz), (rx, ry, rz) = center, radii
     cos, sin = np.cos(tilt), np.sin(tilt)
     size = 3 / (1 / rx + 1 / ry + 1 / rz)
@@ -108,7 +110,7 @@ def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
 
 
 def waves(rng: np.random.Generator, amplitude: float, length: float, count: int = 6) -> Level:
-    """A smooth random field: waves of about `length` mm in random directions, with standard deviation `amplitude`."""
+    """Return a smooth random field of standard deviation `amplitude`: waves of about `length` mm, in all directions."""
     directions = rng.standard_normal((count, 3))
     directions *= 2 * np.pi / length / np.linalg.norm(directions, axis=1, keepdims=True)
     directions *= rng.uniform(0.6, 1.5, (count, 1))
@@ -128,11 +130,11 @@ def waves(rng: np.random.Generator, amplitude: float, length: float, count: int 
 
 
 def smooth_max(a: ndarray, b: ndarray, radius: float) -> ndarray:
-    """Union of two shapes with a fillet of about `radius` mm."""
+    """Return the union of two shapes with a fillet of about `radius` mm."""
     h = np.clip(0.5 + (a - b) / (2 * radius), 0, 1)
     return np.asarray(b + (a - b) * h + radius * h * (1 - h))
 
 
 def smooth_min(a: ndarray, b: ndarray, radius: float) -> ndarray:
-    """Intersection of two shapes with a fillet of about `radius` mm."""
+    """Return the intersection of two shapes with a fillet of about `radius` mm."""
     return -smooth_max(-a, -b, radius)
