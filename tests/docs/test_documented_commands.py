@@ -21,7 +21,7 @@ from support import crlm_layout, ircadb_layout
 from support.bundle_schema import mandatory
 from support.pages import ROOT, blocks
 from support.tiny_cases import tiny_case
-from support.trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
+from support.trained_runs import train_both_stages_on_tiny_set
 from support.volume_file_layouts import liver_and_tumor, vessel_and_tumor, whole_organ, write_own, write_task
 
 SMALL = {
@@ -77,13 +77,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("labels.nii.gz", "truth.nii.gz"):
         write_volume(compose_labels(case), root / name)
 
-    data = tiny_set(root / "data" / "base")
-    shutil.copy(data.folder / "split.json", data.folder / "fold1.json")
-    run = root / "runs" / "base"
-    train_liver_finder(data, run)
-    train_both(data, tiny_settings(data.folder, run, stage="2", epochs=1))
+    trained = root / "trained"
+    trained.mkdir()
+    train_both_stages_on_tiny_set(trained)
+    data, run = trained / "data", trained / "run"
+    shutil.copy(data / "split.json", data / "fold1.json")
     for name in named("--data"):
-        shutil.copytree(data.folder, root / name)
+        shutil.copytree(data, root / name)
     for name in named("--run") | named("--liver-from"):
         shutil.copytree(run, root / name)
     make_bundle(run, root / "bundle", "not stated", "not stated")

@@ -1,7 +1,10 @@
 """A prepared data set of two tiny patients, and a run trained on it for a few steps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from ltvs.dataset.layout import Preparation, PreparedSet, StageGrid
 from ltvs.dataset.preparing import prepare_set
@@ -34,15 +37,25 @@ def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
     return TrainSettings(data=data, output=output, **{**QUICK, **changes})
 
 
-def train_liver_finder(data: PreparedSet, output: Path) -> None:
-    """A stage 1 that has learned to find the tiny liver."""
-    train_both(data, tiny_settings(data.folder, output, stage="1", epochs=12, validate_every=4))
+def train_both_stages_on_tiny_set(folder: Path) -> None:
+    """Write a tiny set to `data`, and to `run` a stage 1 that has learned to find the liver and a quick stage 2."""
+    data = tiny_set(folder / "data")
+    train_both(data, tiny_settings(data.folder, folder / "run", stage="1", epochs=12, validate_every=4))
+    train_both(data, tiny_settings(data.folder, folder / "run", stage="2", epochs=1))
 
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:
-    """What train_ltvs.py does."""
+    """Train the stages that the settings name as train_ltvs.py does, but for the picture of the curves."""
     fabric = start_processes(settings.device, settings.devices, settings.nodes, settings.precision)
     for stage in settings.stages():
         folder = start_stage(settings, stage, data)
         seed_everything(settings.seed)
-        train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+        with curves_not_drawn():
+            train_stage(fabric, make_network(settings.network(stage)), data, stage, settings, folder)
+
+
+@contextmanager
+def curves_not_drawn() -> Iterator[None]:
+    """Leave curves.png out, which takes longer to draw than an epoch on the tiny set to train."""
+    with patch("ltvs.training.journal.draw_curves"):
+        yield

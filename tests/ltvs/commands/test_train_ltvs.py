@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ltvs.model.pipeline import NoLiverError
 from ltvs.report.seeds import score_test_cases
 from ltvs.runtime.command_line import run
 from ltvs.runtime.files import read_json, write_json
-from support.trained_runs import QUICK, tiny_set
+from support.trained_runs import QUICK, curves_not_drawn, tiny_set
 from train_ltvs import TrainSettings, main
 
 
@@ -28,24 +29,27 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     return tiny_set(tmp_path_factory.mktemp("data"))
 
 
-def command(monkeypatch: pytest.MonkeyPatch, data: Path, output: Path, *words: str) -> None:
+def command(monkeypatch: pytest.MonkeyPatch, data: Path, output: Path, *words: str, curves: bool = False) -> None:
+    """Run train_ltvs.py; without curves.png unless asked."""
     flags = []
     for name, value in QUICK.items():
         flags += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
     monkeypatch.setattr(sys, "argv", ["train_ltvs.py", "--data", str(data), "--output", str(output), *flags, *words])
-    run(main, TrainSettings)
+    with nullcontext() if curves else curves_not_drawn():
+        run(main, TrainSettings)
 
 
 def test_both_stages(
     data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    command(monkeypatch, data.folder, tmp_path / "run", "--epochs", "1")
+    command(monkeypatch, data.folder, tmp_path / "run", "--epochs", "1", curves=True)
     shown = capsys.readouterr()
     for stage in (1, 2):
         folder = tmp_path / "run" / f"stage{stage}"
         assert f"stage {stage}: validation Dice 0." in shown.out
         assert f"weights in {folder}" in shown.out
         assert (folder / "best.safetensors").is_file()
+        assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
         assert read_json(folder / "settings.json")["training"]["epochs"] == 1
     assert re.search(r"stage 2 100%.*epoch 1/1  loss \d\.\d+  Dice vessel \d.* tumor .* patches/s", shown.err)
 
