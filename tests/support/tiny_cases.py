@@ -1,6 +1,5 @@
 """Small patients with known geometry, for tests of everything that prepares data."""
 
-import os
 from collections.abc import Callable
 from itertools import permutations, product
 from zlib import crc32
@@ -9,7 +8,6 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -89,15 +87,3 @@ def assert_is_the_tiny_case(case: Case, structures: tuple[str, ...] = ("liver", 
 def without_liver(name: str) -> Case:
     case = tiny_case(name)
     return Case(name, case.ct, case.liver * 0, case.vessel, case.tumor * 0)
-
-
-def not_usable() -> Case:
-    raise InputError("liver and CT are of two patients")
-
-
-def with_a_bug() -> Case:
-    raise IndexError("list index\nout of range")
-
-
-def ends_the_process() -> Case:
-    os._exit(3)
