@@ -18,8 +18,10 @@ from support.tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]
 RECIPE = Recipe({"kind": "tiny"}, Preparation((-160.0, 240.0), StageGrid(16, 3.0), StageGrid(24, 1.5), 4.0), "tiny")
+#: Patches that overlap are twice as many.
+OVERLAPPING = (4, 0, 0)
 QUICK = {
-    "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (4, 0, 0), "channels": (2, 3, 4),
+    "epochs": 2, "batch_size": 2, "patch": (8, 16, 16), "overlap": (0, 0, 0), "channels": (2, 3, 4),
     "workers": 0, "validate_every": 1, "learning_rate": 0.01, "device": "cpu",
 }  # fmt: skip
 
@@ -40,8 +42,8 @@ def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
 def train_both_stages_on_tiny_set(folder: Path) -> None:
     """Write a tiny set to `data`, and to `run` a stage 1 that has learned to find the liver and a quick stage 2."""
     data = tiny_set(folder / "data")
-    train_both(data, tiny_settings(data.folder, folder / "run", stage="1", epochs=12, validate_every=4))
-    train_both(data, tiny_settings(data.folder, folder / "run", stage="2", epochs=1))
+    for stage in ({"stage": "1", "epochs": 12, "validate_every": 4}, {"stage": "2", "epochs": 1}):
+        train_both(data, tiny_settings(data.folder, folder / "run", overlap=OVERLAPPING, **stage))
 
 
 def train_both(data: PreparedSet, settings: TrainSettings) -> None:

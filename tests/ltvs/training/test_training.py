@@ -22,7 +22,7 @@ from ltvs.training.losses import make_loss, make_schedule
 from ltvs.training.run_folder import load_stage, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
-from support.trained_runs import curves_not_drawn, tiny_set, tiny_settings, train_both
+from support.trained_runs import OVERLAPPING, curves_not_drawn, tiny_set, tiny_settings, train_both
 
 FABRIC = start_processes("cpu", 1, 1, "32")
 
@@ -54,7 +54,8 @@ class Learned:
 @pytest.fixture(scope="module")
 def learned(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Learned:
     output = tmp_path_factory.mktemp("learned")
-    settings = tiny_settings(data.folder, output, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
+    changes = {"epochs": 25, "loss": "dice_ce", "channels": (4, 6, 8), "overlap": OVERLAPPING}
+    settings = tiny_settings(data.folder, output, stage="1", **changes)
     folder = start_stage(settings, 1, data)
     seed_everything(0)
     net = make_network(settings.network(1))
@@ -65,7 +66,7 @@ def learned(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Lear
 
 
 def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean")
+    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean", overlap=OVERLAPPING)
     train_both(data, settings)
     for stage, kind in ((1, "UNet3d"), (2, "UCANet")):
         folder = tmp_path / "run" / f"stage{stage}"
