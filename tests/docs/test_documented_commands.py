@@ -1,6 +1,6 @@
-"""Every command line of ours that README and docs show runs as it is shown, with what makes it small at its end.
+"""Every command of ours in README and docs runs as shown, with options appended that make it small.
 
-Cohorts, data sets, runs and files of the names that the pages use are there; what a command writes is not.
+Cohorts, data sets, runs and files exist under the names that the pages use; the output of the command does not.
 """
 
 import json
@@ -38,7 +38,7 @@ SMALL = {
 
 
 def script_of(line: str) -> str | None:
-    """The example that a line runs, or MONAI's; None for what others have made (pip, make) or tests run otherwise."""
+    """Return the script that a line runs, ours or MONAI's; None for other tools and for what other tests run."""
     found = re.match(r"python (?:examples/(\w+\.py)|-m (monai\.bundle))", line)
     return (found[1] or found[2]) if found else None
 
@@ -52,14 +52,14 @@ LINES = sorted({
 
 
 def named(option: str) -> set[str]:
-    """What the lines give for an option."""
+    """Return all values that the lines give for an option."""
     words = [shlex.split(line, comments=True) for line in LINES]
     return {line[i + 1] for line in words for i, word in enumerate(line) if word == option}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all that the pages speak of is there, in small."""
+    """A folder with small versions of everything that the pages name."""
     root = tmp_path_factory.mktemp("world")
     case = tiny_case()
     for k in (1, 2):

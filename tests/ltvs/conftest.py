@@ -1,4 +1,4 @@
-"""What tests of several steps of the pipeline share."""
+"""Fixtures shared by tests of several steps of the pipeline."""
 
 import pickle
 from pathlib import Path
@@ -9,13 +9,13 @@ from ltvs.phantom import make_phantom
 from ltvs.volume.case import Case
 from support.shared_folders import shared_folder
 
-#: Of the phantoms that tests share.
+#: Seeds of the shared phantoms.
 SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose stage 1 has learned to find the tiny liver, and whose stage 2 was trained for one epoch."""
+    """A run whose stage 1 finds the tiny liver and whose stage 2 was trained for one epoch; its data lie beside it."""
     from support.trained_runs import train_both_stages_on_tiny_set
 
     return shared_folder(tmp_path_factory, "trained run", train_both_stages_on_tiny_set) / "run"

@@ -1,4 +1,4 @@
-"""Folders that take long to fill, made once for all processes of a test run."""
+"""Folders that are expensive to fill, filled once for all processes of a test run."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from filelock import FileLock
 
 
 def shared_folder(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
-    """Return a folder that `fill` has filled; tests copy it where they change something.
+    """Return a folder that `fill` has filled; tests that would change it copy it first.
 
-    Each process of pytest-xdist has a base folder of its own in that of the run; the shared folder lies in the latter.
+    The base folders of the pytest-xdist workers lie in one folder of the test run, and so does the shared folder.
     """
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,7 +20,7 @@ def shared_folder(factory: pytest.TempPathFactory, name: str, fill: Callable[[Pa
     folder, whole = base / f"shared {name}", base / f"shared {name}.whole"
     with FileLock(base / f"shared {name}.lock"):
         if not whole.exists():
-            # What a failed attempt has left would make the next one fail for another reason.
+            # Leftovers of a failed attempt would hide its error behind another one.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             fill(folder)

@@ -1,4 +1,4 @@
-"""Tasks for worker processes: some fail, one does not end by itself. Quick to import, as each process does so anew."""
+"""Tasks for worker processes: three fail in different ways, one waits. Every worker imports this, so it is light."""
 
 import os
 import time

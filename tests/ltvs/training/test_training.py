@@ -97,7 +97,7 @@ def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, l
 def test_the_same_seed_gives_the_same_weights(data: PreparedSet, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("first", 3), ("second", 3), ("other", 4)):
-        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed))
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed, validate_every=2))
         weights.append((tmp_path / name / "stage2" / "last.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -208,7 +208,8 @@ def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, learned:
 
 def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
     for name, asked in (("plain", False), ("calibrated", True)):
-        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", calibrate=asked))
+        changes = {"calibrate": asked, "validate_every": 2}
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", **changes))
         log = (tmp_path / name / "stage2" / "log.txt").read_text()
         assert ("odds of background times" in log) == asked
     plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
