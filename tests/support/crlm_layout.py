@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ltvs.volume.case import Case
+from support.file_templates import copy_of
 from support.ircadb_layout import write_series
 from support.tiny_cases import tiny_case
 
@@ -115,8 +116,15 @@ def reorder_frames(segmentation: Segmentation, order: Sequence[int]) -> None:
 
 def write_patient(root: Path, number: int = 1001, **seg_options: object) -> Path:
     """Write a patient in the folders that the NBIA data retriever makes; return the folder of the study."""
-    case = tiny_case()
     study = root / "Colorectal-Liver-Metastases" / f"CRLM-CT-{number}" / "09-14-1992-NA-CT ABDOMEN-28437"
+    if seg_options:
+        _write_study(study, number, **seg_options)
+    else:
+        copy_of(study, _write_study, number)
+    return study
+
+
+def _write_study(study: Path, number: int, **seg_options: object) -> None:
+    case = tiny_case()
     slices = write_ct(study / "101.000000-NA-40012", case, f"CRLM-CT-{number}")
     write_seg(study / "100.000000-Segmentation-23880" / "1-1.dcm", slices, segments_of(case), **seg_options)
-    return study

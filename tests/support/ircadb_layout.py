@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from ltvs.volume.case import Case
+from support.file_templates import copy_of
 from support.tiny_cases import tiny_case
 
 
@@ -114,6 +115,12 @@ def nested(folder: Path) -> Path:
     return zipped(folder, f"{folder.name}/")
 
 
-def write_usual(folder: Path, name: str = "tiny", **options: bool) -> Path:
+def write_usual(folder: Path, name: str = "tiny", upwards: bool = True) -> Path:
+    """Write an unpacked patient with the usual masks."""
+    copy_of(folder, _write_usual, name, upwards)
+    return folder
+
+
+def _write_usual(folder: Path, name: str, upwards: bool) -> None:
     case = tiny_case(name)
-    return write_patient(folder, usual_masks(case), case, **options)
+    write_patient(folder, usual_masks(case), case, upwards)

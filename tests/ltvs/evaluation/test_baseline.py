@@ -40,7 +40,7 @@ def test_a_clear_liver_is_labeled_right(direction: np.ndarray) -> None:
     assert np.array_equal(labels > 0, truth > 0)
     # Smoothing moves surfaces by less than a voxel: what differs lies within one of them.
     differs = labels != truth
-    surface = ndimage.gray_dilation(truth, size=3) != ndimage.gray_erosion(truth, size=3)
+    surface = ndimage.grey_dilation(truth, size=3) != ndimage.grey_erosion(truth, size=3)
     assert not (differs & ~surface).any()
     assert dice(labels == 2, truth == 2) > 0.85
     assert dice(labels == 3, truth == 3) > 0.85
