@@ -1,7 +1,7 @@
 """The Triton passes against plain formulas in float64; run by test_triton.py, and by gpu_check.py on a GPU.
 
-    TRITON_INTERPRET=1 python tests/support/triton_cases.py GROUP     on the CPU, in Triton's interpreter
-    python tests/support/triton_cases.py GROUP                        on the GPU
+    TRITON_INTERPRET=1 python tests/support/triton_cases.py GROUP...     on the CPU, in Triton's interpreter
+    python tests/support/triton_cases.py GROUP...                        on the GPU
 
 Each result may err twice as much as the formula in float32 on the same maps, rounded to the maps' dtype, plus one
 rounding of float32 at the size of the terms that are summed (`formulas` on absolute values).
@@ -331,7 +331,7 @@ def patch_language_once() -> None:
     InterpretedFunction.__call__ = call
 
 
-def main(group: str) -> None:
+def main(groups: list[str]) -> None:
     if launch.INTERPRETED:
         patch_language_once()
     device = "cpu" if launch.INTERPRETED else "cuda"
@@ -339,8 +339,9 @@ def main(group: str) -> None:
     # Fills what is allocated with NaN; elements that nothing writes show.
     torch.use_deterministic_algorithms(True)
     assert torch.empty(3, device=device).isnan().all()
-    print(f"{group}: {GROUPS[group](device)}")
+    for group in groups:
+        print(f"{group}: {GROUPS[group](device)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
