@@ -1,4 +1,4 @@
-"""Leaves out of the doctests what cannot be imported: scripts of test_triton.py, Triton kernels without Triton."""
+"""Excludes from the doctests what cannot be imported: scripts of test_triton.py, and Triton kernels without Triton."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Shared test set-up: shapes checked at run time, hypothesis profiles, threads."""
+"""Shared test setup: run-time shape checks, hypothesis profiles, threads."""
 
 import os
 import signal
@@ -21,17 +21,17 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=30, deran
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
 
-# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, who send it to them.
+# Background jobs of a shell ignore SIGINT, and the processes that tests start and interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# On tensors as small as these, threads only wait for each other.
+# On tensors this small, threads only wait for each other.
 torch.set_num_threads(1)
 
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Switches the run-time shape checks off, so that bad input reaches the package as it does for users."""
+    """Switch the run-time shape checks off, so that bad input reaches the package as it does for users."""
     config.update("jaxtyping_disable", True)
     try:
         yield

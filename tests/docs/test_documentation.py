@@ -1,4 +1,4 @@
-"""What README and docs tell users to type works."""
+"""Code and commands in README and docs work."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def commands() -> list:
-    """Every command line of ours in the pages."""
+    """Return every line in the pages that runs one of our scripts."""
     lines = [line for block in blocks("sh") for line in block.values[0].replace("\\\n", " ").splitlines()]
     return sorted({line.strip() for line in lines if line.startswith("python examples/")})
 

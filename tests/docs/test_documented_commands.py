@@ -1,6 +1,6 @@
-"""Every command line of ours that README and docs show runs as it is shown, with what makes it small at its end.
+"""Every command of ours in README and docs runs as shown, with options appended that make it small.
 
-Cohorts, data sets, runs and files of the names that the pages use are there; what a command writes is not.
+Cohorts, data sets, runs and files exist under the names that the pages use; the output of the command does not.
 """
 
 import json
@@ -21,7 +21,7 @@ from support import crlm_layout, ircadb_layout
 from support.bundle_schema import mandatory
 from support.pages import ROOT, blocks
 from support.tiny_cases import tiny_case
-from support.trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
+from support.trained_runs import train_both_stages_on_tiny_set
 from support.volume_file_layouts import liver_and_tumor, vessel_and_tumor, whole_organ, write_own, write_task
 
 SMALL = {
@@ -38,7 +38,7 @@ SMALL = {
 
 
 def script_of(line: str) -> str | None:
-    """The example that a line runs, or MONAI's; None for what others have made (pip, make) or tests run otherwise."""
+    """Return the script that a line runs, ours or MONAI's; None for other tools and for what other tests run."""
     found = re.match(r"python (?:examples/(\w+\.py)|-m (monai\.bundle))", line)
     return (found[1] or found[2]) if found else None
 
@@ -52,14 +52,14 @@ LINES = sorted({
 
 
 def named(option: str) -> set[str]:
-    """What the lines give for an option."""
+    """Return all values that the lines give for an option."""
     words = [shlex.split(line, comments=True) for line in LINES]
     return {line[i + 1] for line in words for i, word in enumerate(line) if word == option}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all that the pages speak of is there, in small."""
+    """A folder with small versions of everything that the pages name."""
     root = tmp_path_factory.mktemp("world")
     case = tiny_case()
     for k in (1, 2):
@@ -77,13 +77,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("labels.nii.gz", "truth.nii.gz"):
         write_volume(compose_labels(case), root / name)
 
-    data = tiny_set(root / "data" / "base")
-    shutil.copy(data.folder / "split.json", data.folder / "fold1.json")
-    run = root / "runs" / "base"
-    train_liver_finder(data, run)
-    train_both(data, tiny_settings(data.folder, run, stage="2", epochs=1))
+    trained = root / "trained"
+    trained.mkdir()
+    train_both_stages_on_tiny_set(trained)
+    data, run = trained / "data", trained / "run"
+    shutil.copy(data / "split.json", data / "fold1.json")
     for name in named("--data"):
-        shutil.copytree(data.folder, root / name)
+        shutil.copytree(data, root / name)
     for name in named("--run") | named("--liver-from"):
         shutil.copytree(run, root / name)
     make_bundle(run, root / "bundle", "not stated", "not stated")

@@ -1,10 +1,10 @@
-"""What a MONAI bundle has to say of itself."""
+"""The metadata that a MONAI bundle must have."""
 
 
 def mandatory() -> dict[str, object]:
-    """A JSON schema of what MONAI's specification says metadata.json has to have, as its verify_metadata reads one.
+    """Return a JSON schema, in the form that verify_metadata reads, of what MONAI's specification requires.
 
-    MONAI's own schema is on the network, where tests do not go.
+    MONAI's own schema would have to be downloaded, which tests do not do.
     """
     text, names = {"type": "string", "minLength": 1}, {"type": "object", "additionalProperties": {"type": "string"}}
     tensor = {

@@ -1,4 +1,4 @@
-"""Writes small patients as TCIA publishes Colorectal-Liver-Metastases: a CT series and one DICOM-SEG, by highdicom."""
+"""Small patients written with highdicom as TCIA publishes Colorectal-Liver-Metastases: a CT series and a DICOM-SEG."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,12 +14,13 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ltvs.volume.case import Case
+from support.file_templates import copy_of
 from support.ircadb_layout import write_series
 from support.tiny_cases import tiny_case
 
 
 def segments_of(case: Case) -> dict[str, np.ndarray]:
-    """The masks of a case as the published segments, (d, h, w) each: vessels in two trees, tumor in two parts."""
+    """Return the masks of a case as the published segments, (d, h, w) each: two vessel trees, two tumors."""
     liver, vessel, tumor = (sitk.GetArrayFromImage(mask) > 0 for mask in (case.liver, case.vessel, case.tumor))
     left = np.arange(liver.shape[2]) % 2 == 0
     low = (np.arange(liver.shape[0]) < 10)[:, None, None]
@@ -34,7 +35,7 @@ def segments_of(case: Case) -> dict[str, np.ndarray]:
 
 
 def write_ct(folder: Path, case: Case, patient: str, **tags: object) -> list[FileDataset]:
-    """The CT series of a patient, in the order of its positions, with all that highdicom wants to know."""
+    """Write the CT series of a patient, with all tags that highdicom needs; return its slices in order of position."""
     usual = {
         "PatientID": patient,
         "PatientName": "test^patient",
@@ -61,15 +62,15 @@ def write_seg(
     flip_rows: bool = False,
     crop: tuple[slice, slice, slice] = (slice(None),) * 3,
 ) -> Path:
-    """A DICOM-SEG of some segments of a CT; frames without a voxel are left out.
+    """Write a DICOM-SEG of some segments of a CT; empty frames are left out.
 
     Args:
-        path: of the file.
-        slices: of the CT, which the frames refer to, in the order of the arrays.
-        segments: (d, h, w) by label.
-        changed: what else is done to it before it is written.
-        flip_rows: store each frame upside down, as its orientation says.
-        crop: the part of (d, h, w) that frames show.
+        path: file to write.
+        slices: CT slices that the frames refer to, in the order of the arrays.
+        segments: masks (d, h, w) by label.
+        changed: edits the segmentation before it is written.
+        flip_rows: store each frame upside down, with the orientation to match.
+        crop: part of (d, h, w) that the frames show.
     """
     array = np.stack(list(segments.values()), axis=-1).astype(np.uint8)[crop]
     kept = list(slices)[crop[0]]
@@ -106,7 +107,7 @@ def write_seg(
 
 
 def reorder_frames(segmentation: Segmentation, order: Sequence[int]) -> None:
-    """Store the frames, and what is said of each, in another order."""
+    """Store the frames, and the description of each, in another order."""
     frames = segmentation.pixel_array
     groups = segmentation.PerFrameFunctionalGroupsSequence
     segmentation.PixelData = pack_bits(frames[list(order)].ravel())
@@ -114,9 +115,16 @@ def reorder_frames(segmentation: Segmentation, order: Sequence[int]) -> None:
 
 
 def write_patient(root: Path, number: int = 1001, **seg_options: object) -> Path:
-    """One patient in the folders that the NBIA data retriever makes; the study's folder."""
-    case = tiny_case()
+    """Write a patient in the folders that the NBIA data retriever makes; return the folder of the study."""
     study = root / "Colorectal-Liver-Metastases" / f"CRLM-CT-{number}" / "09-14-1992-NA-CT ABDOMEN-28437"
+    if seg_options:
+        _write_study(study, number, **seg_options)
+    else:
+        copy_of(study, _write_study, number)
+    return study
+
+
+def _write_study(study: Path, number: int, **seg_options: object) -> None:
+    case = tiny_case()
     slices = write_ct(study / "101.000000-NA-40012", case, f"CRLM-CT-{number}")
     write_seg(study / "100.000000-Segmentation-23880" / "1-1.dcm", slices, segments_of(case), **seg_options)
-    return study

@@ -1,4 +1,4 @@
-"""A few steps of training in float64, as a script that several processes can run together."""
+"""A few training steps in float64, as a script that several processes can run together."""
 
 import json
 import sys
@@ -11,10 +11,11 @@ STEPS = 3
 
 
 def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: object) -> None:
-    """Gradients of the first step and weights after the last one, as safetensors, from the first process.
+    """Write losses, gradients of the first step and weights after the last one, as safetensors, from rank 0.
 
-    In float64, where Adam does not blow rounding up: a weight without influence, such as a bias before a normalization,
-    has a gradient of rounding alone, and Adam divides it by its own size if it is not small beside its eps of 1e-8.
+    Float64 keeps Adam from amplifying rounding errors: the gradient of a weight without influence, such as a bias
+    before a normalization, is rounding error alone, and Adam divides it by its own size unless that is small compared
+    with its eps of 1e-8.
     """
     from ltvs.dataset.layout import PreparedSet
     from ltvs.model.networks import make_network

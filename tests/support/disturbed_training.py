@@ -1,7 +1,7 @@
-"""train_ltvs.py with something happening to one of its processes: `DISTURBED="RANK STEP kill" python ...`.
+"""train_ltvs.py with a fault in one of its processes: `DISTURBED="RANK STEP FAULT" python ...`.
 
-In that step of the process of that rank, counted from 1 over all epochs, `kill` ends it by SIGKILL, and `poison` makes
-its patches infinite. Each process prints the cases that it has in that step.
+In step STEP, counted from 1 over all epochs, the fault `kill` ends the process of rank RANK by SIGKILL, and `poison`
+makes its patches infinite. Each process prints the cases of its patches in that step.
 """
 
 import math
@@ -12,8 +12,8 @@ from itertools import count
 from pathlib import Path
 
 
-def disturb(rank: int, step: int, what: str) -> None:
-    """Let it happen in what this process trains."""
+def disturb(rank: int, step: int, fault: str) -> None:
+    """Patch the training step of this process so that the fault occurs."""
     from ltvs.training.step import Learner
 
     backward, steps = Learner.backward, count(1)
@@ -22,9 +22,9 @@ def disturb(rank: int, step: int, what: str) -> None:
         if next(steps) == step:
             mine = learner.fabric.global_rank
             print(f"rank {mine} has {' '.join(name for part in parts for name in part.case)}", flush=True)
-            if mine == rank and what == "kill":
+            if mine == rank and fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if mine == rank and what == "poison":
+            if mine == rank and fault == "poison":
                 parts = [part._replace(image=part.image + math.inf) for part in parts]
         return backward(learner, parts)
 
@@ -41,6 +41,6 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     if "DISTURBED" in os.environ:
-        which, when, what = os.environ["DISTURBED"].split()
-        disturb(int(which), int(when), what)
+        rank, step, fault = os.environ["DISTURBED"].split()
+        disturb(int(rank), int(step), fault)
     run(main, TrainSettings)

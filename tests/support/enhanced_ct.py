@@ -1,4 +1,4 @@
-"""Writes a CT as one Enhanced CT file with many frames, as newer scanners export it."""
+"""A CT written as one multi-frame Enhanced CT file, as newer scanners export it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from support.ircadb_layout import decimals
 
 
 def write_frames(folder: Path, volume: sitk.Image, order: list[int] | None = None) -> FileDataset:
-    """One file; `order` says which slice each frame shows. The data set is returned, to be spoilt and saved again."""
+    """Write one file whose frame k shows slice `order[k]`; return the data set, for tests to damage and save again."""
     folder.mkdir(parents=True)
     array = sitk.GetArrayFromImage(volume)
     order = list(range(len(array))) if order is None else order

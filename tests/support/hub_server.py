@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub on this machine: as much of its protocol as pushing and loading a net needs."""
+"""A local stand-in for the Hugging Face Hub, with as much of its protocol as pushing and loading a net needs."""
 
 import base64
 import hashlib
@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-#: Uploaded beside the commit, as the Hub asks for large and binary files.
+#: Suffix of files that are uploaded separately from the commit, as the Hub requests for large and binary files.
 LARGE = ".safetensors"
 
 
 class HubServer:
-    """Repositories in memory: `files[repository][path]` as of the last commit; `requests` is what was asked for."""
+    """Repositories in memory: `files[repository][path]` as of the last commit; `requests` lists the requests made."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{asked['organization']}/{asked['name']}"
             if name in self.hub.files:
                 return self._answer({"error": "exists", "url": f"{self.hub.address}/{name}"}, 409)
-            # Older clients say it in the first way.
+            # Older clients send `private`, newer ones `visibility`.
             private = asked.get("private") or asked.get("visibility") == "private"
             self.hub.files[name], self.hub.private[name] = {}, private
             return self._answer({"url": f"{self.hub.address}/{name}", "name": name, "id": name})

@@ -1,4 +1,4 @@
-"""Writes small patients exactly as 3D-IRCADb-01 is published: DICOM without extension, 8-bit masks of 0 and 255."""
+"""Small patients written as 3D-IRCADb-01 is published: DICOM without extension, 8-bit masks of 0 and 255."""
 
 import shutil
 import zipfile
@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from ltvs.volume.case import Case
+from support.file_templates import copy_of
 from support.tiny_cases import tiny_case
 
 
@@ -24,9 +25,9 @@ def write_series(
     edit: Callable[[FileDataset, int], None] = lambda file, k: None,
     **tags: object,
 ) -> list[FileDataset]:
-    """One file per slice, `image_0` at the lowest position, or at the highest one.
+    """Write one file per slice, with `image_0` at the lowest position, or at the highest one unless `upwards`.
 
-    `tags` replace what is usual in every slice, and `edit` may change slice k.
+    `tags` replace the usual ones in every slice, and `edit` may change slice k.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -65,12 +66,12 @@ def write_series(
 
 
 def decimals(numbers: Iterable[float]) -> list[str]:
-    """Numbers in the 16 characters that DICOM has for each."""
+    """Format numbers in the 16 characters that DICOM allows for each."""
     return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upwards: bool = True) -> Path:
-    """An unpacked patient; `masks` of 0 and 1 by name of their folder."""
+    """Write an unpacked patient; `masks` of 0 and 1 by the name of their folder."""
     write_series(folder / "PATIENT_DICOM", case.ct, upwards)
     for name, mask in masks.items():
         write_series(folder / "MASKS_DICOM" / name, mask * 255, upwards)
@@ -81,7 +82,7 @@ def write_patient(folder: Path, masks: dict[str, sitk.Image], case: Case, upward
 
 
 def usual_masks(case: Case) -> dict[str, sitk.Image]:
-    """Liver, vessels and tumor each in the folders of the published set, and organs that are not used."""
+    """Return liver, vessels and tumor by the folder names of the published set, and organs that are not used."""
     lower = sitk.Image(case.tumor)
     lower[:, :, : lower.GetSize()[2] // 2] = 0
     everywhere = case.liver * 0 + 1
@@ -97,7 +98,7 @@ def usual_masks(case: Case) -> dict[str, sitk.Image]:
 
 
 def zipped(folder: Path, under: str = "") -> Path:
-    """The zip of a folder, `under` prefixed to every name, in the folder's place."""
+    """Replace a folder by its zip, with `under` prefixed to every name."""
     target = folder.with_name(f"{folder.name}.zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
@@ -108,12 +109,18 @@ def zipped(folder: Path, under: str = "") -> Path:
 
 
 def nested(folder: Path) -> Path:
-    """The published form: PATIENT_DICOM.zip, MASKS_DICOM.zip, ... in one zip."""
+    """Pack a patient as published: PATIENT_DICOM.zip, MASKS_DICOM.zip, ... in one zip."""
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         zipped(part, f"{part.name}/")
     return zipped(folder, f"{folder.name}/")
 
 
-def write_usual(folder: Path, name: str = "tiny", **options: bool) -> Path:
+def write_usual(folder: Path, name: str = "tiny", upwards: bool = True) -> Path:
+    """Write an unpacked patient with the usual masks."""
+    copy_of(folder, _write_usual, name, upwards)
+    return folder
+
+
+def _write_usual(folder: Path, name: str, upwards: bool) -> None:
     case = tiny_case(name)
-    return write_patient(folder, usual_masks(case), case, **options)
+    write_patient(folder, usual_masks(case), case, upwards)

@@ -1,4 +1,4 @@
-"""Networks whose answer is known, in the place of trained ones, and the CT that they understand."""
+"""Networks with a known output in place of trained ones, and CT values that suit them."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ HU = {LIVER: 100, VESSEL: 150, TUMOR: 240}
 
 
 class Ranges(nn.Module):
-    """Stands in for a trained network: the class in whose range of values a voxel lies."""
+    """A network that assigns each voxel to the class whose range its value lies in."""
 
     def __init__(self, *ranges: tuple[float, float]) -> None:
         super().__init__()
@@ -26,14 +26,17 @@ class Ranges(nn.Module):
 
 
 def known_stages(preparation: Preparation, patch: tuple[int, int, int]) -> dict[int, TrainedStage]:
-    """Both cut half-way: stage 1, which sees (HU + 160) / 50, between fat and liver, stage 2 sees (HU - 100) / 50."""
+    """Return both stages, with thresholds halfway between the values of their classes.
+
+    Stage 1 sees (HU + 160) / 50 and separates fat from liver; stage 2 sees (HU - 100) / 50.
+    """
     overlap = (patch[0] // 2, 0, 0)
     ranges = {1: ((-9, 3.4), (3.4, 99)), 2: ((-9, 0.5), (0.5, 1.9), (1.9, 9))}
     return {k: TrainedStage(Ranges(*cuts), preparation, patch, overlap, "float32") for k, cuts in ranges.items()}
 
 
 def hu_of(labels: np.ndarray) -> np.ndarray:
-    """HU in which every label has a value of its own; -80 around them."""
+    """Return HU with a distinct value for every label, and -80 around them."""
     hu = np.full(labels.shape, -80, dtype=np.int16)
     for label, value in HU.items():
         hu[labels == label] = value

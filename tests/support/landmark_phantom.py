@@ -1,7 +1,7 @@
 """A phantom with landmarks at known places, written to files as scanners and converters do.
 
-What is known is the place in mm, by an affine that the code under test never sees; files are written, and label maps
-read back, by nibabel and pydicom.
+The places are known in mm, by an affine that the code under test never sees; nibabel and pydicom write the files and
+read the label maps back.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 from support.ircadb_layout import write_series
 
-#: Where each structure lies and its radius, in halves of the phantom's smallest extent.
+#: Position and radius of each structure, in halves of the phantom's smallest extent.
 BALLS = {LIVER: ((0, 0, 0), 0.8), VESSEL: ((-0.12, 0.34, -0.28), 0.25), TUMOR: ((0.42, -0.22, 0.08), 0.25)}
 
 #: NIfTI counts to the right and to the front, DICOM to the left and to the back.
@@ -45,12 +45,12 @@ class Phantom:
             self.labels[near] = label
 
     def place(self, label: int) -> np.ndarray:
-        """The landmark: the middle of a structure, mm; in the plane of the slice where there is only one."""
+        """Return the landmark, the center of a structure, in mm; in the plane of the slice if there is only one."""
         along = self.direction.T @ np.array(BALLS[label][0]) * (np.array(self.size) > 1)
         return self.middle + self.direction @ along * self.half
 
     def image(self, values: np.ndarray) -> sitk.Image:
-        """Values (x, y, z) in their place."""
+        """Return values (x, y, z) as an image on the grid of the phantom."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
         image.SetSpacing(self.spacing.tolist())
         image.SetOrigin(self.affine[:3, 3].tolist())
@@ -58,7 +58,7 @@ class Phantom:
         return image
 
     def write(self, values: np.ndarray, path: Path) -> Path:
-        """Values (x, y, z) as what the name of the file says; a folder of DICOM slices if it has no suffix."""
+        """Write values (x, y, z) in the format of the suffix; without one, as a folder of DICOM slices."""
         if path.name.endswith((".nii", ".nii.gz")):
             nibabel.Nifti1Image(values, LPS @ self.affine).to_filename(path)
         elif path.suffix:
@@ -68,7 +68,7 @@ class Phantom:
         return path
 
     def errors(self, path: Path) -> dict[int, float]:
-        """How far the landmarks in a label map are from their places, along the axis where it is most, in voxels.
+        """Return the distance of each landmark in a label map from its place: the largest along any axis, in voxels.
 
         The label map has to lie on the grid of the phantom.
         """

@@ -1,4 +1,4 @@
-"""Small U-Nets of other libraries, and where their maps come from, for tests of what is dropped into them."""
+"""Small U-Nets of other libraries for the drop-in tests, and the modules whose outputs they join."""
 
 from collections.abc import Callable
 from typing import NamedTuple

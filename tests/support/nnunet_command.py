@@ -1,4 +1,4 @@
-"""Runs one of nnU-Net's commands, as its script does: `python nnunet_command.py nnUNetv2_train ...`.
+"""One of nnU-Net's commands, run as its script does: `python nnunet_command.py nnUNetv2_train ...`.
 
 With PyTorch for CPU from one place and torchvision for CUDA from another, importing torchvision fails for want of an
 operator, and with it the search for trainers, which imports all of nnU-Net's own. None of these calls that operator:
@@ -14,7 +14,7 @@ import torch
 
 
 def declare_missing_operators() -> None:
-    """Make torchvision importable whose compiled part does not fit PyTorch."""
+    """Make torchvision importable where its compiled library does not fit PyTorch."""
     library = Path(find_spec("torchvision").origin).parent / "_C.so"
     try:
         torch.ops.load_library(library)

@@ -1,4 +1,4 @@
-"""README and the pages in docs, and the blocks of code in them."""
+"""README, the pages in docs, and the code blocks in them."""
 
 import re
 import textwrap
@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[2]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: Whose Python takes longer than ten seconds.
+#: Pages whose Python takes longer than ten seconds.
 SLOW = {ROOT / "docs" / "export.md"}
 
 
 def blocks(language: str) -> list:
-    """Every fenced block of a language, named by its page and number."""
+    """Return every fenced block in a language as a test parameter, named after its page and number."""
     found = []
     for page in PAGES:
         fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

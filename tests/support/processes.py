@@ -1,4 +1,4 @@
-"""Two tasks as SLURM would start them, and what still runs, as Linux lists it."""
+"""Two tasks started as SLURM would, and the processes that still run, as Linux lists them."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def slurm_tasks(command: list[str], environment: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
-    """The tasks of two nodes, as far as their variables say; there is no SLURM here."""
+    """Start one task for each of two nodes, which only the environment variables of SLURM describe."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -24,7 +24,7 @@ def slurm_tasks(command: list[str], environment: dict[str, str] | None = None) -
 
 
 def processes_of(session: int) -> list[int]:
-    """What still runs of a session."""
+    """Return the ids of the running processes of a session."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Feature maps and parameters from a seed: every parameter random, no value left at its initial one."""
+"""Feature maps and parameters from a seed; no parameter keeps its initial value."""
 
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ def normal(shape: tuple[int, ...], g: torch.Generator, dtype: torch.dtype = torc
 
 
 def randomize(module: M, seed: int) -> M:
-    """Give every parameter, temperatures and affine norms too, and every running statistic a random value.
+    """Set every parameter, including temperatures and affine norms, and every running statistic to a random value.
 
     Weights keep about the spread of an ordinary initialization, so that attention is neither uniform nor one-hot;
     norms keep a positive scale, so that narrow nets do not die at a ReLU.
@@ -43,7 +43,7 @@ def randomize(module: M, seed: int) -> M:
 def maps(
     seed: int, batch: int, query_channels: int, context_channels: int, size: Size, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor]:
-    """A decoder and an encoder map, neither of mean 0."""
+    """Return a decoder and an encoder map with means other than 0."""
     g = generator(seed + 1_000_003)
     query = 0.5 * normal((batch, query_channels, *size), g) + 0.2
     context = 0.5 * normal((batch, context_channels, *size), g) - 0.1
@@ -53,7 +53,7 @@ def maps(
 def correlated_maps(
     seed: int, batch: int, query_channels: int, context_channels: int, size: Size, noise: float
 ) -> tuple[Tensor, Tensor]:
-    """Maps as after a ReLU whose channels are all nearly one pattern, `noise` apart from each other; float64."""
+    """Return float64 maps as after a ReLU, whose channels all show one pattern with relative noise `noise`."""
     g = generator(seed)
     pattern = 1 + 3 * torch.rand((batch, 1, *size), generator=g, dtype=torch.float64)
     query, context = (
@@ -63,7 +63,7 @@ def correlated_maps(
 
 
 def channel_parameters(seed: int, query_channels: int, context_channels: int, channels: int) -> ChannelParameters:
-    """Projections of CCA, with a temperature, float64; `channels` may differ from both maps' widths."""
+    """Return float64 projections and a temperature of CCA; `channels` may differ from the width of either map."""
     g = generator(seed)
     q = normal((channels, query_channels), g), normal((channels,), g)
     k = normal((channels, context_channels), g), normal((channels,), g)
@@ -72,7 +72,7 @@ def channel_parameters(seed: int, query_channels: int, context_channels: int, ch
 
 
 def slice_parameters(seed: int, query_channels: int, context_channels: int, channels: int) -> SliceParameters:
-    """Projections of SCA, with a temperature, float64."""
+    """Return float64 projections and a temperature of SCA."""
     g = generator(seed)
     q = normal((1, query_channels), g), normal((1,), g)
     k = normal((1, context_channels), g), normal((1,), g)
@@ -82,7 +82,7 @@ def slice_parameters(seed: int, query_channels: int, context_channels: int, chan
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
-    """Largest difference at most `tolerance` of the largest value (or of 0.1, if all are smaller)."""
+    """Assert that no difference exceeds `tolerance` times the largest value (or 0.1, if all are smaller)."""
     assert actual.shape == expected.shape, what
     assert actual.dtype == expected.dtype, what
     assert torch.isfinite(expected).all(), what

@@ -1,6 +1,5 @@
-"""Small patients with known geometry, for tests of everything that prepares data."""
+"""Small patients with known geometry."""
 
-import os
 from collections.abc import Callable
 from itertools import permutations, product
 from zlib import crc32
@@ -9,7 +8,6 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -25,18 +23,18 @@ OBLIQUE = [
 
 
 def grid(direction: np.ndarray = SIGNED_PERMUTATIONS[0], size: tuple[int, int, int] = (28, 25, 21)) -> Grid:
-    """A grid whose axes all differ in size and spacing."""
+    """Return a grid whose axes all differ in size and spacing."""
     return Grid(size, (1.3, 1.5, 2.0), (-31.0, 12.5, 140.0), tuple(np.ravel(direction).tolist()))
 
 
 def points(where: Grid) -> np.ndarray:
-    """The center of every voxel in mm, (d, h, w, 3)."""
+    """Return the center of every voxel in mm, (d, h, w, 3)."""
     index = np.stack(np.meshgrid(*(np.arange(n) for n in where.size[::-1]), indexing="ij")[::-1], axis=-1)
     return where.origin + (index * where.spacing) @ np.reshape(where.direction, (3, 3)).T
 
 
 def indices(where: Grid, mm: np.ndarray) -> np.ndarray:
-    """The (fractional) index of each point in mm, (..., 3)."""
+    """Return the (fractional) index of each point given in mm, (..., 3)."""
     return (mm - where.origin) @ np.linalg.inv(np.reshape(where.direction, (3, 3))).T / where.spacing
 
 
@@ -49,12 +47,15 @@ def image(array: np.ndarray, where: Grid) -> sitk.Image:
 
 
 def ball(where: Grid, middle: np.ndarray, radius: float) -> np.ndarray:
-    """True within `radius` mm of a point, (d, h, w)."""
+    """Return a mask (d, h, w) that is true within `radius` mm of a point."""
     return np.linalg.norm(points(where) - middle, axis=-1) <= radius
 
 
 def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> Case:
-    """A ball of a liver with a vessel that leaves it toward x, and a tumor on its surface; the name marks the CT."""
+    """Return a spherical liver with a vessel that leaves it along x and a tumor on its surface.
+
+    One voxel of the CT depends on the name, so that cases of different names differ.
+    """
     where = grid(direction)
     x, y, z = np.moveaxis(points(where) - center(where), -1, 0)
     liver = ball(where, center(where), 11)
@@ -68,7 +69,7 @@ def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]
 
 
 def listed(**loads: Callable[[], Case]) -> Source:
-    """A source of these cases by name, each of a patient of its own."""
+    """Return a source of these cases, each of a different patient."""
     return {name: Entry(load, name, ()) for name, load in loads.items()}
 
 
@@ -77,7 +78,7 @@ def array(volume: sitk.Image) -> np.ndarray:
 
 
 def assert_is_the_tiny_case(case: Case, structures: tuple[str, ...] = ("liver", "vessel", "tumor")) -> None:
-    """What a source has read is the CT of `tiny_case` and its masks, in the right place and of the right type."""
+    """Assert that a source has read the CT and the masks of `tiny_case`, with the right grid and pixel type."""
     expected = tiny_case()
     for name in ("ct", *structures):
         got = getattr(case, name)
@@ -89,15 +90,3 @@ def assert_is_the_tiny_case(case: Case, structures: tuple[str, ...] = ("liver", 
 def without_liver(name: str) -> Case:
     case = tiny_case(name)
     return Case(name, case.ct, case.liver * 0, case.vessel, case.tumor * 0)
-
-
-def not_usable() -> Case:
-    raise InputError("liver and CT are of two patients")
-
-
-def with_a_bug() -> Case:
-    raise IndexError("list index\nout of range")
-
-
-def ends_the_process() -> Case:
-    os._exit(3)

@@ -1,4 +1,4 @@
-"""train_ltvs.py in a process of its own that starts at once, and that can kill itself in a system call."""
+"""train_ltvs.py in a separate process, forked with all modules imported, that can kill itself in a system call."""
 
 import os
 import signal
@@ -9,24 +9,24 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-#: System calls of a checkpoint write; what is between two of them is what a kill can leave.
+#: System calls that write a checkpoint; a kill can leave only the states between two of them.
 CALLS = ("fsync", "replace")
 
 
 def start(
     data: Path, output: Path, words: str, kill_at: int = 0, environment: dict[str, str] | None = None
 ) -> ForkServerProcess:
-    """Start training; the process is the leader of a group of its own.
+    """Start training in a process that leads its own process group.
 
     Args:
-        data: prepared set.
-        output: of the run; beside it, `.log`, what it says, and `.calls`, how many of `CALLS` it made.
-        words: of the command line, all others.
-        kill_at: which of the `CALLS` it does not come back from; 0 for none.
-        environment: variables that it has besides.
+        data: prepared data set.
+        output: folder of the run; beside it, `.log` holds its output and `.calls` the number of `CALLS` it made.
+        words: further words of the command line.
+        kill_at: number of the call among `CALLS` in which the process is killed; 0 for none.
+        environment: additional environment variables.
     """
     flags = ["--data", str(data), "--output", str(output), *words.split()]
-    # The server imports what it is told to, and each process is a fork of it.
+    # The server imports the modules below once; each process is a fork of it.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
@@ -43,24 +43,24 @@ def start(
 
 
 def run_to_its_end(data: Path, output: Path, words: str, environment: dict[str, str] | None = None) -> None:
-    """`start` it and wait until it is done."""
+    """Train as `start` does, and wait for the end."""
     process = start(data, output, words, environment=environment)
     process.join()
     assert process.exitcode == 0, said(output)
 
 
 def said(output: Path) -> str:
-    """What all processes of a run have said."""
+    """Return the output of all processes of a run."""
     return output.with_suffix(".log").read_text()
 
 
 def calls(output: Path) -> int:
-    """How many of `CALLS` the last process of a run has made."""
+    """Return how many of `CALLS` the last process of a run has made."""
     return int(output.with_suffix(".calls").read_text())
 
 
 def results(output: Path) -> dict[str, object]:
-    """All that a run ends with, but for dates and its own path."""
+    """Return the results of a run, except for dates and paths."""
     folder = output / "stage2"
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()

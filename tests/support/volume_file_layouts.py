@@ -1,4 +1,4 @@
-"""Writes small patients as the cohorts of volume files are published: MSD, LiTS, and a folder per case."""
+"""Small patients written as cohorts of volume files are published: MSD, LiTS, and one folder per case."""
 
 from pathlib import Path
 
@@ -8,27 +8,27 @@ from ltvs.volume.case import Case
 from ltvs.volume.images import write_volume
 from support.tiny_cases import tiny_case
 
-#: What archives packed on a Mac hold beside each file: no volume, whatever its name.
+#: Content of the file that archives packed on a Mac hold beside each file: not a volume, whatever its name.
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X"
 
 
 def whole_organ(case: Case) -> sitk.Image:
-    """LiTS and MSD label the tumor as a part of the liver, so that one that breaches its surface counts as liver."""
+    """Return the liver including the whole tumor, even where the tumor breaches its surface, as LiTS and MSD do."""
     return sitk.Or(case.liver, case.tumor)
 
 
 def liver_and_tumor(case: Case) -> sitk.Image:
-    """1 liver, 2 tumor, as in LiTS and Task03."""
+    """Return labels as in LiTS and Task03: 1 liver, 2 tumor."""
     return whole_organ(case) + case.tumor
 
 
 def vessel_and_tumor(case: Case) -> sitk.Image:
-    """1 vessel, 2 tumor, as in Task08."""
+    """Return labels as in Task08: 1 vessel, 2 tumor."""
     return sitk.Mask(case.vessel, case.tumor == 0) + case.tumor * 2
 
 
 def write_task(folder: Path, names: dict[str, sitk.Image], apple: bool = True) -> Path:
-    """imagesTr and labelsTr of an MSD task, labels by name of the case; one case without labels in imagesTs."""
+    """Write imagesTr and labelsTr of an MSD task from labels by case name, and one unlabeled case in imagesTs."""
     for name, labels in names.items():
         write_volume(tiny_case().ct, folder / "imagesTr" / f"{name}.nii.gz")
         write_volume(labels, folder / "labelsTr" / f"{name}.nii.gz")
@@ -42,7 +42,7 @@ def write_task(folder: Path, names: dict[str, sitk.Image], apple: bool = True) -
 def write_own(
     folder: Path, case: Case, suffixes: tuple[str, str, str, str] = (".nii.gz", ".nii", ".nrrd", ".mha")
 ) -> Path:
-    """A case of one's own cohort: ct, liver, vessel and tumor, each with one of the suffixes."""
+    """Write a case of a user's own cohort: ct, liver, vessel and tumor, each with one of the suffixes."""
     assert case.vessel is not None
     parts = {"ct": case.ct, "liver": case.liver, "vessel": case.vessel, "tumor": case.tumor}
     for (name, volume), suffix in zip(parts.items(), suffixes, strict=True):

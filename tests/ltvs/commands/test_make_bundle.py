@@ -27,18 +27,15 @@ from make_bundle import BundleSettings, main
 from support.bundle_schema import mandatory
 from support.random_parameters import randomize
 from support.tiny_cases import OBLIQUE, tiny_case
-from support.trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned to find the tiny liver; what stage 2 finds in it is random, so that there is all of it."""
-    data = tiny_set(tmp_path_factory.mktemp("data"))
-    output = tmp_path_factory.mktemp("run")
-    train_liver_finder(data, output)
-    train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
+    data = PreparedSet(trained_run.with_name("data"))
+    output = shutil.copytree(trained_run, tmp_path_factory.mktemp("copy") / "run")
     folder = stage_folder(output, 2)
     net, _ = load_unfolded(output, 2)
     save_weights(balanced(randomize(net, 4), data), folder / "best.safetensors")

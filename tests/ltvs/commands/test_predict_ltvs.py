@@ -11,17 +11,6 @@ from ltvs.runtime.command_line import run
 from ltvs.volume.images import read_ct, read_labels, same_grid, write_volume
 from predict_ltvs import PredictSettings, main
 from support.tiny_cases import OBLIQUE, tiny_case
-from support.trained_runs import tiny_set, tiny_settings, train_both, train_liver_finder
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learned to find the tiny liver."""
-    data = tiny_set(tmp_path_factory.mktemp("data"))
-    output = tmp_path_factory.mktemp("run")
-    train_liver_finder(data, output)
-    train_both(data, tiny_settings(data.folder, output, stage="2", epochs=1))
-    return output
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
@@ -29,11 +18,11 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
     run(main, PredictSettings)
 
 
-def test_a_nifti_file(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_nifti_file(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     ct, seg = tmp_path / "ct ä.nii.gz", tmp_path / "new" / "seg.nii.gz"
     case = tiny_case(direction=OBLIQUE[1])
     write_volume(case.ct, ct)
-    command(monkeypatch, "--input", ct, "--run", trained, "--output", seg)
+    command(monkeypatch, "--input", ct, "--run", trained_run, "--output", seg)
     labels = read_labels(seg)
     assert same_grid(labels, read_ct(ct))
     found, liver = (sitk.GetArrayFromImage(x) > 0 for x in (labels, case.liver))
@@ -54,12 +43,12 @@ def test_a_nifti_file(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_what_cannot_be_is_said(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, words: tuple, message: str
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, words: tuple, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_volume(tiny_case().ct, Path("ct.nii.gz"))
     write_volume(sitk.GetImageFromArray(np.full((9, 10, 11), -1000, dtype=np.int16)), Path("air.nii.gz"))
-    monkeypatch.setattr(sys, "argv", ["predict_ltvs.py", "--run", str(trained), "--device", "cpu", *words])
+    monkeypatch.setattr(sys, "argv", ["predict_ltvs.py", "--run", str(trained_run), "--device", "cpu", *words])
     with pytest.raises(SystemExit, match="2"):
         run(main, PredictSettings)
     shown = " ".join(word for word in capsys.readouterr().err.split() if word != "│")

@@ -231,7 +231,8 @@ def test_check_reports_and_writes_nothing(
     write_own(folder / "twin", tiny_case("odd"))
     write_own(folder / "without", dataclasses.replace(tiny_case("without"), liver=good.liver * 0))
     (folder / "empty").mkdir()
-    words = ("--source=ltvs", "--input", folder, "--check", "--slice-spacing=0.5", "--liver-slice-spacing=0.5")
+    grids = ("--pixels=64", "--slice-spacing=0.5", "--liver-pixels=64", "--liver-slice-spacing=0.5")
+    words = ("--source=ltvs", "--input", folder, "--check", *grids)
     before = contents(tmp_path)
     monkeypatch.setattr(sys, "argv", ["prepare_ltvs.py", *map(str, words)])
     with pytest.raises(SystemExit, match="2"):

@@ -22,7 +22,8 @@ from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid, liver_grid, whole_grid
 from ltvs.volume.images import read_ct, read_labels, same_grid
 from ltvs.volume.resampling import resample_image, resample_labels
-from support.tiny_cases import OBLIQUE, listed, not_usable, tiny_case, with_a_bug, without_liver
+from support.tiny_cases import OBLIQUE, listed, tiny_case, without_liver
+from support.worker_tasks import not_usable, with_a_bug
 
 PREPARATION = Preparation((-160.0, 240.0), StageGrid(17, 2.5), StageGrid(19, 1.5), 6.0)
 RECIPE = Recipe({"kind": "tiny"}, PREPARATION, "tiny")
@@ -242,7 +243,7 @@ def test_bad_cases_do_not_stop_the_others(tmp_path: Path, workers: int) -> None:
     assert outcome.made == ["a", "b"]
     assert sorted(outcome.failed) == ["bad", "bug", "empty"]
     assert outcome.failed["bad"] == "liver and CT are of two patients"
-    assert "unexpected IndexError: list index out of range (tiny_cases.py, line" in outcome.failed["bug"]
+    assert "unexpected IndexError: list index out of range (worker_tasks.py, line" in outcome.failed["bug"]
     assert "empty: the liver mask is empty" in outcome.failed["empty"]
     assert {Path(name).parts[1].split(".")[0] for name in contents(tmp_path) if "/" in name} == {"a", "b"}
 

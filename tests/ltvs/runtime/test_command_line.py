@@ -12,6 +12,7 @@ from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+NAMES = ["prepare_ltvs", "train_ltvs", "predict_ltvs", "evaluate_ltvs", "demo"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,36 @@ def test_settings_are_a_dataclass() -> None:
         run(print, int)
 
 
-@pytest.mark.parametrize("name", ["prepare_ltvs", "train_ltvs", "predict_ltvs", "evaluate_ltvs", "demo"])
-def test_help_shows_every_setting(name: str) -> None:
-    """As a user starts it: no PYTHONPATH, another working folder."""
-    words = [sys.executable, str(EXAMPLES / f"{name}.py"), "--help"]
+#: Runs each script as `python SCRIPT --help` does, in one process, since imports of libraries take seconds.
+SHOW_HELP = """
+import runpy, sys
+path = sys.path.copy()
+for script in sys.argv[1:]:
+    print(end="\\f", flush=True)
+    sys.path[:] = [script.rpartition("/")[0], *path[1:]]
+    sys.argv[:] = [script, "--help"]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
+@pytest.fixture(scope="module")
+def help_texts() -> dict[str, str]:
+    """The `--help` of every script by its name, as a user starts it: no PYTHONPATH, another working folder."""
+    scripts = [str(EXAMPLES / f"{name}.py") for name in NAMES]
+    words = [sys.executable, "-c", SHOW_HELP, *scripts]
     shown = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/").stdout
+    return dict(zip(NAMES, shown.removeprefix("\f").split("\f"), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_every_setting(name: str, help_texts: dict[str, str]) -> None:
     module = __import__(name)
     settings = next(
         value for key, value in vars(module).items() if key.endswith("Settings") and dataclasses.is_dataclass(value)
     )
     for field in dataclasses.fields(settings):
-        assert f"--{field.name.replace('_', '-')}" in shown
+        assert f"--{field.name.replace('_', '-')}" in help_texts[name]

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from ltvs.runtime.workers import Failure, work_through
-from support.tiny_cases import ends_the_process, not_usable, with_a_bug
-from support.waiting_tasks import write_then_wait
+from support.worker_tasks import ends_the_process, not_usable, with_a_bug, write_then_wait
 
 SLOW = """
 import pathlib, sys
 from functools import partial
 from ltvs.runtime.workers import work_through
-from support.waiting_tasks import write_then_wait
+from support.worker_tasks import write_then_wait
 if __name__ == "__main__":
     tasks = {str(k): partial(write_then_wait, pathlib.Path(sys.argv[1]) / str(k)) for k in range(4)}
     list(work_through(tasks, 2))
@@ -44,7 +43,7 @@ def test_results_and_reasons(processes: int) -> None:
     results = dict(work_through(tasks, processes))
     assert (results.pop("two"), results.pop("none")) == (2, None)
     assert results.pop("bad") == Failure("liver and CT are of two patients")
-    assert results["bug"].reason.startswith("unexpected IndexError: list index out of range (tiny_cases.py, line ")
+    assert results["bug"].reason.startswith("unexpected IndexError: list index out of range (worker_tasks.py, line ")
 
 
 def test_a_process_that_ends_fails_its_own_task_only() -> None:

@@ -11,7 +11,6 @@ from ltvs.runtime.errors import InputError
 from ltvs.sources.msd import msd03, msd08
 from ltvs.volume.images import write_volume
 from support.tiny_cases import array, assert_is_the_tiny_case, tiny_case
-from support.trained_runs import tiny_set, train_liver_finder
 from support.volume_file_layouts import APPLE_DOUBLE, liver_and_tumor, vessel_and_tumor, whole_organ, write_task
 
 CASE = tiny_case()
@@ -63,11 +62,9 @@ def test_task08_with_livers_from_a_folder(task08: Path, livers: Path) -> None:
         np.testing.assert_array_equal(array(case.vessel), array(CASE.vessel) & (array(CASE.tumor) == 0))
 
 
-def test_task08_with_livers_that_stage_1_finds(task08: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train_liver_finder(tiny_set(tmp_path / "data"), run)
-    entry = msd08(task08, liver_from=run)["msd08-001"]
-    assert entry.files[-2:] == (run / "stage1/best.safetensors", run / "stage1/settings.json")
+def test_task08_with_livers_that_stage_1_finds(task08: Path, trained_run: Path) -> None:
+    entry = msd08(task08, liver_from=trained_run)["msd08-001"]
+    assert entry.files[-2:] == (trained_run / "stage1/best.safetensors", trained_run / "stage1/settings.json")
     case = entry.load()
     found, truth = array(case.liver) > 0, array(CASE.liver) > 0
     assert (found & truth).sum() > 0.5 * truth.sum()

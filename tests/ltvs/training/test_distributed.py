@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    return steps(data, tmp_path_factory.mktemp("alone") / "steps.safetensors", PYTHON, devices=1)
+    return steps_here(data, tmp_path_factory.mktemp("alone") / "steps.safetensors")
+
+
+def steps_here(data: Path, output: Path, **settings: object) -> dict[str, torch.Tensor]:
+    """Take the steps in this process, with one device."""
+    with redirect_stdout(StringIO()) as printed:
+        data_parallel_steps.train(data, output, devices=1, **settings)
+    assert printed.getvalue() == "", "nothing is said unasked"
+    return load_file(output)
 
 
 def steps(data: Path, output: Path, command: list[str], environment: dict[str, str] | None = None, **settings: object):
@@ -70,7 +80,7 @@ def test_two_processes_are_one_with_the_same_batch(data: Path, alone: dict[str, 
 
 
 def test_a_batch_in_parts_is_the_batch(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    assert_same_training(steps(data, tmp_path / "steps.safetensors", PYTHON, devices=1, accumulate=4), alone)
+    assert_same_training(steps_here(data, tmp_path / "steps.safetensors", accumulate=4), alone)
 
 
 @pytest.mark.slow

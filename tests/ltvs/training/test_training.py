@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from ltvs.training.curves import Epoch, write_curves
 from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import check_folder, start_stage
+from ltvs.training.settings import TrainSettings
 from ltvs.training.step import make_loss, make_schedule
 from ltvs.training.task import StageTraining
 from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
-from support.trained_runs import tiny_set, tiny_settings, train_both
+from support.trained_runs import OVERLAPPING, curves_not_drawn, tiny_set, tiny_settings, train_both
 
 FABRIC = start_processes("cpu", 1, 1, "32")
 
@@ -33,8 +35,42 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     return tiny_set(tmp_path_factory.mktemp("data"))
 
 
+@dataclass
+class Learned:
+    """A stage 1 that has learned to find the tiny liver: its settings, its folder, its weights after the last epoch.
+
+    `untrained` and `best` are the Dice on validation before the first epoch and after the best one.
+    """
+
+    settings: TrainSettings
+    folder: Path
+    weights: dict[str, torch.Tensor]
+    untrained: float
+    best: float
+
+    def net(self) -> torch.nn.Module:
+        net = make_network(self.settings.network(1))
+        net.load_state_dict(self.weights)
+        return net
+
+
+@pytest.fixture(scope="module")
+def learned(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    output = tmp_path_factory.mktemp("learned")
+    changes = {"epochs": 25, "loss": "dice_ce", "channels": (4, 6, 8), "overlap": OVERLAPPING}
+    settings = tiny_settings(data.folder, output, stage="1", **changes)
+    start_stage(settings, 1, data)
+    seed_everything(0)
+    net = make_network(settings.network(1))
+    training = StageTraining(data, 1, settings, FABRIC)
+    untrained = validate(net, training)[0]
+    with curves_not_drawn():
+        best = train_stage(training, net)
+    return Learned(settings, output / "stage1", net.state_dict(), untrained, best.dice)
+
+
 def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean")
+    settings = tiny_settings(data.folder, tmp_path / "run", skip="cca", score_norm="mean", overlap=OVERLAPPING)
     train_both(data, settings)
     for stage, kind in ((1, "UNet3d"), (2, "UCANet")):
         folder = tmp_path / "run" / f"stage{stage}"
@@ -55,22 +91,16 @@ def test_both_stages_leave_settings_weights_and_curves(data: PreparedSet, tmp_pa
     assert saved["versions"]["torch"] == torch.__version__
 
 
-def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    start_stage(settings, 1, data)
-    seed_everything(0)
-    net = make_network(settings.network(1))
-    untrained = validate(net, StageTraining(data, 1, settings, FABRIC))[0]
-    best = train_stage(StageTraining(data, 1, settings, FABRIC), net)
-    kept = validate(load_unfolded(tmp_path, 1)[0], StageTraining(data, 1, settings, FABRIC))
-    assert mean_dice(kept) == pytest.approx(best.dice, abs=1e-6)
-    assert best.dice > max(0.8, untrained)
+def test_the_liver_is_learned_and_the_best_weights_are_kept(data: PreparedSet, learned: Learned) -> None:
+    kept = validate(load_unfolded(learned.folder.parent, 1)[0], StageTraining(data, 1, learned.settings, FABRIC))
+    assert mean_dice(kept) == pytest.approx(learned.best, abs=1e-6)
+    assert learned.best > max(0.8, learned.untrained)
 
 
 def test_the_same_seed_gives_the_same_weights(data: PreparedSet, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("first", 3), ("second", 3), ("other", 4)):
-        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed))
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", seed=seed, validate_every=2))
         weights.append((tmp_path / name / "stage2" / "last.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -165,12 +195,8 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
     assert (tmp_path / "curves.csv").read_text().splitlines()[1].endswith(",")
 
 
-def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path: Path) -> None:
-    settings = tiny_settings(data.folder, tmp_path, stage="1", epochs=25, loss="dice_ce", channels=(4, 6, 8))
-    start_stage(settings, 1, data)
-    seed_everything(0)
-    net = make_network(settings.network(1))
-    train_stage(StageTraining(data, 1, settings, FABRIC), net)
+def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, learned: Learned) -> None:
+    settings, net = learned.settings, learned.net()
     with torch.no_grad():
         net.head.bias[0] -= math.log(3)
     before, bias = mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))), net.head.bias[0].item()
@@ -185,7 +211,8 @@ def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, tmp_path
 
 def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
     for name, asked in (("plain", False), ("calibrated", True)):
-        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", calibrate=asked))
+        changes = {"calibrate": asked, "validate_every": 2}
+        train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", **changes))
         log = (tmp_path / name / "stage2" / "log.txt").read_text()
         assert ("odds of background times" in log) == asked
     plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
@@ -321,8 +348,6 @@ def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str
 
 
 def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
-    from ltvs.training.settings import TrainSettings
-
     paper = TrainSettings(tmp_path, tmp_path)
     assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
     assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))

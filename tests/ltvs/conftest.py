@@ -1,0 +1,32 @@
+"""Fixtures shared by tests of several steps of the pipeline."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ltvs.phantom import make_phantom
+from ltvs.volume.case import Case
+from support.shared_folders import shared_folder
+
+#: Seeds of the shared phantoms.
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose stage 1 finds the tiny liver and whose stage 2 was trained for one epoch; its data lie beside it."""
+    from support.trained_runs import train_both_stages_on_tiny_set
+
+    return shared_folder(tmp_path_factory, "trained run", train_both_stages_on_tiny_set) / "run"
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """Three phantoms of 128 x 128 pixels and slices 3 mm apart."""
+
+    def write(folder: Path) -> None:
+        made = [make_phantom(seed, matrix=128, slice_spacing=3.0) for seed in SEEDS]
+        (folder / "cases").write_bytes(pickle.dumps(made))
+
+    return pickle.loads((shared_folder(tmp_path_factory, "phantoms", write) / "cases").read_bytes())
