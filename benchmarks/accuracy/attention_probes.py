@@ -70,6 +70,12 @@ def halves_of(attention: nn.Module) -> dict[str, nn.Module]:
     return {"channel" if isinstance(attention, ChannelCrossAttention3d) else "slices": attention}
 
 
+def maps_of(attention: nn.Module, query: Tensor, context: Tensor) -> dict[str, Tensor]:
+    """Return the attention maps of each half, (b, c, c) and (b, d, d)."""
+    maps = attention.attention_maps(query, context)
+    return dict(zip(halves_of(attention), maps if isinstance(attention, CSCA) else [maps], strict=True))
+
+
 def _probe(module: nn.Module, query: Tensor, context: Tensor) -> Probe:
     probe = {}
     for i, (name, half) in enumerate(halves_of(module).items()):
@@ -80,7 +86,7 @@ def _probe(module: nn.Module, query: Tensor, context: Tensor) -> Probe:
         centered = False
         if isinstance(module, StudiedCSCA):
             factor, centered = module.factors[i], module.centered
-        s = scores(q, k, half.score_norm, factor, centered)
+        s = scores(q, k, module.score_norm, factor, centered)
         m = s.softmax(-1)
         entropy = -torch.special.xlogy(m, m).sum(-1).mean() / math.log(m.shape[-1])
         probe[name] = {"spread": float(s.std(dim=(-2, -1), correction=0).mean()), "entropy": float(entropy)}

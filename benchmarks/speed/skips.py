@@ -51,7 +51,7 @@ def cases(device: torch.device) -> list[SkipCase]:
 
 def fast_backends(device: torch.device) -> tuple[str, ...]:
     """Return the backends that are compared with the reference and timed."""
-    return ("factorised", "triton" if device.type == "cuda" else "native")
+    return ("torch", "triton" if device.type == "cuda" else "cpp")
 
 
 def csca(channels: int, backend: str, **options: Any) -> CSCA:

@@ -73,7 +73,7 @@ def test_attention_at_some_levels_leaves_concatenation_at_the_others() -> None:
 def test_scores_are_those_of_the_specification(score_norm: str) -> None:
     q, k = torch.randn(2, 5, 30), torch.randn(2, 5, 30)
     t = torch.tensor(1.7)
-    expected = reference.attention(q, k, t, score_norm)
+    expected = reference.attention_map(q, k, t, score_norm)
     factor = t if score_norm == "cosine" else 1.0
     # Rounding of sums of 30 products in float32.
     torch.testing.assert_close(scores(q, k, score_norm, factor).softmax(-1), expected, rtol=1e-4, atol=1e-6)

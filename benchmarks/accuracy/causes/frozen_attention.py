@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.accuracy.attention_probes import halves_of, mean_of, observe
+from benchmarks.accuracy.attention_probes import halves_of, maps_of, mean_of, observe
 from benchmarks.accuracy.skips import QuietCSCA
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.unet import UNet3d
@@ -36,8 +36,7 @@ class Frozen(nn.Module):
         """Return the fixed mixtures, plus the decoder map where the attention adds it."""
         out = query if self.attention.residual else torch.zeros_like(context)
         for name, half in halves_of(self.attention).items():
-            mixed = torch.einsum("ij, bj... -> bi...", self.maps[name], _values(name, half, context))
-            out = out + (half.to_out(mixed[:, None]) if name == "slices" else mixed)
+            out = out + _mixture(name, half, self.maps[name], context)
         return out
 
 
@@ -49,7 +48,7 @@ def mean_maps(net: UNet3d, images: Sequence[Tensor]) -> list[Maps]:
     """
 
     def look(attention: nn.Module, query: Tensor, context: Tensor) -> Maps:
-        return {name: half.attention_maps(query, context).mean(0) for name, half in halves_of(attention).items()}
+        return {name: maps.mean(0) for name, maps in maps_of(attention, query, context).items()}
 
     return [mean_of(maps) for maps in observe(net, _examined(net), images, look)]
 
@@ -68,11 +67,12 @@ def terms(net: UNet3d, images: Sequence[Tensor]) -> list[dict[str, float]]:
     """Return the RMS of what each half adds over that of U, for each skip, finest first; means over images."""
 
     def look(attention: nn.Module, query: Tensor, context: Tensor) -> dict[str, float]:
-        found = {}
-        for name, half in halves_of(attention).items():
-            added = half.forward(query, context) - (query if half.residual else 0)
-            found[name] = float(added.square().mean().sqrt() / query.square().mean().sqrt())
-        return found
+        halves, size = halves_of(attention), query.square().mean().sqrt()
+        added = {
+            name: _mixture(name, halves[name], maps, context)
+            for name, maps in maps_of(attention, query, context).items()
+        }
+        return {name: float(term.square().mean().sqrt() / size) for name, term in added.items()}
 
     return [mean_of(ratios) for ratios in observe(net, _examined(net), images, look)]
 
@@ -81,6 +81,9 @@ def _examined(net: UNet3d) -> list[nn.Module | None]:
     return [skip if type(skip) in KINDS else None for skip in net.skips]
 
 
-def _values(name: str, half: nn.Module, context: Tensor) -> Tensor:
-    values: Tensor = half.to_value(context)
-    return values[:, 0] if name == "slices" else values
+def _mixture(name: str, half: nn.Module, maps: Float[Tensor, "*b n n"], context: Tensor) -> Tensor:
+    """Return the output of one half with these maps: the mixture of its values, on all channels."""
+    values = half.to_value(context)
+    pattern = "bij, bj... -> bi..." if maps.ndim == 3 else "ij, bj... -> bi..."
+    mixed: Tensor = torch.einsum(pattern, maps, values[:, 0] if name == "slices" else values)
+    return half.to_out(mixed[:, None]) if name == "slices" else mixed  # type: ignore[no-any-return]

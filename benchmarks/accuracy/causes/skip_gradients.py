@@ -27,15 +27,15 @@ def passed_on(net: UNet3d, loss_of: Callable[[Tensor, Tensor], Tensor], batches:
         seen.append((*maps, out))
 
     for skip in net.skips:
-        skip.recompute = False  # type: ignore[assignment]  # recomputation would create other tensors
         skip.register_forward_hook(hook)
     ratios = []
     for image, target in batches:
         seen.clear()
         loss = loss_of(net(image), target)
-        # The decoder runs from the coarsest to the finest.
-        given = torch.autograd.grad(loss, [out for _, _, out in reversed(seen)])
-        skips = zip(net.skips, reversed(seen.copy()), given, strict=True)
+        # The decoder runs from the coarsest to the finest; the backward pass may call the skips again.
+        finest_first = seen[::-1]
+        given = torch.autograd.grad(loss, [out for _, _, out in finest_first])
+        skips = zip(net.skips, finest_first, given, strict=True)
         ratios.append([_ratios(skip, query, context, g) for skip, (query, context, _), g in skips])
     return [mean_of(level) for level in zip(*ratios, strict=True)]
 
