@@ -1,1 +1,13 @@
-"""Measurements, one command each; results as JSON in `results/`, from which the tables in the docs are made."""
+"""Measurements, a folder or module and one command each; results are JSON in `results/`, which the docs' tables show.
+
+`speed`, `memory` and `gpu_check` measure the package, `loader` and `roundtrip` the pipeline, and `accuracy` is the
+study that the defaults rest on.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
+# The pipeline is not an installed package, and on a GPU machine the package need not be one either.
+sys.path += [str(ROOT / "src"), str(ROOT / "examples")]

@@ -1,45 +1,44 @@
-"""What a training step keeps in memory, by what saves it.
+"""Memory that a training step keeps for its backward pass, by the options that reduce it.
 
 `python -m benchmarks.memory` writes the table of docs/small-gpus.md.
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import marks
+from benchmarks import DOCS, pages
+from benchmarks.time_and_memory import allocations
 from crossattn3d import UCANet, UNet3d
 
-PAGE = Path(__file__).parents[1] / "docs" / "small-gpus.md"
+PAGE = DOCS / "small-gpus.md"
 MAKER = "benchmarks.memory"
 SIZE, PAPER = (16, 80, 80), (32, 320, 320)
 CLASSES = 3
 
+_light = partial(UCANet, 1, CLASSES, use_checkpoint=True)
 #: Name: (network, whether in bfloat16).
 ROWS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
-    "`UNet3d(1, 3)`": (lambda: UNet3d(1, CLASSES), False),
-    "`UCANet(1, 3)`": (lambda: UCANet(1, CLASSES), False),
-    "in bfloat16": (lambda: UCANet(1, CLASSES), True),
-    "with `use_checkpoint=True`": (lambda: UCANet(1, CLASSES, use_checkpoint=True), False),
-    "both": (lambda: UCANet(1, CLASSES, use_checkpoint=True), True),
-    "both, half as wide (16 / 32 / 64 / 128)": (
-        lambda: UCANet(1, CLASSES, (16, 32, 64, 128), use_checkpoint=True),
-        True,
-    ),
+    "`UNet3d(1, 3)`": (partial(UNet3d, 1, CLASSES), False),
+    "`UCANet(1, 3)`": (partial(UCANet, 1, CLASSES), False),
+    "in bfloat16": (partial(UCANet, 1, CLASSES), True),
+    "with `use_checkpoint=True`": (_light, False),
+    "both": (_light, True),
+    "both, half as wide (16 / 32 / 64 / 128)": (partial(_light, channels=(16, 32, 64, 128)), True),
 }
 
 
 def bytes_per_voxel(make: Callable[[], nn.Module], half: bool, size: tuple[int, int, int] = SIZE) -> float:
-    """By how much what is kept for the backward pass grows with the patch.
+    """Return by how many bytes per voxel the memory kept for the backward pass grows with the patch.
 
-    From a patch to one of twice its depth, so that what does not grow, as weights in bfloat16, does not count.
+    Measured from a patch to one of twice its depth, so that what does not grow, such as weights in bfloat16, does not
+    count.
 
     Args:
-        make: the network.
-        half: compute in bfloat16.
+        make: returns the network.
+        half: whether to compute in bfloat16.
         size: of the smaller patch, (d, h, w).
     """
     d, h, w = size
@@ -48,7 +47,7 @@ def bytes_per_voxel(make: Callable[[], nn.Module], half: bool, size: tuple[int, 
 
 
 def kept(net: nn.Module, half: bool, size: tuple[int, int, int]) -> int:
-    """Bytes that the forward pass of a batch of one allocates and leaves, beyond the logits."""
+    """Return the bytes that the forward pass of a batch of one allocates and leaves, without the logits."""
     x = torch.randn(1, 1, *size).contiguous(memory_format=torch.channels_last_3d)
 
     def forward() -> Tensor:
@@ -56,27 +55,17 @@ def kept(net: nn.Module, half: bool, size: tuple[int, int, int]) -> int:
             return net(x)  # type: ignore[no-any-return]
 
     forward()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        logits = forward()
-    kineto = recorded.profiler.kineto_results  # type: ignore[union-attr]
-    events = sum(event.nbytes() for event in kineto.events() if event.name() == "[memory]")
-    return int(events - logits.nbytes)
+    sizes, logits = allocations(forward)
+    return int(sum(sizes) - logits.nbytes)
 
 
 def table() -> str:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     voxels = torch.Size(PAPER).numel()
-    lines = ["| | bytes per voxel | GiB at 32x320x320, a batch of one |", "| --- | --: | --: |"]
-    for name, row in ROWS.items():
-        found = bytes_per_voxel(*row)
-        lines.append(f"| {name} | {found:.0f} | {found * voxels / 2**30:.1f} |")
-    return "\n".join([*lines, ""])
-
-
-def main() -> None:
-    """Measure, and write the table between the marks."""
-    marks.write(PAGE, MAKER, table())
+    found = {name: bytes_per_voxel(*row) for name, row in ROWS.items()}
+    rows = [[name, f"{size:.0f}", f"{size * voxels / 2**30:.1f}"] for name, size in found.items()]
+    return pages.table(["", "bytes per voxel", "GiB at 32x320x320, a batch of one"], rows)
 
 
 if __name__ == "__main__":
-    main()
+    pages.write(PAGE, MAKER, table())

@@ -1,6 +1,7 @@
 """The cases as arrays: read, made harder, and cut into the patches that a step trains on."""
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from benchmarks.accuracy.task import Task
 from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
+from ltvs.runtime.files import atomic_path
 from ltvs.training.augmentation import rotate_patch
 from ltvs.volume.labels import LIVER, TUMOR
 
-#: How names of cases for testing begin: plain phantoms, and those around livers of 3D-IRCADb.
+#: Prefixes of the names of test cases: plain phantoms, and those around livers of 3D-IRCADb.
 PLAIN, REAL = "plain-", "3dircadb-"
 WINDOW = (-160.0, 240.0)
 
@@ -28,7 +30,7 @@ class Volume(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a network sees of a case, float32, and the class of each voxel, uint8, (d, h, w)."""
+    """A case as a network sees it, float32, and the class of each voxel, uint8, (d, h, w)."""
 
     name: str
     image: ndarray
@@ -36,18 +38,16 @@ class Prepared(NamedTuple):
 
 
 def write_case(path: Path, volume: Volume) -> None:
-    """Write a case, or leave nothing."""
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        np.savez_compressed(file, hu=volume.hu.astype(np.int16), labels=volume.labels.astype(np.uint8))
-    unfinished.replace(path)
+    """Write a case whole or not at all."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, hu=volume.hu.astype(np.int16), labels=volume.labels.astype(np.uint8))
 
 
 def read_case(path: Path) -> Volume:
-    """A case as `write_case` wrote it.
+    """Read a case that `write_case` wrote.
 
     Raises:
-        ValueError: the file is damaged or something else.
+        ValueError: the file is damaged or not a case.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -60,12 +60,12 @@ def read_case(path: Path) -> Volume:
 
 
 def names_for_testing(folder: Path) -> list[str]:
-    """Names of the cases for testing."""
+    """Return the names of the test cases."""
     return [name for name in _names(folder) if _tested(name)]
 
 
 def names_for_training(folder: Path, data: str) -> list[str]:
-    """Names of the cases for training: `all`, or the `plain` phantoms alone."""
+    """Return the names of the training cases: `all`, or the `plain` phantoms only."""
     return [n for n in _names(folder) if not _tested(n) and (data == "all" or n.startswith(PLAIN))]
 
 
@@ -80,25 +80,34 @@ def _names(folder: Path) -> list[str]:
     return names
 
 
+def prepared(folder: Path, names: Iterable[str], task: Task) -> list[Prepared]:
+    """Read and prepare the named cases.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return [prepare(name, read_case(folder / f"{name}.npz"), task) for name in names]
+
+
 def prepare(name: str, volume: Volume, task: Task) -> Prepared:
-    """A case as the networks see it, made as hard as the task says."""
-    # Of the name, so that a case is the same whatever else is there.
+    """Return a case as the networks see it, made as hard as the task says."""
+    # The name seeds it, so that a case is the same whatever other cases there are.
     rng = np.random.default_rng([*name.encode()])
     hu = hardened(volume, task, rng)
     liver = liver_region(volume.labels, 2)
-    zero = find_hu_offset(hu, liver, WINDOW)
-    return Prepared(name, network_input(hu, liver, WINDOW, zero), network_target(volume.labels, 2))
+    offset = find_hu_offset(hu, liver, WINDOW)
+    return Prepared(name, network_input(hu, liver, WINDOW, offset), network_target(volume.labels, 2))
 
 
 def hardened(volume: Volume, task: Task, rng: np.random.Generator) -> ndarray:
-    """HU with less contrast in the liver, more noise, and some of its tumors as bright as the tissue around them."""
+    """Return the HU with less contrast in the liver, more noise, and some tumors as bright as the tissue around."""
     hu, liver = volume.hu.astype(np.float32), volume.labels > 0
     tissue = float(np.median(hu[volume.labels == LIVER]))
     pieces, count = ndimage.label(volume.labels == TUMOR)
     for piece in range(1, count + 1):
         if rng.random() < task.isodense:
             mask = pieces == piece
-            # Soft, as the voxels at its surface are in part tissue.
+            # Smoothed, since the voxels at its surface are partly tissue.
             hu += (tissue - hu[mask].mean()) * ndimage.gaussian_filter(mask.astype(np.float32), 0.6)
     hu = np.where(liver, tissue + task.contrast * (hu - tissue), hu)
     noise = ndimage.gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), 0.5)
@@ -106,10 +115,10 @@ def hardened(volume: Volume, task: Task, rng: np.random.Generator) -> ndarray:
 
 
 def batch(cases: list[Prepared], task: Task, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """The patches of a step, (b, 1, d, h, w) float32 and uint8; seed and step alone decide them.
+    """Return the patches of a step, (b, 1, d, h, w) float32 and uint8, which depend on seed and step only.
 
-    The middle of a patch is a voxel of vessel, tumor, or anything in the liver, each as likely; it is turned about the
-    body axis by any angle.
+    A patch lies about a voxel of vessel, of tumor, or of neither, with equal probability, and is rotated about the body
+    axis by any angle.
     """
     rng = np.random.default_rng((seed, step))
     images, targets = [], []
@@ -119,21 +128,18 @@ def batch(cases: list[Prepared], task: Task, seed: int, step: int) -> tuple[Tens
         if not len(candidates):
             candidates = np.flatnonzero(case.image)
         center = np.unravel_index(candidates[rng.integers(len(candidates))], case.target.shape)
-        image, target = (_around(array, center, task.patch) for array in (case.image, case.target))
-        moved = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), float(rng.uniform(-np.pi, np.pi)))
-        images.append(moved[0])
-        targets.append(moved[1])
+        image, target = (torch.from_numpy(_around(x, center, task.patch)) for x in (case.image, case.target))
+        rotated = rotate_patch(image, target, float(rng.uniform(-np.pi, np.pi)))
+        images.append(rotated[0])
+        targets.append(rotated[1])
     return torch.stack(images)[:, None], torch.stack(targets)[:, None]
 
 
 def _around(array: ndarray, center: tuple[ndarray, ...], patch: tuple[int, int, int]) -> ndarray:
-    """A patch about a voxel, 0 beyond the volume."""
-    out = np.zeros(patch, array.dtype)
-    source, place = [], []
-    for middle, size, length in zip(center, patch, array.shape, strict=True):
-        first = int(middle) - size // 2
-        low, high = max(0, first), min(length, first + size)
-        source.append(slice(low, high))
-        place.append(slice(low - first, high - first))
-    out[tuple(place)] = array[tuple(source)]
-    return out
+    """Return the patch about a voxel, 0 beyond the volume."""
+    first = [int(middle) - size // 2 for middle, size in zip(center, patch, strict=True)]
+    inside = [slice(max(0, low), low + size) for low, size in zip(first, patch, strict=True)]
+    cut = array[tuple(inside)]
+    before = [max(0, -low) for low in first]
+    lack = zip(before, patch, cut.shape, strict=True)
+    return np.pad(cut, [(low, size - low - length) for low, size, length in lack])

@@ -1,8 +1,8 @@
 """python -m benchmarks.accuracy.data --output DATA [--anatomy FOLDER]: the cases of the study, as compressed arrays.
 
-Plain phantoms anyone can make; those around real livers and vessel trees need a folder of label maps (1 liver, 2 vessel
-in it), one `SOURCE-NUMBER.nii.gz` each: `3dircadb` for testing, all others for training, so that no patient is on both
-sides. A case that is there already is kept.
+Anyone can make the plain phantoms; those around real livers and vessel trees need a folder of label maps (1 liver, 2
+vessel in it), one `SOURCE-NUMBER.nii.gz` each: `3dircadb` for testing, all others for training, so that no patient is
+on both sides. An existing case is kept.
 """
 
 import argparse
@@ -14,16 +14,16 @@ import numpy as np
 import SimpleITK as sitk
 
 from benchmarks.accuracy.cases import Volume, write_case
+from ltvs.dataset.one_case import compose_labels
 from ltvs.phantom import make_phantom
 from ltvs.volume.case import Case
-from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
 PLAIN_TRAINING, PLAIN_TEST = 32, 12
 #: 2 mm in plane: a whole liver in about half a million voxels.
 MATRIX, SLICE_SPACING = 176, 2.5
 #: Voxels kept around the liver.
 MARGIN = 2
-#: LiTS holds the patients of 3D-IRCADb under these numbers.
+#: LiTS contains the patients of 3D-IRCADb under these numbers.
 SHARED = {f"lits-{number}.nii.gz" for number in range(28, 49)}
 #: Tumors find no place in some small livers; the next seed may do better.
 TRIES, NEXT = 5, 10_000
@@ -40,19 +40,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.anatomy is not None and not any(arguments.anatomy.glob("*.nii.gz")):
         parser.error(f"--anatomy {arguments.anatomy}: expected *.nii.gz in it; found none")
-    wanted = planned(arguments.anatomy)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    todo = {name: job for name, job in wanted.items() if not (arguments.output / f"{name}.npz").exists()}
+    paths = {arguments.output / f"{name}.npz": job for name, job in planned(arguments.anatomy).items()}
+    jobs = [(path, *job, arguments.matrix, arguments.slice_spacing) for path, job in paths.items() if not path.exists()]
     with ProcessPoolExecutor(arguments.workers) as pool:
-        grid = arguments.matrix, arguments.slice_spacing
-        jobs = [(arguments.output / f"{name}.npz", *job, *grid) for name, job in todo.items()]
         for name, voxels in pool.map(_make, jobs):
             print(f"{name}: {voxels} voxels", flush=True)
     return 0
 
 
 def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
-    """Seed of each case, and the label map that it is made around."""
+    """Return the seed of each case, and the label map that it is made around."""
     plain = [("plain-train", i) for i in range(PLAIN_TRAINING)] + [("plain", i) for i in range(PLAIN_TEST)]
     cases: dict[str, tuple[int, Path | None]] = {
         f"{kind}-{i:03d}": (20_000 + 100 * (kind == "plain") + i, None) for kind, i in plain
@@ -63,7 +60,7 @@ def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
 
 
 def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX, slice_spacing: float = SLICE_SPACING) -> Volume:
-    """A phantom that has a tumor where one can be placed, cut to its liver."""
+    """Return a phantom cut to its liver, with a tumor unless there is no place for one."""
     for attempt in range(TRIES):
         case = make_phantom(seed + attempt * NEXT, matrix=matrix, slice_spacing=slice_spacing, anatomy=anatomy)
         if sitk.GetArrayViewFromImage(case.tumor).any():
@@ -72,18 +69,13 @@ def made(seed: int, anatomy: sitk.Image | None, matrix: int = MATRIX, slice_spac
 
 
 def cut(case: Case) -> Volume:
-    """HU and labels of the box around a liver, vessels outside of it dropped."""
-    liver, tumor = (sitk.GetArrayFromImage(mask) > 0 for mask in (case.liver, case.tumor))
+    """Return HU and labels of the box around a liver, without the vessels outside it."""
     if case.vessel is None:
         raise ValueError(f"{case.name}: expected vessels; got none; use a source that labels them")
-    vessel = sitk.GetArrayFromImage(case.vessel) > 0
-    labels = np.where(liver, LIVER, 0).astype(np.uint8)
-    labels[liver & vessel] = VESSEL
-    labels[tumor] = TUMOR
-    inside = np.argwhere(liver)
+    inside = np.argwhere(sitk.GetArrayViewFromImage(case.liver))
     low, high = np.maximum(inside.min(0) - MARGIN, 0), inside.max(0) + 1 + MARGIN
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    return Volume(sitk.GetArrayFromImage(case.ct)[box], labels[box])
+    return Volume(*(sitk.GetArrayFromImage(image)[box] for image in (case.ct, compose_labels(case))))
 
 
 def _make(job: tuple[Path, int, Path | None, int, float]) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Skip connections that are only compared: controls without attention, and changes to CSCA under study."""
+"""Skip connections that exist for comparison only: controls without attention, and changes to CSCA under study."""
 
 import torch
 from jaxtyping import Float
@@ -10,31 +10,27 @@ from crossattn3d.attention import SliceCrossAttention3d
 from crossattn3d.kernels.parameters import EPS
 from crossattn3d.unet import ConcatSkip, SkipFactory
 
-#: Normalizations that a factor or centred scores go with.
+#: Normalizations that a temperature or centered scores can be combined with.
 SCALED = ("mean", "instance")
 
 
 class NoSkip(nn.Module):
-    """The decoder map alone: what a U-Net does without skips."""
+    """The decoder map alone: a U-Net without skips."""
 
     def __init__(self, decoder_channels: int, encoder_channels: int) -> None:  # noqa: ARG002 - the protocol of skips
         super().__init__()
         self.out_channels = decoder_channels
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002 - the protocol of skips
-        """The decoder map."""
+        """Return the decoder map."""
         return query
 
 
-class AddSkip(nn.Module):
-    """The sum of both maps: as many channels as attention gives, and no parameters."""
-
-    def __init__(self, decoder_channels: int, encoder_channels: int) -> None:  # noqa: ARG002 - the protocol of skips
-        super().__init__()
-        self.out_channels = encoder_channels
+class AddSkip(NoSkip):
+    """The sum of both maps, of one width: as many channels as attention returns, and no parameters."""
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """The sum."""
+        """Return the sum."""
         return query + context
 
 
@@ -47,12 +43,12 @@ class BesideConcat(nn.Module):
         self.out_channels = decoder_channels + encoder_channels
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Concatenate along the channels, what attention gives first."""
+        """Concatenate along the channels, attention first."""
         return torch.cat([self.attention(query, context), query], dim=1)
 
 
 class AllAxes(nn.Module):
-    """CSCA and slice-wise attention along rows and columns as well, summed."""
+    """The sum of CSCA and slice-wise attention along rows and columns as well."""
 
     def __init__(self, decoder_channels: int, encoder_channels: int, *, score_norm: str, residual: bool) -> None:
         super().__init__()
@@ -66,21 +62,21 @@ class AllAxes(nn.Module):
         self.out_channels = encoder_channels
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """The sum of all."""
+        """Return the sum of all."""
         out: Tensor = self.csca(query, context) + self.rows(query, context) + self.columns(query, context)
         return out
 
 
 def at_widths(decoder_channels: int, encoder_channels: int, *, widths: tuple[int, ...], make: SkipFactory) -> nn.Module:
-    """What `make` gives at the levels of these widths, concatenation at the others."""
+    """Return the skip of `make` at the levels of these widths, concatenation at the others."""
     return (make if encoder_channels in widths else ConcatSkip)(decoder_channels, encoder_channels)
 
 
 class QuietCSCA(CSCA):
-    """CSCA whose slice-wise half adds nothing at first: its last projection begins at 0."""
+    """CSCA whose slice-wise half adds nothing at first: its last projection starts at 0."""
 
     def quieten(self) -> None:
-        """Set that projection to 0."""
+        """Set the last projection to 0."""
         for parameter in self.slices.to_out.parameters():
             nn.init.zeros_(parameter)
 
@@ -88,45 +84,37 @@ class QuietCSCA(CSCA):
 class StudiedCSCA(CSCA):
     """CSCA with scores that CSCA does not offer, computed literally.
 
-        softmax(t s(Q' K'^T)),   Q' = Q - mean of each row with `centred`, else Q; the same for K'
+        softmax(t s(Q' K'^T)),   Q' = Q - mean of each row with `centered`, else Q; the same for K'
 
     Args:
-        decoder_channels, encoder_channels: widths.
+        widths: of the decoder map and of the encoder map.
         score_norm: `mean` or `instance`.
-        temperature: whether there is a learnable t in each half, 1 at first.
-        centred: whether scores are covariances.
+        temperature: whether each half has a learnable t, 1 at first.
+        centered: whether scores are covariances.
         residual: whether U is added.
     """
 
-    def __init__(
-        self,
-        decoder_channels: int,
-        encoder_channels: int,
-        *,
-        score_norm: str,
-        temperature: bool,
-        centred: bool,
-        residual: bool,
-    ) -> None:
+    recompute = False  # the literal form is too expensive to compute twice
+
+    def __init__(self, *widths: int, score_norm: str, temperature: bool, centered: bool, residual: bool) -> None:
         check_option("StudiedCSCA", "score_norm", score_norm, SCALED)
-        super().__init__(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
-        self.recompute = False  # this way of computing it is dear
-        self.centred = centred
+        super().__init__(*widths, score_norm=score_norm, residual=residual)
+        self.centered = centered
         self.factors = nn.Parameter(torch.ones(2), requires_grad=temperature)
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Both halves, summed."""
+        """Return the sum of both halves."""
         q, k, v = (layer(x).flatten(2) for layer, x in projections(self.channel, query, context))
-        of_channels = scores(q, k, self.score_norm, self.factors[0], self.centred).softmax(-1) @ v
+        of_channels = scores(q, k, self.score_norm, self.factors[0], self.centered).softmax(-1) @ v
         q, k, v = (layer(x)[:, 0].flatten(2) for layer, x in projections(self.slices, query, context))
-        mixed = scores(q, k, self.score_norm, self.factors[1], self.centred).softmax(-1) @ v
+        mixed = scores(q, k, self.score_norm, self.factors[1], self.centered).softmax(-1) @ v
         of_slices = self.slices.to_out(mixed.reshape(mixed.shape[0], 1, *context.shape[2:]))
         out: Tensor = of_channels.reshape(context.shape) + of_slices
         return out + query if self.residual else out
 
 
 def projections(half: nn.Module, query: Tensor, context: Tensor) -> list[tuple[nn.Module, Tensor]]:
-    """Each projection of one half of CSCA, and what it reads."""
+    """Return each projection of one half of CSCA, and the map that it reads."""
     return [(half.to_query, query), (half.to_key, context), (half.to_value, context)]
 
 
@@ -135,11 +123,11 @@ def scores(
     k: Float[Tensor, "b n l"],
     score_norm: str,
     factor: Tensor | float = 1.0,
-    centred: bool = False,
+    centered: bool = False,
 ) -> Float[Tensor, "b n n"]:
-    """t s(Q K^T), what the softmax takes."""
+    """Return t s(Q K^T), the input of the softmax."""
     q, k = q.float(), k.float()
-    if centred:
+    if centered:
         q, k = (x - x.mean(-1, keepdim=True) for x in (q, k))
     if score_norm == "cosine":
         q, k = (nn.functional.normalize(x, dim=-1, eps=EPS) for x in (q, k))

@@ -1,4 +1,4 @@
-"""Two variants beside each other: how far apart they are, and how sure that is.
+"""Paired comparison of two variants: how far apart they are, and how certain that is.
 
 Scores are arrays of (seeds, cases), NaN where there is no value. A seed gives both variants the same order of batches,
 so seeds are paired as cases are.
@@ -14,15 +14,15 @@ from scipy import stats
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 RESAMPLES = 10_000
-#: Two-sided, for every interval.
+#: Confidence level of every interval, two-sided.
 LEVEL = 0.95
-#: Up to so many cases all permutations of signs are gone through where ties rule out the exact distribution.
+#: Up to this many cases, all permutations of signs are enumerated where ties rule out the exact distribution.
 FEW = 13
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variant a over variant b: counts of what both have, mean of a - b and how sure it is."""
+    """Variant a against variant b: the seeds and cases of both, the mean of a - b and its certainty."""
 
     seeds: int
     cases: int
@@ -34,14 +34,14 @@ class Comparison:
 
 
 def seed_means(scores: Array) -> Array:
-    """Mean over the cases that have a value, one per seed; NaN where none has."""
+    """Return the mean over the cases that have a value, one per seed; NaN where none has."""
     known = np.isfinite(scores)
     count = known.sum(axis=1)
     return np.divide(np.where(known, scores, 0).sum(axis=1), count, out=np.full(len(scores), np.nan), where=count > 0)
 
 
 def mean_sd(scores: Array) -> tuple[float, float]:
-    """Mean and standard deviation over seeds of each seed's mean over cases; NaN where there are too few seeds."""
+    """Return mean and standard deviation over seeds of each seed's mean over cases; NaN where seeds are too few."""
     means = seed_means(scores)
     means = means[np.isfinite(means)]
     return (
@@ -51,10 +51,10 @@ def mean_sd(scores: Array) -> tuple[float, float]:
 
 
 def differences(a: Array, b: Array) -> Array:
-    """`a - b`, (seeds, cases), of the cases that have a value with every seed in both.
+    """Return `a - b`, (seeds, cases), of the cases that have a value with every seed in both.
 
     Raises:
-        ValueError: If the two are not over the same seeds and cases.
+        ValueError: the two are not over the same seeds and cases.
     """
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"differences: expected two arrays of the same (seeds, cases), got {a.shape} and {b.shape}")
@@ -63,21 +63,21 @@ def differences(a: Array, b: Array) -> Array:
 
 
 def compare(a: Array, b: Array, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """The paired comparison of two variants; `difference` is the mean over cases of each case's mean over seeds.
+    """Compare two variants in pairs; `difference` is the mean over cases of each case's mean over seeds.
 
     Args:
-        a: Scores of a variant, (seeds, cases), NaN where there is no value.
-        b: Scores of another, over the same seeds and cases.
-        resamples: How often cases are drawn for `interval_cases`.
-        seed: Of these draws.
+        a: scores of a variant, (seeds, cases), NaN where there is no value.
+        b: scores of another, over the same seeds and cases.
+        resamples: number of draws of cases for `interval_cases`.
+        seed: of these draws.
 
     Raises:
-        ValueError: If the two are not over the same seeds and cases, or share none.
+        ValueError: the two are not over the same seeds and cases, or share none.
     """
     both = differences(a, b)
     if not both.size:
         raise ValueError(f"compare: of {a.shape[1]} cases and {a.shape[0]} seeds none has a value in both variants")
-    # Scores have few digits: what differs beyond the 12th place is equal, and ranks have to see that.
+    # Scores have few digits: differences beyond the 12th place are rounding, and ranks must treat them as ties.
     by_case = np.round(both.mean(axis=0), 12)
     return Comparison(
         seeds=both.shape[0],
@@ -91,14 +91,14 @@ def compare(a: Array, b: Array, resamples: int = RESAMPLES, seed: int = 0) -> Co
 
 
 def signed_rank(by_case: Array) -> float:
-    """p of the Wilcoxon signed-rank test over cases, two-sided; cases without a difference say nothing, none says 1."""
+    """Return p of the two-sided Wilcoxon signed-rank test over the cases that differ; 1 if none does."""
     moved = by_case[by_case != 0]
     if not len(moved):
         return 1.0
     ranks = stats.rankdata(np.abs(moved))
     if len(moved) > FEW or len(np.unique(ranks)) == len(ranks):
         return float(stats.wilcoxon(moved).pvalue)
-    # What SciPy's test does with few cases and ties, but all choices of signs at once: it takes a second for them.
+    # As SciPy's test with few cases and ties, but with all choices of signs at once: SciPy takes a second for them.
     found = stats.permutation_test(
         (moved,), lambda signed, axis: (np.sign(signed) * ranks).sum(axis=axis), permutation_type="samples",
         vectorized=True, n_resamples=2**FEW, batch=2**FEW,
@@ -107,17 +107,17 @@ def signed_rank(by_case: Array) -> float:
 
 
 def rank_biserial(by_case: Array) -> float:
-    """Matched-pairs rank-biserial correlation, (R+ - R-) / (R+ + R-): 1 if every case is better, 0 if none differs."""
+    """Return the matched-pairs rank-biserial correlation, (R+ - R-) / (R+ + R-): 1 if all are better, 0 if equal."""
     moved = by_case[by_case != 0]
     ranks = stats.rankdata(np.abs(moved))
     return float((np.sign(moved) * ranks).sum() / ranks.sum()) if len(moved) else 0.0
 
 
 def interval_cases(by_case: Array, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Bootstrap interval of the mean over cases: what other cases would give the same nets. NaN for one case alone.
+    """Return the bootstrap interval of the mean over cases: the same nets on other cases. NaN for a single case.
 
-    Percentiles of n resampled cases are too close by t / z and by sqrt((n - 1) / n); they are moved out to make up for
-    it (Hesterberg's expanded percentile interval).
+    Percentiles of n resampled cases are too narrow by t / z and by sqrt((n - 1) / n), and are widened to make up for it
+    (Hesterberg's expanded percentile interval).
     """
     n = len(by_case)
     if n < 2:
@@ -128,7 +128,7 @@ def interval_cases(by_case: Array, resamples: int = RESAMPLES, seed: int = 0) ->
 
 
 def interval(both: Array) -> Interval:
-    """Interval of the mean over seeds and cases: what other seeds and other cases would give. NaN for a single seed.
+    """Return the interval of the mean over seeds and cases: other seeds on other cases. NaN for a single seed.
 
     Seeds and cases are crossed random effects; with mean squares S (seeds), C (cases), E (rest) the mean's variance is
     (max(S - E, 0) + C) / (seeds * cases), with Satterthwaite's degrees of freedom but no fewer than the seeds leave.
@@ -153,7 +153,7 @@ def interval(both: Array) -> Interval:
 
 
 def holm(p: Array) -> Array:
-    """p values after Holm's correction, in the order given."""
+    """Return the p values after Holm's correction, in the order given."""
     p = np.asarray(p, float)
     order = np.argsort(p)
     steps = np.arange(len(p), 0, -1)
@@ -164,5 +164,5 @@ def holm(p: Array) -> Array:
 
 @lru_cache(maxsize=16)
 def _weights(n: int, resamples: int, seed: int) -> Array:
-    # How often a case was drawn, over n: one matrix product makes all resampled means, the same draws for all pairs.
+    # How often a case was drawn, over n: one matrix product gives all resampled means; all pairs share the draws.
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n

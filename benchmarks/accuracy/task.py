@@ -1,8 +1,14 @@
-"""What every variant is asked to do, and for how long: set once, on the concatenating U-Net, before any comparison."""
+"""The task that every variant is given: set once, on the concatenating U-Net, before any comparison."""
 
 from dataclasses import asdict, dataclass
-from math import prod
+from pathlib import Path
 from typing import Any
+
+from torch import nn
+
+from ltvs.model.stages import CLASSES
+from ltvs.training.settings import TrainSettings
+from ltvs.training.step import make_loss
 
 Triple = tuple[int, int, int]
 
@@ -16,12 +22,12 @@ class Task:
         patch: of training, (d, h, w) voxels.
         batch: patches per step.
         steps: of training.
-        learning_rate: of Adam at its start; falls to 0 as half a cosine.
+        learning_rate: of Adam at the start; falls to 0 as half a cosine.
         background_weight: of background in the cross-entropy, which is added to Dice.
-        contrast: what is left of each voxel's distance to the liver's median HU.
+        contrast: share of each voxel's distance to the liver's median HU that is kept.
         noise: standard deviation of the noise that is added, HU.
         isodense: share of the tumors that are on average as bright as the liver.
-        norm: of the networks, but for the variants about it.
+        norm: of the networks, except for the variants that change it.
     """
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
@@ -36,22 +42,37 @@ class Task:
     norm: str = "batch"
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the task as JSON holds it."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def patch_of(self, share: float) -> Triple:
-        """The patch with `share` of the training patch's voxels: longer or shorter rows and columns, as many slices."""
+        """Return a patch with `share` of the training patch's voxels: other rows and columns, as many slices."""
         d, h, w = self.patch
         side = share**0.5
         return d, round(h * side), round(w * side)
 
-    @property
-    def voxels(self) -> int:
-        """Of a training patch."""
-        return prod(self.patch)
+    def loss(self) -> nn.Module:
+        """Return the loss: Dice of vessels and tumors plus cross-entropy."""
+        return make_loss("dice_ce", len(CLASSES[2]), self.background_weight)
+
+    def settings(self, device: str) -> TrainSettings:
+        """Return the settings with which the pipeline's training step does this task."""
+        return TrainSettings(
+            data=Path(),
+            output=Path(),
+            batch_size=self.batch,
+            learning_rate=self.learning_rate,
+            schedule="cosine",
+            loss="dice_ce",
+            background_weight=self.background_weight,
+            patch=self.patch,
+            overlap=(0, 0, 0),
+            channels=self.channels,
+            device=device,
+        )
 
 
-#: `cpu` fits cases of data.py as they are. `gpu`, the paper's widths, is for finer ones (`--matrix 352
+#: `cpu` fits the cases of data.py as they are. `gpu`, at the paper's widths, is for finer ones (`--matrix 352
 #: --slice-spacing 1.25`) and has not been run yet.
 TASKS = {
     "cpu": Task(),

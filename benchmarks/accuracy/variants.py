@@ -1,6 +1,6 @@
-"""The variants by name, and the groups that they are compared in.
+"""The variants by name, and the groups in which they are compared.
 
-A name is a skip and options after commas:
+A name is a skip, followed by options after commas; it is spelled as the committed results spell it:
 
     concat | add | no-skip
     {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+quiet][+concat][+fine][+coarse]
@@ -24,9 +24,9 @@ from ltvs.model.stages import CLASSES
 
 #: Skips without attention.
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
-#: What may follow the normalization of an attention's scores.
+#: Changes that may follow the normalization of an attention's scores.
 CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
-#: Changes to CSCA as a whole, which do not go together.
+#: Changes to CSCA as a whole, which exclude each other.
 OF_CSCA = ({"axes"}, {"quiet"}, {"temperature", "centred"})
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
@@ -35,46 +35,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "norm=instance": {"norm": "instance"},
 }
 
-#: The form of the package's defaults, on which the tables after the first build.
+#: The form of the package's defaults, on which the tables after the first one build.
 CHOSEN = "instance+residual"
 
+_BEST = f"csca-{CHOSEN}"
 GROUPS: dict[str, tuple[str, ...]] = {
     "scores": (
         "concat",
         *(f"csca-{norm}{residual}" for norm in SCORE_NORMS for residual in ("", "+residual")),
-        "csca-mean+temperature",
-        "csca-instance+temperature",
-        "csca-mean+centred",
-        "csca-instance+centred",
-        "csca-instance+residual+temperature",
-        "csca-instance+residual+centred",
+        *(f"csca-{norm}+{change}" for change in ("temperature", "centred") for norm in ("mean", "instance")),
+        *(f"csca-instance+residual+{change}" for change in ("temperature", "centred")),
     ),
-    "layers": (
-        "concat",
-        f"csca-{CHOSEN}",
-        f"csca-{CHOSEN},interpolate",
-        f"csca-{CHOSEN},up-norm",
-        f"csca-{CHOSEN},norm=instance",
-        "concat,norm=instance",
-    ),
-    "table-2": (
-        "concat",
-        *(f"{form}-{norm}" for norm in (CHOSEN, "none") for form in ("sca", "cca", "csca")),
-        "no-skip",
-        "add",
-    ),
-    "mending": (
-        "concat",
-        f"csca-{CHOSEN}",
-        f"csca-{CHOSEN}+axes",
-        "csca-instance+concat",
-        f"csca-{CHOSEN}+fine",
-        f"csca-{CHOSEN}+coarse",
-        f"csca-{CHOSEN}+quiet",
-    ),
-}
+    "layers": ("concat", *(f"{_BEST}{option}" for option in ("", ",interpolate", ",up-norm", ",norm=instance")),
+               "concat,norm=instance"),
+    "table-2": ("concat", *(f"{form}-{norm}" for norm in (CHOSEN, "none") for form in ("sca", "cca", "csca")),
+                "no-skip", "add"),
+    "mending": ("concat", _BEST, f"{_BEST}+axes", "csca-instance+concat",
+                *(f"{_BEST}+{change}" for change in ("fine", "coarse", "quiet"))),
+}  # fmt: skip
 
-#: What each group's table is called.
+#: Title of each group's table.
 TITLES = {
     "scores": "Score normalization and residual",
     "layers": "Up-sampling and normalization layers",
@@ -84,10 +64,10 @@ TITLES = {
 
 
 def make(variant: str, task: Task, seed: int) -> UNet3d:
-    """The network of a variant; layers that two variants share start with the same weights.
+    """Return the network of a variant; layers that two variants share start with the same weights.
 
     Raises:
-        ValueError: no such variant.
+        ValueError: there is no such variant.
     """
     skip, *options = variant.split(",")
     settings: dict[str, Any] = {"norm": task.norm, "skip": _skip(variant, skip, task.channels)}
@@ -122,7 +102,7 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
         factory = partial(QuietCSCA, score_norm=norm, residual=residual)
     elif {"temperature", "centred"} & set(changes):
         factory = partial(StudiedCSCA, score_norm=norm, residual=residual,
-                          temperature="temperature" in changes, centred="centred" in changes)  # fmt: skip
+                          temperature="temperature" in changes, centered="centred" in changes)  # fmt: skip
     if "concat" in changes:
         factory = partial(BesideConcat, make=factory)
     for change, levels in (("fine", widths[:1]), ("coarse", widths[1:-1])):
@@ -132,7 +112,7 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
 
 
 def _start(net: nn.Module, seed: int) -> None:
-    """Draw each layer's weights from a generator of its own, named by the seed and the layer."""
+    """Draw each layer's weights from its own generator, seeded by the seed and the layer's name."""
     for name, module in net.named_modules():
         if hasattr(module, "reset_parameters"):
             torch.manual_seed(zlib.crc32(name.encode(), seed))

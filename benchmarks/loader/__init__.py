@@ -1,8 +1,5 @@
-"""Patches per second: the training's loader beside MONAI's data sets, and what a training step takes in."""
+"""Patches per second of the training's loader and MONAI's data sets, beside the demand of a training step.
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-# What the examples share is no package of its own.
-sys.path.insert(0, str(ROOT / "examples"))
+`python -m benchmarks.loader --json benchmarks/results/loader/cpu.json` measures; `python -m benchmarks.loader.tables`
+writes the results into docs/data.md.
+"""

@@ -1,4 +1,4 @@
-"""Patches per second of each loader, in turns, and what it and its workers hold in memory."""
+"""Patches per second of each loader, in turns, and the memory that it and its workers hold."""
 
 import json
 import statistics
@@ -14,20 +14,23 @@ from typing import Any
 
 import torch
 
-from benchmarks.loader import ROOT
-from benchmarks.loader.streams import STAGE, Triple, copied
+from benchmarks import ROOT
+from benchmarks.loader.loaders import STAGE, Triple, copied
+from benchmarks.speed.nets import training_step
+from benchmarks.time_and_memory import interleaved
 from crossattn3d import UCANet
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.stages import CLASSES
+from ltvs.runtime.files import read_json
 
 
 def rates(
     streams: Mapping[str, Callable[[], Iterator[Any]]], rounds: int, warm: int, batches: int
 ) -> dict[str, dict[str, float]]:
-    """Patches per second, the median, the lowest and the highest of all rounds.
+    """Return patches per second: the median, the lowest and the highest of all rounds.
 
-    Every round starts each loader anew, draws `warm` batches that are not counted, by which the workers have started
-    and nothing is left that they made while nobody drew, and times the next `batches`.
+    Every round starts each loader anew, draws `warm` batches that are not counted, so that the workers have started
+    and no batch is left that they made in advance, and times the next `batches`.
     """
     found: dict[str, list[float]] = {name: [] for name in streams}
     for _ in range(rounds):
@@ -45,13 +48,13 @@ def rates(
 
 
 def memory(name: str, data: PreparedSet, numbers: tuple[int, ...], patch: Triple, workers: int, batches: int) -> Any:
-    """Bytes that a loader and its workers hold at most, by number of cases; each in a process of its own."""
+    """Return the most bytes that a loader and its workers hold, by number of cases; each in its own process."""
     found = {}
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:
             copied(data, number, Path(folder))
-            command = [sys.executable, "-m", "benchmarks.loader.held", name, folder, str(workers), str(batches)]
-            command += [str(n) for n in patch]
+            arguments = json.dumps([name, folder, patch, workers, batches])
+            command = [sys.executable, "-m", "benchmarks.loader.process_memory", arguments]
             child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             if child.returncode:
                 raise RuntimeError(f"{name} with {number} cases failed: {child.stderr.strip()}")
@@ -60,27 +63,19 @@ def memory(name: str, data: PreparedSet, numbers: tuple[int, ...], patch: Triple
 
 
 def step_seconds(patch: Triple, rounds: int) -> dict[str, Any]:
-    """Seconds that a training step of the second stage's network takes for a patch on this processor."""
+    """Return the seconds that a training step of the second stage's network takes for a patch on this processor."""
     torch.manual_seed(0)
     net = UCANet(1, len(CLASSES[STAGE]))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     image = torch.randn(1, 1, *patch).contiguous(memory_format=torch.channels_last_3d)
-    target = torch.randint(len(CLASSES[STAGE]), (1, *patch))
-    seconds = []
-    for _ in range(rounds + 1):
-        before = time.perf_counter()
-        torch.nn.functional.cross_entropy(net(image), target).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - before)
-    return {"patch": list(patch), "seconds": statistics.median(seconds[1:]), "rounds": rounds}
+    step = training_step(net, net, image, torch.randint(len(CLASSES[STAGE]), (1, *patch)))
+    timing = interleaved({"step": step}, torch.device("cpu"), rounds)["step"]
+    return {"patch": list(patch), "seconds": timing.median, "rounds": rounds}
 
 
 def gpu_steps(results: Path, patch: Triple) -> list[dict[str, Any]]:
-    """The fastest training step of UCA-Net for a patch of this size on each GPU that `benchmarks.speed` was run on."""
+    """Return the fastest training step of UCA-Net for a patch of this size on each GPU that has a speed report."""
     found = []
-    for path in sorted(results.glob("*.json")):
-        report = json.loads(path.read_text(encoding="utf-8"))
+    for report in map(read_json, sorted(results.glob("*.json"))):
         if report.get("machine", {}).get("device") != "cuda":
             continue
         rows = [

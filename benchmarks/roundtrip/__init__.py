@@ -1,8 +1,5 @@
-"""Round trip of true labels through preparation, and what preparation costs beside bare SimpleITK calls."""
+"""Round trip of true labels through preparation, and the cost of preparation beside plain SimpleITK calls.
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-# What the examples share is no package of its own.
-sys.path.insert(0, str(ROOT / "examples"))
+`python -m benchmarks.roundtrip --input ZIP` measures; `python -m benchmarks.roundtrip.tables` writes the results into
+docs/pipeline.md.
+"""

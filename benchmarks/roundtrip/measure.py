@@ -1,7 +1,6 @@
 """Dice of labels that were prepared and restored, time beside the bare calls, and peak memory of the command."""
 
 import contextlib
-import io
 import os
 import statistics
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,25 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from benchmarks.roundtrip import ROOT
-from benchmarks.roundtrip.bare import prepare_barely
-from benchmarks.speed.measure import interleaved
+from benchmarks import ROOT
+from benchmarks.preparation import prepare_silently
+from benchmarks.roundtrip.simpleitk_calls import prepare_barely
+from benchmarks.time_and_memory import interleaved
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.stages import STAGES
+from ltvs.evaluation.metrics import dice
+from ltvs.model.stages import STAGES, Stage
 from ltvs.sources.archives import unpacked
 from ltvs.sources.ircadb import CT
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_labels
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 from ltvs.volume.resampling import restore_probabilities
-from prepare_ltvs import PrepareSettings
-from prepare_ltvs import main as prepare
 
 
 def peak_memory(path: Path) -> int:
-    """Bytes that `prepare_ltvs.py` holds at most, as a process of its own with all that it loads.
+    """Return the most bytes that `prepare_ltvs.py` holds, as its own process with everything it loads.
 
-    To be called while this process is small: Linux counts a child from the size of its parent.
+    Call this while the present process is small: Linux counts a child from the size of its parent.
     """
     with tempfile.TemporaryDirectory() as output:
         script = str(ROOT / "examples" / "prepare_ltvs.py")
@@ -51,69 +51,54 @@ def peak_memory(path: Path) -> int:
 
 
 def dice_and_time(path: Path, rounds: int) -> dict[str, Any]:
-    """Dice of each structure by stage, and the time of preparation and of the bare calls, made in turns.
+    """Return Dice of each structure by stage, and the time of preparation and of the bare calls, made in turns.
 
     Args:
         path: one patient of 3D-IRCADb, as `prepare_ltvs.py` takes it.
-        rounds: how often each is timed.
+        rounds: in which each is timed.
     """
     with contextlib.ExitStack() as stack:
         folders = stack.enter_context(unpacked(path, "", lambda _: True))
         (patient,) = (found.parent for folder in folders for found in folder.rglob(CT) if found.is_dir())
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _prepare(path, kept)
+        prepare_silently(source="ircadb", input=path, output=kept)
         data = PreparedSet(kept)
         (name,) = data.cases
-        truth = read_labels(data.labels(name))
         grids = [data.case(stage, name).grid for stage in STAGES]
-
-        def ours() -> None:
-            with tempfile.TemporaryDirectory() as output:
-                _prepare(path, Path(output))
-
-        def bare() -> None:
-            with tempfile.TemporaryDirectory() as output:
-                prepare_barely(patient, grids, data.preparation.window[0], Path(output))
-
-        processor: dict[str, list[float]] = {"bare": [], "prepare": []}
-        calls = {"bare": _counted(bare, processor["bare"]), "prepare": _counted(ours, processor["prepare"])}
+        ways: dict[str, Callable[[Path], None]] = {
+            "bare": partial(prepare_barely, patient, grids, data.preparation.window[0]),
+            "prepare": lambda output: prepare_silently(source="ircadb", input=path, output=output),
+        }
+        processor: dict[str, list[float]] = {way: [] for way in ways}
+        calls = {way: partial(_counted, write, processor[way]) for way, write in ways.items()}
         timed = interleaved(calls, torch.device("cpu"), rounds)
-        dice = {str(stage): _dice(data, stage, name, truth) for stage in STAGES}
+        truth = read_labels(data.labels(name))
+        by_stage = {str(stage): _dice(data, stage, name, truth) for stage in STAGES}
     return {
         "case": name,
-        "dice": dice,
-        "seconds": {name: timing.json() for name, timing in timed.items()},
+        "dice": by_stage,
+        "seconds": {way: timing._asdict() for way, timing in timed.items()},
         "ratio": timed["prepare"].median / timed["bare"].median,
-        # The first of each was not to be counted.
-        "processor_seconds": {name: statistics.median(seconds[1:]) for name, seconds in processor.items()},
+        # The first call of each is a warm-up.
+        "processor_seconds": {way: statistics.median(seconds[1:]) for way, seconds in processor.items()},
     }
 
 
-def _counted(call: Callable[[], None], seconds: list[float]) -> Callable[[], None]:
-    """The call, which also notes how long processors worked for it: a busy machine makes it wait, not work."""
-
-    def made() -> None:
+def _counted(write: Callable[[Path], None], seconds: list[float]) -> None:
+    """Write into a temporary folder and note the processor time, which does not grow while the machine is busy."""
+    with tempfile.TemporaryDirectory() as output:
         before = time.process_time()
-        call()
+        write(Path(output))
         seconds.append(time.process_time() - before)
 
-    return made
 
-
-def _prepare(path: Path, output: Path) -> None:
-    """As the command does it, without what it prints."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        prepare(PrepareSettings(source="ircadb", input=path, output=output, workers=1))
-
-
-def _dice(data: PreparedSet, stage: Any, name: str, truth: sitk.Image) -> dict[str, float]:
+def _dice(data: PreparedSet, stage: Stage, name: str, truth: sitk.Image) -> dict[str, float | None]:
     case = data.case(stage, name)
     shares = np.stack([case.labels == label for label in range(4)]).astype(np.float32)
     back = sitk.GetArrayFromImage(restore_probabilities(shares, case.grid, Grid.of(truth)))
     true = sitk.GetArrayViewFromImage(truth)
-    pairs = {
-        "liver": (back >= LIVER, true >= LIVER),
-        "tumor": (back == TUMOR, true == TUMOR),
-        "vessel": (back == VESSEL, true == VESSEL),
+    return {
+        "liver": dice(back >= LIVER, true >= LIVER),
+        "tumor": dice(back == TUMOR, true == TUMOR),
+        "vessel": dice(back == VESSEL, true == VESSEL),
     }
-    return {name: 2 * float((a & b).sum()) / float(a.sum() + b.sum()) for name, (a, b) in pairs.items()}

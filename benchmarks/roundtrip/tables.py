@@ -1,15 +1,14 @@
 """`python -m benchmarks.roundtrip.tables` writes the results into docs/pipeline.md, between two marks."""
 
-import json
 from typing import Any
 
-from benchmarks import marks
-from benchmarks.roundtrip import ROOT
+from benchmarks import DOCS, RESULTS, pages
+from ltvs.runtime.files import read_json
 
-RESULT, PAGE = ROOT / "benchmarks" / "results" / "roundtrip" / "ircadb-17.json", ROOT / "docs" / "pipeline.md"
+RESULT, PAGE = RESULTS / "roundtrip" / "ircadb-17.json", DOCS / "pipeline.md"
 MAKER = "benchmarks.roundtrip.tables"
 
-#: Dice that a round trip has to keep, by stage, and what preparing may take: times the bare calls, bytes.
+#: Targets: Dice after a round trip, by stage, and the cost of preparing, in times the plain calls and in bytes.
 LEAST = {
     "1": {"liver": 0.995, "tumor": 0.99, "vessel": 0.92},
     "2": {"liver": 0.998, "tumor": 0.998, "vessel": 0.98},
@@ -19,29 +18,23 @@ GRIDS = {"1": "whole slices, 320 x 320, 1 mm", "2": "liver box, 320 x 320, 1 mm"
 
 
 def text(report: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    lines = ["| Dice after the round trip | liver | tumor | vessel |", "| --- | --: | --: | --: |"]
-    for stage, grid in GRIDS.items():
-        dice = report["dice"][stage]
-        lines.append(f"| {grid} | {' | '.join(f'{dice[name]:.4f}' for name in LEAST[stage])} |")
+    """Return the results as Markdown."""
+    rows = [[grid, *(f"{report['dice'][stage][name]:.4f}" for name in LEAST[stage])] for stage, grid in GRIDS.items()]
     ours, bare = (report["seconds"][name] for name in ("prepare", "bare"))
     about, cpu = report["machine"], report["processor_seconds"]
-    lines += [
-        "",
+    return (
+        f"{pages.table(['Dice after the round trip', *LEAST['1']], rows)}\n"
         f"Preparing took {ours['median']:.1f} s ({ours['low']:.1f} to {ours['high']:.1f}), the bare calls "
         f"{bare['median']:.1f} s ({bare['low']:.1f} to {bare['high']:.1f}), medians of {ours['calls']} in turns: "
         f"{report['ratio']:.2f} times as long. Processors worked {cpu['prepare']:.1f} and {cpu['bare']:.1f} s for it, "
-        f"{cpu['prepare'] / cpu['bare']:.2f} times as long. Peak memory was {report['peak_bytes'] / 2**30:.2f} GiB.",
-        "",
+        f"{cpu['prepare'] / cpu['bare']:.2f} times as long. Peak memory was {report['peak_bytes'] / 2**30:.2f} GiB.\n\n"
         f"{about['name']}, {about['processors']} processors, shared; SimpleITK {about['versions']['SimpleITK']}, "
-        f"commit {about['commit']}.",
-        "",
-    ]
-    return "\n".join(lines)
+        f"commit {about['commit']}.\n"
+    )
 
 
 def missed(report: dict[str, Any]) -> list[str]:
-    """What falls short of what is asked, in words."""
+    """Return the targets that are missed, in words."""
     short = [
         f"{name} Dice on {GRIDS[stage]}: {report['dice'][stage][name]:.4f}, at least {least} asked"
         for stage, asked in LEAST.items()
@@ -55,9 +48,5 @@ def missed(report: dict[str, Any]) -> list[str]:
     return short
 
 
-def main() -> None:
-    marks.write(PAGE, MAKER, text(json.loads(RESULT.read_text(encoding="utf-8"))))
-
-
 if __name__ == "__main__":
-    main()
+    pages.write(PAGE, MAKER, text(read_json(RESULT)))

@@ -1,1 +1,4 @@
-"""How fast the attention and the networks are: `python -m benchmarks.speed --device cpu|cuda [--json OUT]`."""
+"""Speed of the attention and the networks: `python -m benchmarks.speed --device cpu|cuda [--json OUT]`.
+
+`python -m benchmarks.speed.tables` writes docs/speed.md.
+"""

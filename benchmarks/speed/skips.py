@@ -1,24 +1,25 @@
-"""One skip connection: CSCA by each of its backends, and what people use instead."""
+"""One skip connection: CSCA by each of its backends, and the usual alternatives."""
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.measure import Call, failure, interleaved, peak_extra_memory
+from benchmarks.time_and_memory import measured
 from crossattn3d import CSCA, ConcatSkip
 
 #: Maps of C x voxels that have to be read or written: U and E, E and O; then dO and E, U, E and dO, dU and dE.
-FORWARD_MAPS, BOTH_MAPS = 4, 11
+MAPS = {"forward": 4, "forward_backward": 11}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class SkipCase:
-    """A skip's maps: width, (d, h, w), dtype and memory format; a batch of one."""
+    """The maps of a skip: width, (d, h, w), dtype and memory format; a batch of one."""
 
     channels: int
     size: tuple[int, int, int]
@@ -27,11 +28,11 @@ class SkipCase:
 
     @property
     def bytes_of_map(self) -> int:
-        """Of one C x voxels map."""
+        """Size of one C x voxels map."""
         return self.channels * math.prod(self.size) * DTYPES[self.dtype].itemsize
 
     def maps(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Decoder map, encoder map and a gradient of the result; the encoder's as after a ReLU."""
+        """Return decoder map, encoder map (as after a ReLU) and a gradient of the output."""
         g = torch.Generator().manual_seed(0)
         u, e, g_out = (torch.randn((1, self.channels, *self.size), generator=g) for _ in range(3))
         return tuple(  # type: ignore[return-value]
@@ -41,45 +42,22 @@ class SkipCase:
 
 
 def cases(device: torch.device) -> list[SkipCase]:
-    """The three skips of the paper's network, half as wide in-plane on CPU; the finest in every dtype and format."""
+    """Return the three skips of the paper's network, the finest in every dtype and format; half as wide on CPU."""
     side = 320 if device.type == "cuda" else 160
     finest = [SkipCase(32, (32, side, side), dtype, form) for dtype in DTYPES for form in FORMATS]
     coarser = [SkipCase(32 * 2**i, (32 >> i, side >> i, side >> i), "float32", "contiguous") for i in (1, 2)]
     return finest + coarser
 
 
-def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
-    """By name, modules `(query, context) -> map` with the weights of one seed."""
-
-    def made(module: nn.Module) -> nn.Module:
-        return module.to(device, DTYPES[case.dtype], memory_format=FORMATS[case.memory_format])  # type: ignore[call-overload]
-
-    def csca(backend: str) -> nn.Module:
-        torch.manual_seed(0)
-        return made(CSCA(case.channels, residual=False, backend=backend))  # type: ignore[arg-type]
-
-    c = case.channels
-    wide, narrow = (made(nn.Conv3d(n, c, 3, padding=1)) for n in (2 * c, c))
-    found: dict[str, nn.Module] = {
-        "CSCA reference": csca("reference"),
-        **{f"CSCA {backend}": csca(backend) for backend in fast_backends(device)},
-        "CSCA reference, compiled": torch.compile(csca("reference")),
-        "concatenation and convolution": Joined(ConcatSkip(c, c), wide),
-        "CSCA and convolution": Joined(csca("auto"), narrow),
-    }
-    try:
-        from monai.networks.blocks import CABlock
-    except ImportError:
-        pass
-    else:
-        # Attention of a map to itself, with depthwise convolutions: the nearest thing that MONAI has.
-        found["MONAI CABlock"] = OfContext(made(CABlock(3, c, 1, bias=True)))
-    return found
-
-
 def fast_backends(device: torch.device) -> tuple[str, ...]:
-    """What is compared with the reference, and timed."""
-    return ("factorised", "triton" if device.type == "cuda" else "native")
+    """Return the backends that are compared with the reference and timed."""
+    return ("torch", "triton" if device.type == "cuda" else "cpp")
+
+
+def csca(channels: int, backend: str, **options: Any) -> CSCA:
+    """Return a CSCA with the weights of one seed."""
+    torch.manual_seed(0)
+    return CSCA(channels, backend=backend, **options)  # type: ignore[arg-type]
 
 
 class Joined(nn.Module):
@@ -95,15 +73,47 @@ class Joined(nn.Module):
 
 
 class OfContext(nn.Module):
-    """A block that looks at the encoder's map alone."""
+    """A block applied to the encoder map alone."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
 
     def forward(self, _: Tensor, context: Tensor) -> Tensor:
-        """The block of the context."""
+        """Apply the block to the context."""
         return self.block(context)  # type: ignore[no-any-return]
+
+
+def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
+    """Return modules `(query, context) -> map` by name, with the weights of one seed."""
+
+    def made(module: nn.Module) -> nn.Module:
+        return module.to(device, DTYPES[case.dtype], memory_format=FORMATS[case.memory_format])  # type: ignore[call-overload]
+
+    c = case.channels
+    plain = partial(csca, c, residual=False)
+    wide, narrow = (nn.Conv3d(n, c, 3, padding=1) for n in (2 * c, c))
+    found: dict[str, nn.Module] = {
+        "CSCA reference": made(plain("reference")),
+        **{f"CSCA {backend}": made(plain(backend)) for backend in fast_backends(device)},
+        "CSCA reference, compiled": torch.compile(made(plain("reference"))),
+        "concatenation and convolution": made(Joined(ConcatSkip(c, c), wide)),
+        "CSCA and convolution": made(Joined(plain("auto"), narrow)),
+    }
+    try:
+        from monai.networks.blocks import CABlock
+    except ImportError:
+        return found
+    # Attention of a map to itself, with depthwise convolutions: the nearest thing that MONAI has.
+    return found | {"MONAI CABlock": made(OfContext(CABlock(3, c, 1, bias=True)))}
+
+
+def output_and_gradients(module: nn.Module, u: Tensor, e: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
+    """Run forward and backward; return the output and the gradients of both maps and of every parameter used."""
+    u, e = u.detach().requires_grad_(), e.detach().requires_grad_()
+    out = module(u, e)
+    found = torch.autograd.grad(out, (u, e, *module.parameters()), dout, allow_unused=True)
+    return out, *(x for x in found if x is not None)
 
 
 def check(case: SkipCase, device: torch.device) -> dict[str, float]:
@@ -112,14 +122,13 @@ def check(case: SkipCase, device: torch.device) -> dict[str, float]:
     Errors are root mean squares against the reference in float64, of the output and the gradients of both maps.
 
     Returns:
-        Per backend the largest ratio of its error to what is allowed.
+        Per backend the largest ratio of its error to the allowed one.
     """
-    u, e, dout = case.maps(device)
+    maps = case.maps(device)
 
     def results(backend: str, dtype: torch.dtype) -> list[Tensor]:
-        torch.manual_seed(0)
-        module = CSCA(case.channels, backend=backend).to(DTYPES[case.dtype]).to(device, dtype)  # type: ignore[arg-type]
-        return [x.detach().double() for x in both(module, u.to(dtype), e.to(dtype), dout.to(dtype))[:3]]
+        module = csca(case.channels, backend).to(DTYPES[case.dtype]).to(device, dtype)
+        return [x.detach().double() for x in output_and_gradients(module, *(x.to(dtype) for x in maps))[:3]]
 
     truth, plain = results("reference", torch.float64), results("reference", DTYPES[case.dtype])
     ratios = {}
@@ -135,45 +144,25 @@ def check(case: SkipCase, device: torch.device) -> dict[str, float]:
     return ratios
 
 
-def both(module: nn.Module, u: Tensor, e: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
-    """Forward and backward: the result and the gradients of both maps and of every parameter, where there are any."""
-    u, e = u.detach().requires_grad_(), e.detach().requires_grad_()
-    out = module(u, e)
-    found = torch.autograd.grad(out, (u, e, *module.parameters()), dout, allow_unused=True)
-    return out, *(x for x in found if x is not None)
-
-
 def measure(case: SkipCase, device: torch.device, rate: float, rounds: int, limit: float) -> list[dict[str, Any]]:
-    """A row per contender: seconds and bytes of forward and of forward and backward, beside the floor."""
+    """Return a row per contender: time and memory of forward and of forward and backward, beside the floor."""
     u, e, dout = case.maps(device)
-    forward: dict[str, Call] = {}
-    whole: dict[str, Call] = {}
-    failed: dict[str, str] = {}
-    for name, module in contenders(case, device).items():
 
-        def infer(module: Any = module) -> Tensor:
-            with torch.no_grad():
-                return module(u, e)  # type: ignore[no-any-return]
+    def calls(module: nn.Module) -> dict[str, Any]:
+        return {
+            "forward": torch.no_grad()(partial(module, u, e)),
+            "forward_backward": partial(output_and_gradients, module, u, e, dout),
+        }
 
-        def train(module: Any = module) -> tuple[Tensor, ...]:
-            return both(module, u, e, dout)
+    modules = contenders(case, device)
+    rows = measured({name: calls(module) for name, module in modules.items()}, device, rounds, limit)
+    for cell, maps in ((row[kind], maps) for row in rows for kind, maps in MAPS.items() if kind in row):
+        cell["floor"] = maps * case.bytes_of_map / rate
+        cell["over_floor"] = cell["median"] / cell["floor"]
+        cell["extra_maps"] = cell.pop("extra_bytes") / case.bytes_of_map
+    return rows
 
-        if reason := failure(infer, train):
-            failed[name] = reason
-            continue
-        forward[name], whole[name] = infer, train
-    times = interleaved(forward, device, rounds, limit), interleaved(whole, device, rounds, limit)
-    rows: list[dict[str, Any]] = []
-    for name in forward:
-        row: dict[str, Any] = {"name": name}
-        for kind, calls, timed, maps in (
-            ("forward", forward, times[0], FORWARD_MAPS), ("forward_backward", whole, times[1], BOTH_MAPS)
-        ):  # fmt: skip
-            floor = maps * case.bytes_of_map / rate
-            row[kind] = timed[name].json() | {
-                "floor": floor,
-                "over_floor": timed[name].median / floor,
-                "extra_maps": peak_extra_memory(calls[name], device) / case.bytes_of_map,
-            }
-        rows.append(row)
-    return rows + [{"name": name, "not_run": why} for name, why in failed.items()]
+
+def checked_and_measured(case: SkipCase, *arguments: Any) -> dict[str, Any]:
+    """Check a case, then measure it with the arguments of `measure`."""
+    return {"error_over_allowed": check(case, arguments[0]), "rows": measure(case, *arguments)}

@@ -9,10 +9,11 @@ import torch
 
 from benchmarks.accuracy.cases import Prepared, batch, prepare
 from benchmarks.accuracy.causes import __main__ as command
-from benchmarks.accuracy.causes.found import CALIBERS, calibers, taken_for, tumors_by_brightness, vessels_by_caliber
-from benchmarks.accuracy.causes.frozen import frozen, mean_maps, terms
-from benchmarks.accuracy.causes.gradients import handed_on
-from benchmarks.accuracy.run import file_of, loss, net_of, run
+from benchmarks.accuracy.causes.frozen_attention import frozen, mean_maps, terms
+from benchmarks.accuracy.causes.recall import CALIBERS, calibers, taken_for, tumors_by_brightness, vessels_by_caliber
+from benchmarks.accuracy.causes.skip_gradients import passed_on
+from benchmarks.accuracy.run import run
+from benchmarks.accuracy.run_files import file_of, net_of
 from benchmarks.accuracy.variants import make
 from support.study_cases import CPU, TINY, volume, write_cases
 
@@ -73,11 +74,11 @@ def batches(count: int = 2) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def test_gradients_of_plain_skips_are_what_they_must_be() -> None:
-    for found in handed_on(make("add", TINY, 0), loss(TINY), batches()):
+    for found in passed_on(make("add", TINY, 0), TINY.loss(), batches()):
         assert found == {"decoder": pytest.approx(1), "encoder": pytest.approx(1)}
-    for found in handed_on(make("no-skip", TINY, 0), loss(TINY), batches()):
+    for found in passed_on(make("no-skip", TINY, 0), TINY.loss(), batches()):
         assert found == {"decoder": pytest.approx(1), "encoder": 0}
-    for found in handed_on(make("concat", TINY, 0), loss(TINY), batches(1)):
+    for found in passed_on(make("concat", TINY, 0), TINY.loss(), batches(1)):
         # Each half of the channels has its part of the square.
         assert found["decoder"] ** 2 + found["encoder"] ** 2 == pytest.approx(1, rel=1e-5)
 
@@ -89,7 +90,7 @@ def test_gradients_through_attention_are_those_of_the_skip_alone() -> None:
         for half in (skip.channel, skip.slices):
             torch.nn.init.zeros_(half.to_key.weight)
             torch.nn.init.zeros_(half.to_key.bias)
-    found = handed_on(net, loss(TINY), batches())
+    found = passed_on(net, TINY.loss(), batches())
     assert [level["decoder"] for level in found] == [0, 0, 0]
     # So none arrives at the deeper levels, which reach the result through decoder maps alone.
     assert [level["encoder"] > 0 for level in found] == [True, False, False]
@@ -97,7 +98,7 @@ def test_gradients_through_attention_are_those_of_the_skip_alone() -> None:
 
 def test_a_net_is_left_as_it_is() -> None:
     net, other = make("csca-mean", TINY, 0).eval(), make("csca-mean", TINY, 0)
-    handed_on(net, loss(TINY), batches())
+    passed_on(net, TINY.loss(), batches())
     assert all(skip.recompute for skip in net.skips)
     assert not net.training
     for ours, theirs in zip(net.state_dict().values(), other.state_dict().values(), strict=True):

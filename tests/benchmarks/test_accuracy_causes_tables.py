@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import marks
-from benchmarks.accuracy.causes import figure, tables
+from benchmarks import pages
+from benchmarks.accuracy.causes import tables
 from support.markdown_tables import rows_of
 
 
@@ -67,14 +67,14 @@ def test_the_table_of_frozen_attention_leaves_out_what_has_none(whole: dict) -> 
 
 def test_the_picture_has_a_map_per_variant_skip_and_half(tmp_path: Path) -> None:
     path = tmp_path / "maps.svg"
-    figure.draw({"a": net("a", 0, 1)["maps"], "b": net("b", 0, 1)["maps"]}, path)
+    tables.draw({"a": net("a", 0, 1)["maps"], "b": net("b", 0, 1)["maps"]}, path)
     tree = ElementTree.parse(path)
     images = [element for element in tree.iter() if element.tag.endswith("image")]
     assert len(images) == 2 * 2 * 2
     titles = [element.text for element in tree.iter() if element.tag.endswith("text")]
     assert titles.count("CCA, 2 x 2") == titles.count("SCA, 1 x 1") == 2
     first = path.read_bytes()
-    figure.draw({"a": net("a", 0, 1)["maps"], "b": net("b", 0, 1)["maps"]}, path)
+    tables.draw({"a": net("a", 0, 1)["maps"], "b": net("b", 0, 1)["maps"]}, path)
     assert path.read_bytes() == first
 
 
@@ -88,11 +88,11 @@ def test_the_page_is_written_between_its_marks(whole: dict, tmp_path: Path, monk
         tables.main()
     whole["nets"] += [net(name, 0, 1) for name in tables.DRAWN]
     file.write_text(json.dumps(whole))
-    page.write_text(f"before\n{marks.begin(tables.MAKER)}{marks.END}after\n")
+    page.write_text(f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n")
     tables.main()
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    for title in ("What is found", "Gradient handed on", "Attention frozen to its mean"):
+    for title in ("What is found", "Gradient passed on", "Attention frozen to its mean"):
         assert f"### {title}\n" in text
     assert (tmp_path / "maps.svg").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import collect, reading
+from benchmarks.accuracy import collect, run_files
 from support.study_runs import CASES, MACHINE, TASK, made_run, write_runs
 
 
@@ -19,7 +19,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def whole(runs: Path) -> dict:
-    return json.loads(collect.text(collect.study(reading.read([runs]))))
+    return json.loads(collect.text(collect.study(run_files.read([runs]))))
 
 
 def collected(monkeypatch: pytest.MonkeyPatch, *folders: Path, to: Path) -> int:
@@ -65,7 +65,7 @@ def test_data_are_never_compared_with_each_other(runs: Path, tmp_path: Path) -> 
     for variant in ("concat", "cosine"):
         run = made_run(variant, 0, 0.5, data="plain", machine=MACHINE | {"commit": "def"})
         (other / f"{variant}-0.json").write_text(json.dumps(run))
-    whole = collect.study(reading.read([runs, other]))
+    whole = collect.study(run_files.read([runs, other]))
     pairs = {(row["a"], row["b"]) for row in whole["comparisons"] if row["data"] == "plain"}
     assert pairs == {("concat", "cosine")}
     assert not any("cosine" in (row["a"], row["b"]) for row in whole["comparisons"] if row["data"] == "all")
@@ -198,7 +198,7 @@ def test_a_wrong_file_is_named(
     spoil, message = WRONG[name]
     spoil(runs)
     with pytest.raises(ValueError, match=rf"mean-0\.json: .*{message}"):
-        reading.read([runs])
+        run_files.read([runs])
     assert collected(monkeypatch, runs, to=tmp_path / "out.json") == 1
     said = capsys.readouterr().err
     assert re.search(message, said)
@@ -210,4 +210,4 @@ def test_a_folder_without_runs(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"nowhere: expected runs, <variant>-<seed>\.json, got none; run the benchmark"
     ):
-        reading.read([runs, tmp_path / "nowhere"])
+        run_files.read([runs, tmp_path / "nowhere"])

@@ -14,8 +14,10 @@ from benchmarks.accuracy.cases import (
     Prepared,
     batch,
 )
-from benchmarks.accuracy.run import UNFINISHED, file_of, run
+from benchmarks.accuracy.run import UNFINISHED, run
+from benchmarks.accuracy.run_files import checkpoints_of, file_of
 from benchmarks.accuracy.task import Task
+from ltvs.training.checkpoints import has_checkpoint, load_checkpoint
 from support.study_cases import CPU, TINY, write_cases
 
 
@@ -47,8 +49,10 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
         with pytest.raises(Killed):
             go_on(tmp_path / "killed")
     assert go_on(tmp_path / "killed", seconds=0) == UNFINISHED
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["csca-instance-1.pt"]
-    assert torch.load(tmp_path / "killed" / "csca-instance-1.pt", weights_only=True)["state"]["step"] == 2
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["csca-instance-1.checkpoints"]
+    kept = load_checkpoint(checkpoints_of(file_of(tmp_path / "killed", "csca-instance", 1, "all")))
+    assert kept is not None
+    assert kept["progress"]["step"] == 2
     assert go_on(tmp_path / "killed") == 0
     left = sorted(path.name for path in (tmp_path / "killed").iterdir())
     assert left == ["csca-instance-1.json", "csca-instance-1.net.pt"]
@@ -89,17 +93,30 @@ def accuracy(*options: object) -> subprocess.CompletedProcess[str]:
         (["--variants", "conct"], "variant 'conct': expected concat"),
     ],
 )
-def test_wrong_arguments_are_named(folder: Path, tmp_path: Path, options: list[str], message: str) -> None:
-    done = accuracy("--cases", folder, "--runs", tmp_path / "runs", *options)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
+def test_wrong_arguments_are_named(
+    folder: Path,
+    tmp_path: Path,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["accuracy", "--cases", str(folder), "--runs", str(tmp_path / "runs"), *options])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_folder_without_cases_ends_a_run_in_one_line(tmp_path: Path) -> None:
-    done = accuracy("--cases", tmp_path, "--runs", tmp_path / "runs", "--variants", "add", "--seeds", 0)
-    assert done.returncode == 1
-    assert "add 0: failed, exit 2" in done.stdout
-    assert done.stderr.strip() == (
+def test_a_folder_without_cases_ends_a_run_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--cases", str(tmp_path), "--runs", str(tmp_path / "runs"), "--variants", "add", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", ["accuracy", *words])
+    assert command.main() == 1
+    said = capfd.readouterr()
+    assert "add 0: failed, exit 2" in said.out
+    assert said.err.strip() == (
         f"error: {tmp_path}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data"
     )
 
@@ -110,16 +127,16 @@ def test_the_study_runs_in_several_calls(folder: Path, tmp_path: Path) -> None:
     stopped = accuracy(*options, "--minutes", 0.15)
     assert stopped.returncode == UNFINISHED, stopped.stderr
     assert "no-skip 0: not finished" in stopped.stdout
-    assert file_of(tmp_path, "no-skip", 0, "all").with_suffix(".pt").exists()
+    assert has_checkpoint(checkpoints_of(file_of(tmp_path, "no-skip", 0, "all")))
     assert accuracy(*options, "--minutes", 10).returncode == 0
     assert "0 runs to make" in accuracy(*options).stdout
 
 
 def test_the_study_needs_no_more_than_it_says() -> None:
     check = (
-        "import sys; sys.modules |= dict.fromkeys(('SimpleITK', 'skimage', 'matplotlib', 'lightning_fabric', "
-        "'nibabel', 'pydicom', 'highdicom', 'tyro', 'rich', 'tqdm', 'safetensors', 'tensorboard')); "
-        "import benchmarks.accuracy.__main__, benchmarks.accuracy.run"
+        "import sys; sys.modules |= dict.fromkeys(('SimpleITK', 'matplotlib', 'nibabel', 'pydicom', 'highdicom', "
+        "'tyro', 'rich', 'tqdm', 'tensorboard', 'filelock', 'huggingface_hub')); "
+        "import benchmarks.accuracy.__main__, benchmarks.accuracy.causes.__main__"
     )
     done = subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[2], capture_output=True, text=True,
                           check=False)  # fmt: skip

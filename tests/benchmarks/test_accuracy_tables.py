@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import marks
-from benchmarks.accuracy import collect, figure, reading, tables
+from benchmarks import pages
+from benchmarks.accuracy import collect, dice_plot, run_files, tables
 from support.markdown_tables import rows_of
 from support.study_runs import MACHINE, write_runs
 
 
 @pytest.fixture
 def whole(tmp_path: Path) -> dict:
-    return json.loads(collect.text(collect.study(reading.read([write_runs(tmp_path / "runs")]))))
+    return json.loads(collect.text(collect.study(run_files.read([write_runs(tmp_path / "runs")]))))
 
 
 GROUPS = {"Skips": ("concat", "no-skip"), "Scores": ("instance", "mean", "none", "concat")}
@@ -121,21 +121,21 @@ def test_networks_trained_on_less_are_in_one_table(whole: dict) -> None:
 
 @pytest.mark.parametrize("page", tables.PAGES)
 def test_the_docs_have_a_place_for_the_study(page: str) -> None:
-    marks.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)
+    pages.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)
 
 
 @pytest.mark.skipif(not tables.RESULT.exists(), reason="no study has been collected yet")
 @pytest.mark.parametrize("page", tables.PAGES)
 def test_the_docs_show_the_study(page: str) -> None:
     whole = json.loads(tables.RESULT.read_text(encoding="utf-8"))
-    shown = marks.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)[1]
+    shown = pages.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)[1]
     assert shown == tables.PAGES[page](whole, tables.TITLED)
 
 
 def test_the_command_writes_pages_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plot, result = tmp_path / "images" / "accuracy.svg", tmp_path / "cpu.json"
     for page in tables.PAGES:
-        (tmp_path / page).write_text(f"before\n{marks.begin(tables.MAKER)}{marks.END}after\n", encoding="utf-8")
+        (tmp_path / page).write_text(f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n", encoding="utf-8")
     result.write_text(collect.text(whole), encoding="utf-8")
     for name, value in {"DOCS": tmp_path, "PLOT": plot, "RESULT": result, "TITLED": GROUPS}.items():
         monkeypatch.setattr(tables, name, value)
@@ -151,7 +151,7 @@ def test_the_command_writes_pages_and_plot(whole: dict, tmp_path: Path, monkeypa
 def test_the_plot(whole: dict, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("images/one.svg", "images/two.svg")]
     for path in paths:
-        figure.draw(whole, "all", tables.ordered(GROUPS), "concat", path)
+        dice_plot.draw(whole, "all", tables.ordered(GROUPS), "concat", path)
     root = ElementTree.parse(paths[0]).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -179,7 +179,7 @@ def test_the_plot_says_what_is_left_of_it(whole: dict, tmp_path: Path) -> None:
         if run["variant"] == "instance":
             dice = run["scores"]["1"]["vessel"]["dice"]
             run["scores"]["1"]["vessel"]["dice"] = [0.05 * (1 + run["seed"])] * len(dice)
-    figure.draw(whole, "all", tables.ordered(GROUPS), "concat", tmp_path / "plot.svg")
+    dice_plot.draw(whole, "all", tables.ordered(GROUPS), "concat", tmp_path / "plot.svg")
     words = [node.text for node in ElementTree.parse(tmp_path / "plot.svg").iter() if node.tag.endswith("text")]
     # Means of 5 and 10 percent; the panel begins at 10.
     assert [word.strip() for word in words if "◂" in word] == ["◂ 5"]

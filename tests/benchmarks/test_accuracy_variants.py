@@ -73,7 +73,7 @@ def test_attention_at_some_levels_leaves_concatenation_at_the_others() -> None:
 def test_scores_are_those_of_the_specification(score_norm: str) -> None:
     q, k = torch.randn(2, 5, 30), torch.randn(2, 5, 30)
     t = torch.tensor(1.7)
-    expected = reference.attention(q, k, t, score_norm)
+    expected = reference.attention_map(q, k, t, score_norm)
     factor = t if score_norm == "cosine" else 1.0
     # Rounding of sums of 30 products in float32.
     torch.testing.assert_close(scores(q, k, score_norm, factor).softmax(-1), expected, rtol=1e-4, atol=1e-6)
@@ -83,7 +83,7 @@ def test_scores_are_those_of_the_specification(score_norm: str) -> None:
 @pytest.mark.parametrize("residual", [False, True])
 def test_studied_scores_start_as_the_package_s(score_norm: str, residual: bool) -> None:
     torch.manual_seed(1)
-    studied = StudiedCSCA(4, 4, score_norm=score_norm, temperature=True, centred=False, residual=residual)
+    studied = StudiedCSCA(4, 4, score_norm=score_norm, temperature=True, centered=False, residual=residual)
     plain = CSCA(4, 4, score_norm=score_norm, residual=residual)
     plain.load_state_dict({k: v for k, v in studied.state_dict().items() if k != "factors"})
     u, e = torch.randn(2, 4, 3, 5, 7), torch.randn(2, 4, 3, 5, 7)
@@ -92,5 +92,5 @@ def test_studied_scores_start_as_the_package_s(score_norm: str, residual: bool) 
 
 def test_centred_scores_do_not_see_a_shift_of_all_features() -> None:
     q, k = torch.randn(1, 5, 30), torch.randn(1, 5, 30)
-    torch.testing.assert_close(scores(q + 3, k - 2, "mean", centred=True), scores(q, k, "mean", centred=True))
+    torch.testing.assert_close(scores(q + 3, k - 2, "mean", centered=True), scores(q, k, "mean", centered=True))
     assert not torch.allclose(scores(q + 3, k - 2, "mean"), scores(q, k, "mean"))

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.loader import __main__ as command
 from benchmarks.loader import tables
-from benchmarks.loader.held import held
+from benchmarks.loader.loaders import copied, loaders
 from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
-from benchmarks.loader.streams import copied, streams
-from benchmarks.marks import replaced
+from benchmarks.loader.process_memory import held
+from benchmarks.pages import replaced
 from ltvs.dataset.layout import PreparedSet
 from support.trained_runs import tiny_set
 
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 
 def test_all_loaders_give_the_same_kind_of_patches(data: PreparedSet, tmp_path: Path) -> None:
     assert data.cases == ("case0", "case1", "case2")
-    started = streams(data, tmp_path, PATCH, workers=0)
+    started = loaders(data, tmp_path, PATCH, workers=0)
     assert list(started) == NAMES
     for name, start in started.items():
         first, second = islice(start(), 2)

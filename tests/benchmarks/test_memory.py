@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from benchmarks import memory
-from benchmarks.marks import parts
+from benchmarks.pages import parts
 from crossattn3d import UCANet
 
 SMALL = (8, 16, 24)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from benchmarks.marks import replaced
+from benchmarks.pages import replaced
 from benchmarks.roundtrip import __main__ as command
 from benchmarks.roundtrip import tables
-from benchmarks.roundtrip.bare import prepare_barely
 from benchmarks.roundtrip.measure import dice_and_time, peak_memory
+from benchmarks.roundtrip.simpleitk_calls import prepare_barely
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import same_grid
 from support.ircadb_layout import write_usual, zipped

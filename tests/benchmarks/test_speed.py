@@ -1,13 +1,13 @@
 """The benchmark's own parts: what it counts, that it checks before it times, and that the docs show its results."""
 
-import json
 import time
 
 import pytest
 import torch
 
+from benchmarks.pages import replaced
 from benchmarks.speed import nets, skips, tables
-from benchmarks.speed.measure import interleaved, peak_extra_memory
+from benchmarks.time_and_memory import interleaved, peak_extra_memory
 
 CPU = torch.device("cpu")
 SKIP = skips.SkipCase(4, (4, 6, 7), "float32", "contiguous")
@@ -41,24 +41,24 @@ def test_memory_is_what_exists_at_a_time_beyond_the_result():
 
 
 def test_fast_paths_are_compared_before_they_are_timed(monkeypatch):
-    assert skips.check(SKIP, CPU)["factorised"] <= 1
-    wrong = lambda *args: tuple(1.01 * x for x in right(*args)) if args[0].backend == "factorised" else right(*args)  # noqa: E731
-    right = skips.both
-    monkeypatch.setattr(skips, "both", wrong)
-    with pytest.raises(AssertionError, match=r"factorised at .* errs .* times what is allowed"):
+    assert skips.check(SKIP, CPU)["torch"] <= 1
+    wrong = lambda *args: tuple(1.01 * x for x in right(*args)) if args[0].backend == "torch" else right(*args)  # noqa: E731
+    right = skips.output_and_gradients
+    monkeypatch.setattr(skips, "output_and_gradients", wrong)
+    with pytest.raises(AssertionError, match=r"torch at .* errs .* times what is allowed"):
         skips.check(SKIP, CPU)
 
 
 def test_rows_of_skips(monkeypatch):
     makers = skips.contenders(SKIP, CPU)
-    assert {"CSCA reference", "CSCA factorised", "CSCA and convolution"} <= set(makers)
+    assert {"CSCA reference", "CSCA torch", "CSCA and convolution"} <= set(makers)
     del makers["CSCA reference, compiled"]  # a minute of compiling is not for here
     makers["broken"] = lambda u, e: u[:, :3] @ e
     monkeypatch.setattr(skips, "contenders", lambda *_: makers)
     rows = {row["name"]: row for row in skips.measure(SKIP, CPU, 1e10, rounds=2, limit=5)}
     assert set(rows["broken"]) == {"name", "not_run"}
     for kind, maps in (("forward", 4), ("forward_backward", 11)):
-        cell = rows["CSCA factorised"][kind]
+        cell = rows["CSCA torch"][kind]
         assert cell["floor"] == pytest.approx(maps * 4 * 4 * 6 * 7 * 4 / 1e10)
         assert cell["over_floor"] == pytest.approx(cell["median"] / cell["floor"])
         assert cell["extra_maps"] < rows["CSCA reference"][kind]["extra_maps"]
@@ -78,5 +78,5 @@ def test_rows_of_networks(monkeypatch):
 
 
 def test_the_docs_show_the_results():
-    reports = [json.loads(path.read_text()) for path in sorted(tables.RESULTS.glob("*.json"))]
-    assert tables.PAGE.read_text() == tables.page(reports)
+    page = tables.PAGE.read_text()
+    assert replaced(page, tables.MAKER, tables.text(tables.read_reports(tables.RESULTS))) == page

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import crossattn3d
-from benchmarks.speed.measure import peak_extra_memory
+from benchmarks.time_and_memory import peak_extra_memory
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._recompute import checkpoint
 from support.random_parameters import randomize

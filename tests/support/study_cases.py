@@ -5,10 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.accuracy.cases import (
-    Volume,
-    write_case,
-)
+from benchmarks.accuracy.cases import Volume, write_case
 from benchmarks.accuracy.task import Task
 
 TINY = Task(channels=(2, 3, 4, 5), patch=(8, 16, 16), batch=2, steps=4)

@@ -1,44 +1,44 @@
-"""python -m benchmarks.accuracy.causes --cases DATA --runs RUNS --variants NAMES --json FILE: why nets score so.
+"""python -m benchmarks.accuracy.causes --cases DATA --runs RUNS --variants NAMES --json FILE: why networks score so.
 
-Looks at nets that `benchmarks.accuracy` has trained: what they find of vessels by caliber and of tumors by brightness,
-how much gradient each skip hands on before and after training, and what is left when attention maps are frozen to
-their means. Nets that the file has already are not looked at again.
+Looks into networks that `benchmarks.accuracy` has trained: what they find of vessels by caliber and of tumors by
+brightness, how much gradient each skip passes on before and after training, and what is left when attention maps are
+frozen to their means. Networks that the file has already are skipped.
 """
 
 import argparse
-import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy import ndarray
 
-from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, prepare, read_case
-from benchmarks.accuracy.causes.found import Counts, taken_for, tumors_by_brightness, vessels_by_caliber
-from benchmarks.accuracy.causes.frozen import Maps, frozen, mean_maps, terms
-from benchmarks.accuracy.causes.gradients import Batches, handed_on
-from benchmarks.accuracy.reading import Json, read_run
-from benchmarks.accuracy.run import file_of, loss, net_of
-from benchmarks.accuracy.scoring import predicted, scored
+from benchmarks.accuracy.case_scores import mean_dice, predicted, scored
+from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, prepared
+from benchmarks.accuracy.causes.frozen_attention import Maps, frozen, mean_maps, terms
+from benchmarks.accuracy.causes.recall import Counts, taken_for, tumors_by_brightness, vessels_by_caliber
+from benchmarks.accuracy.causes.skip_gradients import Batches, passed_on
+from benchmarks.accuracy.run_files import Json, file_of, net_of, read_run
 from benchmarks.accuracy.task import TASKS, Task
 from benchmarks.accuracy.variants import make
-from benchmarks.speed.machine import machine
-from crossattn3d.unet import UNet3d
-from ltvs.model.stages import CLASSES
+from benchmarks.machine import machine
+from crossattn3d import UNet3d
+from ltvs.runtime.files import read_json, write_json
 
-#: Batches of the training cases, none of which a run has trained on, for gradients and mean maps.
+#: Batches of the training cases, which no run has trained on, for gradients and mean maps.
 BATCHES = 16
+CPU = torch.device("cpu")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.causes", description=__doc__)
-    parser.add_argument("--cases", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--variants", nargs="+", required=True)
+    parser.add_argument("--cases", type=Path, required=True, help="folder that benchmarks.accuracy.data wrote")
+    parser.add_argument("--runs", type=Path, required=True, help="folder that benchmarks.accuracy wrote")
+    parser.add_argument("--variants", nargs="+", required=True, help="variants to look into")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
-    parser.add_argument("--task", choices=tuple(TASKS), default="cpu")
-    parser.add_argument("--json", type=Path, required=True, help="the result, added to if it is there")
+    parser.add_argument("--task", choices=tuple(TASKS), default="cpu", help="setting, see task.py (default: cpu)")
+    parser.add_argument("--json", type=Path, required=True, help="file for the result; an existing one is extended")
     a = parser.parse_args()
     try:
         study(a.cases, a.runs, [(v, s) for s in a.seeds for v in a.variants], TASKS[a.task], a.json)
@@ -49,64 +49,53 @@ def main() -> int:
 
 
 def study(folder: Path, runs: Path, wanted: list[tuple[str, int]], task: Task, result: Path) -> None:
-    """Look at each net and write what was seen after each."""
+    """Look into each network and write the result after each."""
     whole: Json = {"task": task.as_dict(), "nets": []}
     if result.exists():
         whole["nets"] = _read(result, whole["task"])
     done = {(net["variant"], net["seed"]) for net in whole["nets"]}
-    todo = [job for job in wanted if job not in done]
-    nets = {job: _net(runs, *job, task) for job in todo}
-    training, testing = (
-        [prepare(name, read_case(folder / f"{name}.npz"), task) for name in names]
-        for names in (names_for_training(folder, "all"), names_for_testing(folder))
-    )
+    nets = {job: _net(runs, *job, task) for job in wanted if job not in done}
+    training = prepared(folder, names_for_training(folder, "all"), task)
+    testing = prepared(folder, names_for_testing(folder), task)
     batches = [batch(training, task, 0, task.steps + i) for i in range(BATCHES)]
     for (variant, seed), net in nets.items():
-        seen = looked_at(net, variant, seed, task, batches, testing)
-        whole["nets"].append({"variant": variant, "seed": seed, "machine": machine(torch.device("cpu"))} | seen)
-        _write(whole, result)
+        about = {"variant": variant, "seed": seed, "machine": machine(CPU)}
+        whole["nets"].append(about | findings(net, make(variant, task, seed), task, batches, testing))
+        write_json(result, whole)
         print(f"{variant} {seed}: done", flush=True)
 
 
-def looked_at(net: UNet3d, variant: str, seed: int, task: Task, batches: Batches, testing: list[Prepared]) -> Json:
-    """All that this benchmark says of one trained net."""
-    gradients = {
-        "start": handed_on(make(variant, task, seed), loss(task), batches),
-        "end": handed_on(net, loss(task), batches),
-    }
+def findings(net: UNet3d, untrained: UNet3d, task: Task, batches: Batches, testing: list[Prepared]) -> Json:
+    """Return everything that this benchmark finds out about one trained network."""
+    loss = task.loss()
+    gradients = {"start": passed_on(untrained, loss, batches), "end": passed_on(net, loss, batches)}
     net.eval()
     images = [image for image, _ in batches]
     maps = mean_maps(net, images)
-    seen: Json = {"gradients": gradients, "terms": terms(net, images), "maps": [_rounded(of_skip) for of_skip in maps]}
-    predictions = _predictions(net, testing, task)
-    seen |= {"dice": _dice(predictions, testing), "found": _found(predictions, testing)}
+    predictions = [predicted(net, case, task.patch, CPU) for case in testing]
+    found: Json = {
+        "gradients": gradients,
+        "terms": terms(net, images),
+        "maps": [_rounded(of_skip) for of_skip in maps],
+        "dice": _dice(predictions, testing),
+        "found": {
+            "vessels": _summed(map(vessels_by_caliber, predictions, testing)),
+            "tumors": _summed(map(tumors_by_brightness, predictions, testing)),
+            "taken_for": np.sum([*map(taken_for, predictions, testing)], axis=0).tolist(),
+        },
+    }
     if any(maps):
-        seen["dice_frozen"] = _dice(_predictions(frozen(net, maps), testing, task), testing)
-    return seen
+        fixed = frozen(net, maps)
+        found["dice_frozen"] = _dice((predicted(fixed, case, task.patch, CPU) for case in testing), testing)
+    return found
 
 
-def _predictions(net: UNet3d, testing: list[Prepared], task: Task) -> list[Tensor]:
-    return [predicted(net, case, task.patch, torch.device("cpu")) for case in testing]
+def _dice(predictions: Iterable[ndarray], testing: list[Prepared]) -> dict[str, float]:
+    return mean_dice(scored(p, case, skeletons=False) for p, case in zip(predictions, testing, strict=True))
 
 
-def _dice(predictions: list[Tensor], testing: list[Prepared]) -> dict[str, float]:
-    by_case = [scored(p, case, None) for p, case in zip(predictions, testing, strict=True)]
-    return {
-        label: float(np.mean([scores[label]["dice"] for scores in by_case if scores[label]["dice"] is not None]))
-        for label in CLASSES[2][1:]
-    }
-
-
-def _found(predictions: list[Tensor], testing: list[Prepared]) -> Json:
-    pairs = [(p.numpy(), case) for p, case in zip(predictions, testing, strict=True)]
-    return {
-        "vessels": _summed([vessels_by_caliber(*pair) for pair in pairs]),
-        "tumors": _summed([tumors_by_brightness(*pair) for pair in pairs]),
-        "taken_for": np.sum([taken_for(*pair) for pair in pairs], axis=0).tolist(),
-    }
-
-
-def _summed(counts: list[Counts]) -> Counts:
+def _summed(by_case: Iterable[Counts]) -> Counts:
+    counts = list(by_case)
     return {kind: np.sum([of_case[kind] for of_case in counts], axis=0).tolist() for kind in counts[0]}
 
 
@@ -126,7 +115,7 @@ def _net(runs: Path, variant: str, seed: int, task: Task) -> UNet3d:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # whatever a damaged file makes of torch.load, which would say more than is safe to do
+    except Exception as error:  # torch.load raises all kinds for damaged files, and suggests what is not safe
         raise ValueError(
             f"{path}: expected the weights of {variant}; got a damaged file or others; remove it and {result.name} and "
             "run benchmarks.accuracy again"
@@ -135,23 +124,16 @@ def _net(runs: Path, variant: str, seed: int, task: Task) -> UNet3d:
 
 
 def _read(path: Path, task: Json) -> list[Json]:
-    """What was seen of the nets so far."""
+    """Return the findings that the file has already."""
     try:
-        whole: Json = json.loads(path.read_text(encoding="utf-8"))
+        whole: Json = read_json(path)
         earlier, nets = whole["task"], list(whole["nets"])
         _ = [(net["variant"], net["seed"]) for net in nets]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: expected what this command wrote ({error!r:.80}); remove it") from None
     if earlier != task:
         raise ValueError(f"{path}: expected the same task; got another; give another --json")
     return nets
-
-
-def _write(whole: Json, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(whole, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _rounded(maps: Maps) -> dict[str, list[list[float]]]:

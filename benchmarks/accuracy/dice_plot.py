@@ -4,41 +4,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
-from benchmarks.accuracy.collect import by_seed
-from benchmarks.accuracy.reading import Json
+from benchmarks.accuracy.collect import by_seed, names
+from benchmarks.accuracy.run_files import Json
 from benchmarks.accuracy.statistics import Array, seed_means
+from benchmarks.svg import TYPE, svg
 
-#: Points of type: a phone shows the plot at three quarters of its width or more, where this is still 8.
-TYPE = 11
 PANELS = ("vessel", "tumor")
-#: Percent of Dice below the reference at which a panel begins; seeds further below are written there.
+#: Percent of Dice below the reference at which a panel begins; the scores of seeds further below are written there.
 BELOW = 40
-WIDTH, ROW, REST = 5.0, 0.38, 0.9  # inches: of the plot, of a variant's row, of what is above and below the rows
-#: Rows above the points at which their variant's name is: beside them it would take most of the width.
+WIDTH, ROW, REST = 5.0, 0.38, 0.9  # inches: of the plot, of a variant's row, above and below the rows
+#: Rows above the points at which the name of their variant stands: beside them it would take most of the width.
 ABOVE = 0.45
 
 
 def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: Path) -> None:
-    """Writes the plot as SVG, variants from top to bottom, with a line at the mean of the reference.
+    """Write the plot as SVG, variants from top to bottom, with a line at the mean of the reference.
 
-    A variant that was not run is left out; one without a run that did not fail is said to have failed.
+    A variant that was not run is left out; one of which all runs failed is marked as failed.
     """
-    ran = {run["variant"] for run in whole["runs"] if run["data"] == data}
+    ran = names(whole, data)
     shown = [variant for variant in variants if variant in ran]
-    # Text stays text, and the same study gives the same file.
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.family": "sans-serif", "font.size": TYPE}
-    with rc_context(fixed):
-        figure = Figure(figsize=(WIDTH, REST + ROW * max(len(shown), 1)), facecolor="white", layout="constrained")
+    with svg(path, "accuracy", (WIDTH, REST + ROW * max(len(shown), 1))) as figure:
         axes = np.ravel(figure.subplots(1, len(PANELS), sharey=True))
         for panel, label in zip(axes, PANELS, strict=True):
             base = _points(whole, data, reference, label)
             low = max(0, 10 * ((base.mean() - BELOW) // 10)) if len(base) else 0
             for row, variant in enumerate(shown):
                 points = _points(whole, data, variant, label)
-                scores = by_seed(whole, data, variant, label, "dice")
                 if outside := [f"{value}" for value in np.unique(points[points < low].round().astype(int))]:
                     text = f" ◂ {', '.join(outside)}"
                     panel.annotate(text, (0, row), xycoords=("axes fraction", "data"), va="center")
@@ -48,7 +41,7 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
                     panel.plot([points.mean()] * 2, [row - 0.22, row + 0.22], color="black", linewidth=2)
                     if variant == reference:
                         panel.axvline(points.mean(), color="#666666", linewidth=0.8, linestyle="--", zorder=0)
-                elif not scores:
+                elif not by_seed(whole, data, variant, label, "dice"):
                     panel.annotate("failed", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center")
             panel.set_xlim(left=low)
             panel.set_title(label, fontsize=TYPE)
@@ -64,12 +57,10 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
             name = axes[0].annotate(variant, (0, row - ABOVE), xycoords=("axes fraction", "data"), va="center")
             name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0})
             name.set_in_layout(False)  # it may reach into the next panel, whose points are below it
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _points(whole: Json, data: str, variant: str, label: str) -> Array:
-    """Mean Dice of each seed that has one, percent."""
+    """Return the mean Dice of each seed that has one, percent."""
     scores = by_seed(whole, data, variant, label, "dice")
     points = 100 * seed_means(np.array(list(scores.values()))) if scores else np.array([])
     return points[np.isfinite(points)]

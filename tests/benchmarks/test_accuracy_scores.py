@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy import probes
-from benchmarks.accuracy.cases import (
-    Prepared,
-    prepare,
-)
-from benchmarks.accuracy.scoring import Skeletons, predicted, scored
+from benchmarks.accuracy import attention_probes as probes
+from benchmarks.accuracy.case_scores import predicted, scored
+from benchmarks.accuracy.cases import Prepared, prepare
 from benchmarks.accuracy.variants import make
 from ltvs.evaluation.metrics import cldice
 from support.study_cases import CPU, TINY, volume
@@ -20,26 +17,32 @@ from support.study_cases import CPU, TINY, volume
 def test_scores_by_hand() -> None:
     target = np.zeros((2, 3, 4), np.uint8)
     target[0, 0] = 1
-    prediction = torch.zeros(2, 3, 4, dtype=torch.long)
+    prediction = np.zeros((2, 3, 4), np.uint8)
     prediction[0, 0, :2] = 1
-    found = scored(prediction, Prepared("a", target.astype(np.float32), target), None)
+    found = scored(prediction, Prepared("a", target.astype(np.float32), target), skeletons=False)
     assert found == {
         "vessel": {"dice": pytest.approx(2 / 3), "iou": pytest.approx(0.5)},
         "tumor": {"dice": None, "iou": None},
     }
 
 
-def test_cldice_agrees_with_the_pipeline_s() -> None:
-    line = np.zeros((12, 14, 30), bool)
-    line[5:8, 5:8, 2:-2] = True
+def test_cldice_of_vessels_is_the_pipeline_s() -> None:
+    line = np.zeros((12, 14, 30), np.uint8)
+    line[5:8, 5:8, 2:-2] = 1
     half = line.copy()
-    half[:, :, 15:] = False
-    ours = Skeletons().cldice(torch.from_numpy(half), torch.from_numpy(line), "a")
-    # Other skeletons, ends by a radius shorter or longer: 3 of 26 voxels.
-    assert ours == pytest.approx(cldice(half, line), abs=3 / 26)
-    nothing = torch.zeros(line.shape, dtype=torch.bool)
-    assert Skeletons().cldice(nothing, torch.from_numpy(line), "a") == 0
-    assert Skeletons().cldice(nothing, nothing, "a") is None
+    half[:, :, 15:] = 0
+    nothing = np.zeros_like(line)
+
+    def of(prediction: np.ndarray, target: np.ndarray) -> float | None:
+        case = Prepared("a", target.astype(np.float32), target)
+        scores = scored(prediction, case, skeletons=True)
+        assert "cldice_thinned" not in scores["tumor"]
+        return scores["vessel"]["cldice_thinned"]
+
+    assert of(half, line) == cldice(half == 1, line == 1)
+    assert 0.5 < of(half, line) < 0.8
+    assert of(nothing, line) == 0
+    assert of(nothing, nothing) is None
 
 
 class Threshold(torch.nn.Module):
@@ -53,7 +56,7 @@ class Threshold(torch.nn.Module):
 def test_a_case_is_predicted_at_any_patch_size(patch: tuple[int, int, int]) -> None:
     case = prepare("a", volume(), replace(TINY, noise=0.0, contrast=1.0, isodense=0.0))
     expected = Threshold()(torch.from_numpy(case.image)[None, None])[0].argmax(0)
-    assert torch.equal(predicted(Threshold(), case, patch, CPU), expected)
+    assert np.array_equal(predicted(Threshold(), case, patch, CPU), expected.numpy())
 
 
 def test_probes_of_even_attention() -> None:

@@ -1,8 +1,8 @@
 """The loaders that are compared, over the same cases: ours over prepared files, MONAI's over NIfTI files of the same.
 
-Each gives batches of four patches that were cut at random and turned about the body axis by up to 15 degrees. MONAI's
-transforms are those of its tutorials; its data sets keep what comes before the first random one, the CacheDataset in
-memory, the PersistentDataset in a file per case, which it reads whole for every item.
+Each gives batches of four patches that were cut at random and rotated about the body axis by up to 15 degrees. MONAI's
+transforms are those of its tutorials; its data sets keep the results of those before the first random one, the
+CacheDataset in memory, the PersistentDataset in a file per case, which it reads whole for every item.
 """
 
 import shutil
@@ -27,16 +27,16 @@ from ltvs.volume.images import write_volume
 STAGE = 2
 BATCH, ROTATION, JITTER = 4, 15.0, 4.0
 KEYS = ("image", "labels")
-#: More than anyone draws.
+#: More items than anyone draws.
 _ENDLESS = 10**6
 
 Triple = tuple[int, int, int]
 
 
 def copied(data: PreparedSet, number: int, folder: Path) -> PreparedSet:
-    """A prepared set of copies of the first case of `data`, with a NIfTI file of each array beside it.
+    """Return a prepared set of copies of the first case of `data`, with a NIfTI file of each array beside it.
 
-    They are files of their own, so that whoever keeps what was read has to keep it for each.
+    The copies are separate files, so that a loader that keeps what it read keeps it once for each.
     """
     first = data.folder / f"stage{STAGE}" / data.cases[0]
     case = data.case(STAGE, data.cases[0])
@@ -55,17 +55,17 @@ def copied(data: PreparedSet, number: int, folder: Path) -> PreparedSet:
 
 
 def nifti(folder: Path, key: str, name: str) -> Path:
-    """Where the NIfTI file of an array of a case is."""
+    """Return the path of the NIfTI file of an array of a case."""
     return folder / "nifti" / f"{name}-{key}.nii.gz"
 
 
 def patches(data: PreparedSet, patch: Triple, jitter: float = 0.0) -> PatchDataset:
-    """What training draws from: patches that share half of their slices."""
+    """Return the data set that training draws from: patches that share half of their slices."""
     return PatchDataset(data, STAGE, data.cases, Sampling(patch, (patch[0] // 2, 0, 0), ROTATION, jitter))
 
 
 def ours(data: PreparedSet, patch: Triple, workers: int, jitter: float) -> Iterator[torch.Tensor]:
-    """Images, batch by batch, as training gets them."""
+    """Yield images, batch by batch, as training gets them."""
     loader = PatchLoader(patches(data, patch, jitter), BATCH, seed=0, workers=workers)
     for epoch in count():
         for [batch] in loader.epoch(epoch):
@@ -75,14 +75,14 @@ def ours(data: PreparedSet, patch: Triple, workers: int, jitter: float) -> Itera
 def monai(
     dataset: Callable[..., Any], data: PreparedSet, patch: Triple, workers: int, each: int
 ) -> Iterator[torch.Tensor]:
-    """Images, batch by batch, from `each` patches of every case that is loaded.
+    """Yield images, batch by batch, with `each` patches of every case that is loaded.
 
     Args:
-        dataset: makes the data set from the files and the transforms.
+        dataset: returns the data set of the files and the transforms.
         data: made by `copied`.
         patch: (d, h, w) voxels; MONAI has slices last.
         workers: processes.
-        each: divides the batch.
+        each: a divisor of the batch size.
     """
     low, high = data.preparation.window
     transforms = Compose(
@@ -102,8 +102,8 @@ def monai(
         yield batch["image"]
 
 
-def streams(data: PreparedSet, cache: Path, patch: Triple, workers: int) -> dict[str, Callable[[], Iterator[Any]]]:
-    """What starts each loader, by name.
+def loaders(data: PreparedSet, cache: Path, patch: Triple, workers: int) -> dict[str, Callable[[], Iterator[Any]]]:
+    """Return functions that start each loader, by name.
 
     Args:
         data: made by `copied`.

@@ -1,4 +1,4 @@
-"""A run's file, read and checked: what is wrong with it is said in one line."""
+"""The files of a run: their names, and its result, read and checked; an error says in one line what is wrong."""
 
 import json
 from collections.abc import ItemsView, Sequence
@@ -6,33 +6,41 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-#: The size of the training's patches, at which variants are compared.
+#: The size of the training patches, at which variants are compared.
 SIZE = "1"
-#: What a variant may be trained on: plain phantoms and ones around real anatomies, or plain ones alone.
+#: Cases to train on: plain phantoms and ones around real anatomies, or plain ones only.
 DATA = ("all", "plain")
-#: What a run's file has to hold; the figures of a run that failed may be null.
+_FIGURE = (int, float, type(None))
+#: Fields of a result and their types; the figures of a run that failed may be null.
 FIELDS: dict[str, tuple[type, ...]] = {
-    "variant": (str,),
-    "data": (str,),
-    "seed": (int,),
-    "task": (dict,),
-    "parameters": (int,),
-    "seconds_per_step": (int, float, type(None)),
-    "peak_memory_mib": (int, float, type(None)),
-    "finite": (bool,),
-    "scores": (dict,),
-    "probes": (dict,),
+    "variant": (str,), "data": (str,), "seed": (int,), "task": (dict,), "parameters": (int,),
+    "seconds_per_step": _FIGURE, "peak_memory_mib": _FIGURE, "finite": (bool,), "scores": (dict,), "probes": (dict,),
     "machine": (dict,),
-}
+}  # fmt: skip
 
 Json = dict[str, Any]
 
 
+def file_of(runs: Path, variant: str, seed: int, data: str) -> Path:
+    """Return the path of the result of a run, which exists once the run is finished."""
+    return runs / (f"{variant}-{seed}.json" if data == "all" else f"{variant}-{seed}-{data}.json")
+
+
+def net_of(result: Path) -> Path:
+    """Return the path of the weights of a finished run."""
+    return result.with_suffix(".net.pt")
+
+
+def checkpoints_of(result: Path) -> Path:
+    """Return the folder of the checkpoints of an unfinished run."""
+    return result.with_suffix(".checkpoints")
+
+
 def read(folders: Sequence[Path]) -> list[Json]:
-    """The runs in these folders, checked, by data, variant and seed.
+    """Return the runs in these folders, checked, by data, variant and seed.
 
     Raises:
-        ValueError: If a folder has none, if a file is no run, if two are the same run, or if they are of several tasks.
+        ValueError: a folder has none, a file is not a run, two are the same run, or they are of several tasks.
     """
     paths: list[Path] = []
     for folder in folders:
@@ -53,13 +61,13 @@ def read(folders: Sequence[Path]) -> list[Json]:
 
 
 def read_run(path: Path) -> Json:
-    """One run, checked.
+    """Return one run, checked.
 
     Raises:
-        ValueError: If the file is not JSON, not of this benchmark, or holds values that no run gives.
+        ValueError: the file is not JSON, not of this benchmark, or holds values that no run gives.
     """
     try:
-        # Python writes NaN and Infinity, which are no JSON, for the losses of a run that failed.
+        # Python writes NaN and Infinity, which JSON lacks, for the losses of a run that failed.
         run = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON ({error}); the file is damaged, remove it and run it again") from None
@@ -68,12 +76,11 @@ def read_run(path: Path) -> Json:
     for name, kinds in FIELDS.items():
         if name not in run:
             raise ValueError(f"{path}: not a run of this benchmark, it has no {name!r}")
-        # To Python, true and false are integers.
-        if not isinstance(run[name], kinds) or (isinstance(run[name], bool) and bool not in kinds):
-            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-            raise ValueError(f"{path}: expected {name!r} to be {expected}, got {_short(run[name])}")
-    if run["data"] not in DATA:
-        raise ValueError(f"{path}: expected 'data' to be one of {', '.join(DATA)}, got {_short(run['data'])}")
+        # In Python, true and false are integers.
+        fits = isinstance(run[name], kinds) and (bool in kinds or not isinstance(run[name], bool))
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        _check(path, fits, repr(name), expected, run[name])
+    _check(path, run["data"] in DATA, "'data'", f"one of {', '.join(DATA)}", run["data"])
     if run["finite"] and not run["scores"].get(SIZE):
         raise ValueError(f"{path}: expected scores at size {SIZE!r} of a run that did not fail, got none")
     _check_scores(path, run["scores"])
@@ -84,6 +91,11 @@ def read_run(path: Path) -> Json:
 def _finite(text: str) -> float | None:
     value = float(text)
     return value if isfinite(value) else None
+
+
+def _check(path: Path, fits: bool, what: str, expected: str, value: object) -> None:
+    if not fits:
+        raise ValueError(f"{path}: expected {what} to be {expected}, got {_short(value)}")
 
 
 def _check_task(path: Path, task: Json, first: Path, other: Json) -> None:
@@ -99,27 +111,23 @@ def _check_scores(path: Path, scores: Json) -> None:
         for case, by_class in _items(path, f"scores at size {size}", by_case):
             for label, by_name in _items(path, f"scores of {case}", by_class):
                 for name, value in _items(path, f"{label} of {case}", by_name):
-                    if not (value is None or (_is_number(value) and 0 <= value <= 1)):
-                        what = f"{name} of {label} in {case} at size {size}"
-                        raise ValueError(f"{path}: expected {what} to be 0 to 1 or null, got {_short(value)}")
+                    fits = value is None or (_is_number(value) and 0 <= value <= 1)
+                    _check(path, fits, f"{name} of {label} in {case} at size {size}", "0 to 1 or null", value)
 
 
 def _check_probes(path: Path, probes: Json) -> None:
     for size, levels in probes.items():
-        if not isinstance(levels, list):
-            raise ValueError(f"{path}: expected probes at {size} to be a list of levels, got {_short(levels)}")
+        _check(path, isinstance(levels, list), f"probes at {size}", "a list of levels", levels)
         for level in levels:
             for half, by_name in _items(path, f"probes at {size}", level):
                 for name, value in _items(path, f"{half} at {size}", by_name):
-                    if not (value is None or _is_number(value)):
-                        what = f"{name} of {half} at {size}"
-                        raise ValueError(f"{path}: expected {what} to be a number or null, got {_short(value)}")
+                    fits = value is None or _is_number(value)
+                    _check(path, fits, f"{name} of {half} at {size}", "a number or null", value)
 
 
 def _items(path: Path, what: str, value: object) -> ItemsView[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected {what} to be an object, got {_short(value)}")
-    return value.items()
+    _check(path, isinstance(value, dict), what, "an object", value)
+    return value.items()  # type: ignore[attr-defined, no-any-return]
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""What preparing a case takes at the least: SimpleITK's own calls, the ones of its tutorials, and nothing besides.
+"""The least work that prepares a case: SimpleITK's own calls, as in its tutorials, and nothing else.
 
 Reads the CT and every mask that is used, writes them compressed as they are, resamples each onto both grids, the CT
 linearly, masks to the nearest neighbor, and writes those uncompressed, as preparation does.

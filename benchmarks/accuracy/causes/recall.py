@@ -1,4 +1,4 @@
-"""What is found of the vessels of each caliber and of bright, dark and isodense tumors, and what is taken for what."""
+"""Recall of vessels by caliber and of tumors by brightness, and the confusion of the classes."""
 
 import numpy as np
 from numpy import ndarray
@@ -7,21 +7,21 @@ from scipy import ndimage
 from benchmarks.accuracy.cases import Prepared
 from ltvs.model.stages import CLASSES
 
-#: Voxels that a ball inside a vessel is wide, at which the next caliber begins.
+#: Width in voxels of a ball inside a vessel at which the next caliber begins.
 WIDTHS = (3, 5)
 CALIBERS = ("narrower than 3 voxels", "3 or 4 voxels", "5 voxels and more")
-#: Tumors nearer to the liver's brightness than this are isodense; what a network sees, units of 50 HU.
+#: Tumors nearer to the liver's brightness than this are isodense; in the network's input, units of 50 HU.
 ISODENSE = 0.2
 KINDS = ("darker", "isodense", "brighter")
-#: Numbers of what stage 2 predicts.
+#: Class numbers of stage 2.
 VESSEL, TUMOR = (CLASSES[2].index(name) for name in ("vessel", "tumor"))
 
-#: Voxels found and voxels there are, by kind; of tumors also how many there are.
+#: Voxels found and all voxels, by kind; for tumors, their number as well.
 Counts = dict[str, list[int]]
 
 
 def calibers(vessel: ndarray) -> ndarray:
-    """1, 2 or 3 in vessels, else 0: by the widest ball inside the vessel that holds the voxel or ends beside it."""
+    """Return 1, 2 or 3 in vessels, else 0: by the widest ball in the vessel that holds the voxel or ends beside it."""
     out = vessel.astype(np.uint8)
     for number, width in enumerate(WIDTHS, start=2):
         radius = width // 2
@@ -32,13 +32,13 @@ def calibers(vessel: ndarray) -> ndarray:
 
 
 def vessels_by_caliber(prediction: ndarray, case: Prepared) -> Counts:
-    """Voxels of vessels that are predicted as such, and all there are, by caliber."""
+    """Return the voxels of vessels that are predicted as such, and all of them, by caliber."""
     found, kind = prediction == VESSEL, calibers(case.target == VESSEL)
     return {name: _counts(found, kind == number) for number, name in enumerate(CALIBERS, start=1)}
 
 
 def tumors_by_brightness(prediction: ndarray, case: Prepared) -> Counts:
-    """Voxels of tumors that are predicted as such, all there are, and tumors, by each one's mean brightness."""
+    """Return the voxels of tumors predicted as such, all of them, and the tumors, by each one's mean brightness."""
     found = prediction == TUMOR
     pieces, count = ndimage.label(case.target == TUMOR)
     counts: Counts = {name: [0, 0, 0] for name in KINDS}
@@ -51,7 +51,7 @@ def tumors_by_brightness(prediction: ndarray, case: Prepared) -> Counts:
 
 
 def taken_for(prediction: ndarray, case: Prepared) -> list[list[int]]:
-    """Voxels of each class, a row, that are predicted as each class, a column."""
+    """Return the voxels of each class (row) that are predicted as each class (column)."""
     classes = len(CLASSES[2])
     pairs = case.target.astype(np.int64) * classes + prediction
     table: list[list[int]] = np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes).tolist()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.marks import END, begin, parts, replaced, write
+from benchmarks.pages import END, begin, parts, replaced, write
 
 PAGE = f"# Ä\n{begin('one')}1\n{END}between\n{begin('two')}2\n2\n{END}after\n"
 
@@ -20,7 +20,7 @@ def test_only_what_is_between_the_marks_changes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("", r"marks\.parts: expected one line <!-- made by one --> in the page; got 0; put it where the results"),
+        ("", r"pages\.parts: expected one line <!-- made by one --> in the page; got 0; put it where the results"),
         (2 * PAGE, "expected one line <!-- made by one --> in the page; got 2"),
         (
             f"{END}{begin('one')}1\n",

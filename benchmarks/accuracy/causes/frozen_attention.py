@@ -1,0 +1,89 @@
+"""The effect of attention in a trained net: its mean maps, the net with these only, and how much each half adds."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from benchmarks.accuracy.attention_probes import halves_of, maps_of, mean_of, observe
+from benchmarks.accuracy.skips import QuietCSCA
+from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d.unet import UNet3d
+
+#: The skips that are examined: attention in the package's forms, in place of the concatenation.
+KINDS = (CSCA, QuietCSCA, ChannelCrossAttention3d, SliceCrossAttention3d)
+
+#: An attention map of each half of an attention.
+Maps = dict[str, Float[Tensor, "n n"]]
+
+
+class Frozen(nn.Module):
+    """An attention whose maps do not depend on its input: a fixed mixture of the values.
+
+    Args:
+        attention: CSCA or one half of it, slices at dimension -3.
+        maps: of each half, (c, c) or (d, d).
+    """
+
+    def __init__(self, attention: nn.Module, maps: Maps) -> None:
+        super().__init__()
+        self.attention, self.maps = attention, maps
+        self.out_channels = attention.out_channels
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Return the fixed mixtures, plus the decoder map where the attention adds it."""
+        out = query if self.attention.residual else torch.zeros_like(context)
+        for name, half in halves_of(self.attention).items():
+            out = out + _mixture(name, half, self.maps[name], context)
+        return out
+
+
+@torch.inference_mode()
+def mean_maps(net: UNet3d, images: Sequence[Tensor]) -> list[Maps]:
+    """Return means over images of each skip's attention maps, finest first; empty where a skip has none.
+
+    All images hold the same number of patches.
+    """
+
+    def look(attention: nn.Module, query: Tensor, context: Tensor) -> Maps:
+        return {name: maps.mean(0) for name, maps in maps_of(attention, query, context).items()}
+
+    return [mean_of(maps) for maps in observe(net, _examined(net), images, look)]
+
+
+def frozen(net: UNet3d, maps: Sequence[Maps]) -> UNet3d:
+    """Return a copy of the net with these maps in place of its own."""
+    copied = deepcopy(net)
+    for number, skip in enumerate(copied.skips):
+        if maps[number]:
+            copied.skips[number] = Frozen(skip, maps[number])
+    return copied
+
+
+@torch.inference_mode()
+def terms(net: UNet3d, images: Sequence[Tensor]) -> list[dict[str, float]]:
+    """Return the RMS of what each half adds over that of U, for each skip, finest first; means over images."""
+
+    def look(attention: nn.Module, query: Tensor, context: Tensor) -> dict[str, float]:
+        halves, size = halves_of(attention), query.square().mean().sqrt()
+        added = {
+            name: _mixture(name, halves[name], maps, context)
+            for name, maps in maps_of(attention, query, context).items()
+        }
+        return {name: float(term.square().mean().sqrt() / size) for name, term in added.items()}
+
+    return [mean_of(ratios) for ratios in observe(net, _examined(net), images, look)]
+
+
+def _examined(net: UNet3d) -> list[nn.Module | None]:
+    return [skip if type(skip) in KINDS else None for skip in net.skips]
+
+
+def _mixture(name: str, half: nn.Module, maps: Float[Tensor, "*b n n"], context: Tensor) -> Tensor:
+    """Return the output of one half with these maps: the mixture of its values, on all channels."""
+    values = half.to_value(context)
+    pattern = "bij, bj... -> bi..." if maps.ndim == 3 else "ij, bj... -> bi..."
+    mixed: Tensor = torch.einsum(pattern, maps, values[:, 0] if name == "slices" else values)
+    return half.to_out(mixed[:, None]) if name == "slices" else mixed  # type: ignore[no-any-return]

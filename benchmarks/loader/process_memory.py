@@ -1,0 +1,44 @@
+"""python -m benchmarks.loader.process_memory ARGUMENTS: the most bytes that one loader holds; Linux only.
+
+The arguments are those of `most_held`, as a JSON list. Counted is the proportional set size of this process and its
+workers: the memory they hold, mapped files and shared memory included, each page once, however many share it.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from benchmarks.loader.loaders import loaders
+from ltvs.dataset.layout import PreparedSet
+
+
+def held() -> int:
+    """Return the bytes that this process and its children hold now."""
+    mine = Path(f"/proc/{os.getpid()}")
+    children = [pid for task in mine.glob("task/*/children") for pid in task.read_text().split()]
+    found = 0
+    for folder in [mine, *(Path("/proc") / pid for pid in children)]:
+        match = re.search(r"^Pss: +(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)
+        found += int(match[1]) * 1024 if match else 0
+    return found
+
+
+def most_held(name: str, folder: str, patch: tuple[int, int, int], workers: int, batches: int) -> int:
+    """Return the most bytes that the loader of this name holds after any of its first batches."""
+    with tempfile.TemporaryDirectory() as cache:
+        stream = loaders(PreparedSet(Path(folder)), Path(cache), patch, workers)[name]()
+        with closing(stream):
+            return max(held() for _ in islice(stream, batches))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    name, folder, patch, *numbers = json.loads(sys.argv[1])
+    print(most_held(name, folder, tuple(patch), *numbers))
