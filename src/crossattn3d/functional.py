@@ -1,7 +1,7 @@
 """Channel-wise and slice-wise cross-attention, and their sum, as pure functions of tensors.
 
-The decoder map `query` (U) asks, the encoder map `context` (E) answers; both are (b, c, d, h, w) and of one
-spatial size. Each function checks its input and hands it to a backend:
+`query` is the decoder map (U), `context` the encoder map (E); both are (b, c, d, h, w) and of one spatial size. Each
+function checks its input and hands it to a backend:
 
 | backend | computes |
 |---|---|
@@ -61,7 +61,7 @@ def channel_cross_attention(
     residual: bool = False,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c d h w"]:
-    """Channel-wise cross-attention: each output channel is a mixture of the encoder's channels.
+    """Attend channel-wise: return, for each output channel, a mixture of the encoder's channels.
 
         CCA = softmax(s(Q K^T)) V,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv,   C x L each
 
@@ -102,7 +102,7 @@ def slice_cross_attention(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c x y z"]:
-    """Slice-wise cross-attention: each output slice is a mixture of the encoder's slices.
+    """Attend slice-wise: return, for each output slice, a mixture of the encoder's slices.
 
         SCA = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv,   D x HW each
 
@@ -144,7 +144,7 @@ def channel_slice_cross_attention(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c x y z"]:
-    """CSCA, the sum of both: O = CCA (+) SCA, in one call.
+    """Return the sum of both, O = CCA (+) SCA, in one call: CSCA.
 
     Args:
         query: decoder map U, (b, cq, d, h, w).
@@ -185,7 +185,7 @@ def channel_attention_map(
     score_norm: ScoreNorm = "instance",
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c c"]:
-    """softmax(s(Q K^T)) of `channel_cross_attention`, for looking at; arguments and errors are its own.
+    """Return softmax(s(Q K^T)) of `channel_cross_attention`, to look at; arguments and errors are the same.
 
     Returns:
         (b, c, c), float32 or float64; every row sums to 1.
@@ -211,7 +211,7 @@ def slice_attention_map(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b d d"]:
-    """softmax(s(q k^T)) of `slice_cross_attention`, for looking at; arguments and errors are its own.
+    """Return softmax(s(q k^T)) of `slice_cross_attention`, to look at; arguments and errors are the same.
 
     Returns:
         (b, d, d), float32 or float64; every row sums to 1.
@@ -240,7 +240,7 @@ def attend(
 ) -> Float[Tensor, "b c x y z"]:
     """Return the sum of the parts whose parameters are given; errors name `who`.
 
-    The functions and modules of this package all end here.
+    All functions and modules of the package call it.
     """
     parts = tuple(part for part in (channel, slices) if part is not None)
     _check(who, query, context, parts, attention)

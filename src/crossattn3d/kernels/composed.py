@@ -6,7 +6,7 @@ With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, th
 
 so one pass over U and E yields a small Gram matrix and one pass over E the output. The norms that `cosine`
 needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of the slice attention have one
-channel each. The backward pass is PyTorch's own: this is what is exported, and what a gradient of a gradient needs.
+channel each. Autograd differentiates it as often as is needed, and it exports to standard operators.
 """
 
 import torch
@@ -24,7 +24,7 @@ def channel_attention(
     channel: ChannelParameters,
     score_norm: ScoreNorm,
 ) -> Float[Tensor, "b c c"]:
-    """M of Eq. 2, channels x channels."""
+    """Return M of Eq. 2, channels x channels."""
     u, e = _rows(query), _rows(context)
     dtype = u.dtype
     cosine = score_norm == "cosine"
@@ -45,7 +45,7 @@ def slice_attention(
     score_norm: ScoreNorm,
     slice_dim: int,
 ) -> Float[Tensor, "b d d"]:
-    """The softmax of Eq. 4, slices x slices."""
+    """Return the softmax of Eq. 4, slices x slices."""
     u, e = _rows(query), _rows(context)
     q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
     k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
@@ -75,17 +75,17 @@ def cross_attention(
 
 
 def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
-    """Channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
+    """Return channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
     return (x.float() if x.element_size() < 4 else x).flatten(2)
 
 
 def with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype) -> Float[Tensor, "o i+1"]:
-    """W~, with the bias as the last column."""
+    """Return W~, the weights with the bias as the last column."""
     return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
 
 
 def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
-    """[a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
+    """Return [a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
     length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
     upper = torch.cat([a @ b.mT, a.sum(-1, keepdim=True)], dim=2)
     lower = torch.cat([b.sum(-1)[:, None, :], length], dim=2)
@@ -93,7 +93,7 @@ def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor,
 
 
 def projected_squares(weight: Float[Tensor, "o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:
-    """The squared length of each row of W~ x~, from the Gram matrix of x~."""
+    """Return the squared length of each row of W~ x~, from the Gram matrix of x~."""
     return ((weight @ gram) * weight).sum(-1)
 
 

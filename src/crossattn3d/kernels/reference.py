@@ -17,7 +17,7 @@ from crossattn3d.kernels.parameters import EPS, Attention, ChannelParameters, Sc
 def attention_map(
     q: Float[Tensor, "b n l"], k: Float[Tensor, "b n l"], temperature: Tensor | None, score_norm: ScoreNorm
 ) -> Float[Tensor, "b n n"]:
-    """M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps."""
+    """Return M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps."""
     if q.element_size() < 4:
         q, k = q.float(), k.float()
     if score_norm == "cosine" and temperature is not None:
@@ -40,7 +40,7 @@ def channel_attention(
     channel: ChannelParameters,
     score_norm: ScoreNorm,
 ) -> Float[Tensor, "b c c"]:
-    """M of Eq. 2, channels x channels."""
+    """Return M of Eq. 2, channels x channels."""
     q = rearrange(_project(query, channel.q_weight, channel.q_bias), "b c d h w -> b c (d h w)")
     k = rearrange(_project(context, channel.k_weight, channel.k_bias), "b c d h w -> b c (d h w)")
     return attention_map(q, k, channel.temperature, score_norm)
@@ -53,7 +53,7 @@ def slice_attention(
     score_norm: ScoreNorm,
     slice_dim: int,
 ) -> Float[Tensor, "b d d"]:
-    """The softmax of Eq. 4, slices x slices."""
+    """Return the softmax of Eq. 4, slices x slices."""
     q = _slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
     k = _slices_first(_project(context, slices.k_weight, slices.k_bias), slice_dim)
     return attention_map(q.flatten(2), k.flatten(2), slices.temperature, score_norm)
@@ -85,10 +85,10 @@ def cross_attention(
 def _project(
     x: Float[Tensor, "b i x y z"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]
 ) -> Float[Tensor, "b o x y z"]:
-    """A 1x1x1 convolution."""
+    """Apply a 1x1x1 convolution."""
     return einsum(weight.to(x.dtype), x, "o i, b i x y z -> b o x y z") + bias.to(x.dtype)[:, None, None, None]
 
 
 def _slices_first(x: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b d p q"]:
-    """Drop the single channel and put the slices where it was."""
+    """Put the slices in the place of the single channel."""
     return x.movedim(slice_dim, 2)[:, 0]

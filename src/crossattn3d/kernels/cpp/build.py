@@ -1,4 +1,4 @@
-"""Building `tiles.cpp` and its headers for the processor at hand, once per user and machine, and loading it."""
+"""Compiles `tiles.cpp` and its headers for this processor, once per user and machine, and loads the result."""
 
 import ctypes
 import hashlib
@@ -14,20 +14,20 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("tiles.cpp")
 _HERE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 FLAGS = ("-std=c++17", "-O3", _HERE, "-fPIC", "-shared", "-pthread", "-Wno-psabi")
-#: Seconds that the compiler may take; two or three are usual.
+#: Seconds that the compiler may take; it usually takes two or three.
 PATIENCE = 120
 
 
 class UnavailableError(Exception):
-    """Why there is no native code here, in one line."""
+    """The reason, in one line, why C++ cannot be used here."""
 
 
 @cache
 def library() -> ctypes.CDLL | str:
-    """The functions of `tiles.cpp`, or in one line why they cannot be had; tried once per process.
+    """Return the functions of `tiles.cpp`, or the reason, in one line, why there are none; tried once per process.
 
     Compiled code is kept in `crossattn3d` of the user's cache folder (`XDG_CACHE_HOME`), under a name that holds the
-    source, the compiler and the processor, so that another of any of them is another file.
+    source, the compiler and the processor, so that a change of any of them makes another file.
     """
     try:
         compiler = _compiler()
@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | str:
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept, made if need be: a folder that nobody but the user can write to.
+    """Return the folder for compiled code, made if necessary, which only the user can write to.
 
     Raises:
         UnavailableError: it is not the user's own.
@@ -49,7 +49,7 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossattn3d"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
-    # Code is loaded from there: whoever can write to it could have anything run.
+    # Code is loaded from there: whoever can write to it could run anything.
     if found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise UnavailableError(f"{folder}: expected a folder that only this user can write to")
     return folder
@@ -73,7 +73,7 @@ def _key(compiler: str) -> str:
 
 
 def _processor() -> bytes:
-    """What tells processors with other instructions apart: a home folder may be shared by several machines."""
+    """Return the processor's instruction sets: several machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:
@@ -82,7 +82,7 @@ def _processor() -> bytes:
 
 
 def _compile(compiler: str, path: Path) -> None:
-    """Compile to a file beside it and rename that: another process finds all of it or nothing."""
+    """Compile to a temporary file and rename it, so that another process finds all of it or nothing."""
     with tempfile.TemporaryDirectory(prefix="building-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]

@@ -1,4 +1,4 @@
-// Between memory and the tile: arrays of any strides, what is asked for ahead, and large pages for new maps.
+// Between memory and the tile: arrays of any strides, prefetching, and huge pages for new maps.
 
 #pragma once
 
@@ -16,7 +16,7 @@
 
 #include "vectors.h"
 
-constexpr int64_t LINE = 64;  // bytes that go through the caches together
+constexpr int64_t LINE = 64;  // bytes of a cache line
 
 enum Type : int32_t { ONES = 0, FLOAT = 1, DOUBLE = 2, BFLOAT = 3 };
 
@@ -31,7 +31,7 @@ struct Place {  // of an array (batch, rows, voxels); strides in elements
   Type type;
 };
 
-// Write what nobody reads soon past the caches; return how many values that was possible for.
+// Write with non-temporal stores, past the caches; return the number of values for which that was possible.
 template <class T, class A>
 int64_t stream([[maybe_unused]] T* to, [[maybe_unused]] const A* from, [[maybe_unused]] int64_t voxels) {
   int64_t l = 0;
@@ -100,9 +100,9 @@ void write(T* to, const A* from, int64_t tile, int rows, int64_t row_stride, int
     for (int64_t l = 0; l < voxels; ++l) to[l * voxel_stride + r * row_stride] = T(from[r * tile + l]);
 }
 
-// --- What the next tile reads is asked for while this one is computed with, a little before every block.
+// --- Prefetches the next tile while this one is computed with, a little before every block.
 
-class Ahead {
+class Prefetcher {
  public:
   void add(const char* from, int64_t runs, int64_t stride, int64_t bytes) {
     parts.push_back({from, runs, stride, bytes});
@@ -133,11 +133,11 @@ class Ahead {
   int64_t run = 0, at = 0, burst = 0;
 };
 
-// --- Memory of a new map, from the system: in large pages, since in small ones that takes longer than all else.
+// --- Memory of a new map in huge pages: getting it from the system in small ones takes longer than anything else.
 
-class Fresh {
+class HugePageHint {
  public:
-  Fresh(const Place& map, int64_t batch, int64_t length) {
+  HugePageHint(const Place& map, int64_t batch, int64_t length) {
 #if defined(MADV_POPULATE_WRITE)
     const int64_t last = (batch - 1) * map.batch_stride + (map.rows - 1) * map.row_stride +
                          (length - 1) * map.voxel_stride;
@@ -151,7 +151,7 @@ class Fresh {
 #endif
   }
 
-  // Each thread asks for its own share: of two that touch one page at a time, both would clear it.
+  // Each thread populates its own share: two threads that touch one page at the same time would both clear it.
   void get(int64_t share, int64_t shares) const {
 #if defined(MADV_POPULATE_WRITE)
     const int64_t from = start_of(share, shares), until = start_of(share + 1, shares);
@@ -162,7 +162,7 @@ class Fresh {
  private:
   static constexpr int64_t LARGE = 1 << 21;
   static void* at(int64_t address) { return reinterpret_cast<void*>(address); }
-  // Where a large page starts, but for what is before the first and after the last of them.
+  // Start of a huge page, except at both ends of the map.
   int64_t start_of(int64_t share, int64_t shares) const {
     const int64_t address = first + (end - first) * share / shares;
     return share == shares ? end : std::max(first, address / LARGE * LARGE);

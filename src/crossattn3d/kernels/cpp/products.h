@@ -1,11 +1,11 @@
-// Gram matrices and mixtures of the rows of a tile, in blocks of as many sums as there are registers for.
+// Gram matrices and mixtures of the rows of a tile, in blocks of as many sums as fit into registers.
 
 #pragma once
 
 #include "memory.h"
 #include "vectors.h"
 
-constexpr int64_t STEP = 96;  // voxels; a tile is a multiple of it, and it is one of every block's
+constexpr int64_t STEP = 96;  // voxels; a divisor of a tile and a multiple of every block
 
 template <class A, int M, int N>
 void gram_block(const A* a, const A* b, int64_t tile, int64_t voxels, double* out, int64_t stride) {
@@ -32,18 +32,18 @@ void gram_columns(int n, const A* a, const A* b, int64_t tile, int64_t voxels, d
 }
 
 template <class A, int M = GRAM_ROWS>
-void gram_rows(int m, const A* a, const A* b, int columns, int64_t tile, int64_t voxels, double* out, Ahead& ahead) {
+void gram_rows(int m, const A* a, const A* b, int columns, int64_t tile, int64_t voxels, double* out, Prefetcher& prefetch) {
   if (m >= M) {
     for (int j = 0; j < columns; j += GRAM_COLUMNS) {
-      ahead();
+      prefetch();
       gram_columns<A, M>(columns - j, a, b + j * tile, tile, voxels, out + j, columns);
     }
   } else if constexpr (M > 1) {
-    gram_rows<A, M - 1>(m, a, b, columns, tile, voxels, out, ahead);
+    gram_rows<A, M - 1>(m, a, b, columns, tile, voxels, out, prefetch);
   }
 }
 
-// Vectors of voxels that a block of M rows takes at a time: as many as there are registers for and a tile has whole.
+// Vectors of voxels that a block of M rows takes at a time: as many as fit into registers and divide a tile.
 template <class A, int M>
 constexpr int width() {
   int n = ROWS * COLUMNS / M;
@@ -73,18 +73,18 @@ void mix_block(const A* matrix, const A* x, int columns, const A* add, int64_t t
     for (int j = 0; j < N; ++j) Vector<A>::store(out + i * STEP + j * LANES, sums[i][j]);
 }
 
-// `rows` rows in blocks of M, and what is left in smaller ones; STEP voxels, which stay close meanwhile.
+// `rows` rows in blocks of M, the rest in smaller ones; STEP voxels, which stay in the first-level cache.
 template <class A, int M = ROWS, class Done>
-void mix(int rows, const A* matrix, const A* x, int columns, const A* add, int64_t tile, A* out, Ahead& ahead,
+void mix(int rows, const A* matrix, const A* x, int columns, const A* add, int64_t tile, A* out, Prefetcher& prefetch,
          const Done& done, int first = 0) {
   constexpr int WIDTH = width<A, M>() * Vector<A>::LANES;
   for (; first + M <= rows; first += M) {
     for (int64_t l = 0; l < STEP; l += WIDTH) {
-      ahead();
+      prefetch();
       mix_block<A, M>(matrix + first * columns, x + l, columns, add ? add + first * tile + l : nullptr, tile,
                       out + first * STEP + l);
     }
     done(first, M);
   }
-  if constexpr (M > 1) mix<A, M - 1>(rows, matrix, x, columns, add, tile, out, ahead, done, first);
+  if constexpr (M > 1) mix<A, M - 1>(rows, matrix, x, columns, add, tile, out, prefetch, done, first);
 }

@@ -33,11 +33,11 @@ inline int64_t bytes_of_tile() {
   return std::clamp<int64_t>(cache, 512 * 1024, 2048 * 1024) / 8 * 3;
 }
 
-// Runs a function on so many threads. PyTorch's own threads if it has GOMP_parallel: they wait for work a while after
-// each of its operations, awake, and others would have to share the cores with them.
+// Runs a function on a number of threads. PyTorch's own threads if it has GOMP_parallel: they stay awake for a while after
+// each of its operations, and other threads would have to share the cores with them.
 using Team = void (*)(void (*work)(void*), void* argument, unsigned threads, unsigned flags);
 
-// The layout of these two, of Place and of Type is known to tiles.py, too.
+// run.py repeats the layout of these two, of Place and of Type.
 
 struct Gram {
   int32_t a, a_rows, b, b_rows;
@@ -55,7 +55,7 @@ void on_new_threads(int threads, const Work& work) {
   std::vector<std::thread> others;
   try {
     while (int(others.size()) + 1 < threads) others.emplace_back(work);
-  } catch (...) {  // no more threads to be had: these do
+  } catch (...) {  // no more threads: these have to do
   }
   work();
   for (auto& other : others) other.join();
@@ -123,20 +123,20 @@ struct Pass {
     if (to.type == BFLOAT) put(static_cast<bfloat*>(to.data));
   }
 
-  Ahead next(int64_t t) const {
+  Prefetcher next(int64_t t) const {
     const int64_t sample = t / tiles, start = t % tiles * tile, voxels = std::min(tile, length - start);
-    Ahead ahead;
+    Prefetcher prefetch;
     for (int k = 0; k < n_inputs; ++k) {
       const Place& in = inputs[k];
       const int64_t size = size_of(in.type);
       const int64_t offset = sample * in.batch_stride + start * in.voxel_stride;
       const char* from = static_cast<const char*>(in.data) + offset * size;
       if (in.type == ONES) continue;
-      if (in.row_stride < in.voxel_stride) ahead.add(from, 1, 0, voxels * in.voxel_stride * size);
-      else ahead.add(from, in.rows, in.row_stride * size, voxels * size);
+      if (in.row_stride < in.voxel_stride) prefetch.add(from, 1, 0, voxels * in.voxel_stride * size);
+      else prefetch.add(from, in.rows, in.row_stride * size, voxels * size);
     }
-    ahead.spread(blocks);
-    return ahead;
+    prefetch.spread(blocks);
+    return prefetch;
   }
 
   // The tiles from `first` to before `last`, counted through the batch; `sums` has the grams of sample `first / tiles`
@@ -153,13 +153,13 @@ struct Pass {
         read_rows(to, tile, inputs[k], sample, start, voxels);
         for (int r = 0; r < inputs[k].rows; ++r, to += tile) std::fill(to + voxels, to + padded, A(0));
       }
-      Ahead ahead = next(t + 1 < last ? t + 1 : t);
+      Prefetcher prefetch = next(t + 1 < last ? t + 1 : t);
       for (int k = 0; k < n_grams; ++k) {
         const Gram& g = grams[k];
         double* out = sums[k].data() + (sample - first / tiles) * g.a_rows * g.b_rows;
         for (int i = 0; i < g.a_rows; i += GRAM_ROWS)
           gram_rows(g.a_rows - i, &stacked[(g.a + i) * tile], &stacked[g.b * tile], g.b_rows, tile, padded,
-                    out + int64_t(i) * g.b_rows, ahead);
+                    out + int64_t(i) * g.b_rows, prefetch);
       }
       for (int k = 0; k < n_mixtures; ++k) {
         const Mixture& mixture = mixtures[k];
@@ -167,12 +167,12 @@ struct Pass {
         const bool in_lines = mixture.out.voxel_stride == 1;
         for (int64_t l = 0; l < voxels; l += STEP) {
           const int64_t some = std::min(STEP, voxels - l);
-          // Lines are written as soon as they are there, so that the memory has time for them during the next ones.
+          // Lines are written at once, so that memory can take them while the next ones are computed.
           const auto done = [&](int row, int count) {
             if (in_lines) write_rows(mixture.out, row, count, results + row * STEP, sample, start + l, some);
           };
           mix(m, &matrices[k][sample * m * n], stacked + mixture.first * tile + l, n,
-              mixture.add < 0 ? nullptr : stacked + mixture.add * tile + l, tile, results, ahead, done);
+              mixture.add < 0 ? nullptr : stacked + mixture.add * tile + l, tile, results, prefetch, done);
           if (!in_lines) write_rows(mixture.out, 0, m, results, sample, start + l, some);
         }
       }
@@ -184,8 +184,8 @@ struct Pass {
 
   void run_all(int threads, Team team) {
     prepare();
-    std::vector<Fresh> fresh;
-    for (int k = 0; k < n_mixtures; ++k) fresh.emplace_back(mixtures[k].out, batch, length);
+    std::vector<HugePageHint> hints;
+    for (int k = 0; k < n_mixtures; ++k) hints.emplace_back(mixtures[k].out, batch, length);
     const int64_t all = batch * tiles;
     threads = int(std::max<int64_t>(1, std::min<int64_t>(threads, all)));
     std::vector<std::vector<std::vector<double>>> sums(threads);
@@ -197,14 +197,14 @@ struct Pass {
         const int64_t samples = (last - 1) / tiles - first / tiles + 1;
         for (int g = 0; g < n_grams; ++g)
           sums[k].emplace_back(samples * grams[g].a_rows * grams[g].b_rows);
-        for (const Fresh& map : fresh) map.get(k, threads);
+        for (const HugePageHint& map : hints) map.get(k, threads);
         run(first, last, sums[k]);
       } catch (...) {
         errors[k] = std::current_exception();
       }
     };
     std::atomic<int> next{0};
-    auto share = [&] {  // of any number of threads: who is done with one takes another
+    auto share = [&] {  // whichever thread is done with one share takes another
       for (int k = next++; k < threads; k = next++) work(k);
     };
     if (team && threads > 1)
