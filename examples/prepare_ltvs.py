@@ -13,7 +13,7 @@ from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.dataset.splits import fold_patients, split_patients
 from ltvs.dataset.survey import check_set, print_reports
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source

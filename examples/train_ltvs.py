@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
 from ltvs.model.saved import stage_folder
-from ltvs.report.seeds import print_summary, results_of, score_test_cases, seed_folder, write_summary
+from ltvs.report.seed_summary import print_summary, results_of, score_test_cases, seed_folder, write_summary
 from ltvs.runtime.command_line import run
 from ltvs.runtime.locks import locked
 from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
@@ -16,7 +16,7 @@ from ltvs.training.estimate import duration, estimate_stage
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
-from ltvs.training.task import StageTraining
+from ltvs.training.stage_training import StageTraining
 
 
 def main(settings: TrainSettings) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from ltvs.model.stages import CLASSES
+from ltvs.training.losses import make_loss
 from ltvs.training.settings import TrainSettings
-from ltvs.training.step import make_loss
 
 Triple = tuple[int, int, int]
 

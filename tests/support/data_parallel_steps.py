@@ -22,8 +22,8 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     from ltvs.training.devices import start_processes
     from ltvs.training.loader import make_loader
     from ltvs.training.loop import seed_everything
+    from ltvs.training.stage_training import StageTraining
     from ltvs.training.step import Learner
-    from ltvs.training.task import StageTraining
     from support.trained_runs import tiny_settings
 
     torch.set_num_threads(1)

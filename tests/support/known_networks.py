@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ltvs.model.saved import TrainedStage
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.volume.labels import LIVER, TUMOR, VESSEL
 
 #: Finer than the tiny case, so that labels come back as they were but for their edges.

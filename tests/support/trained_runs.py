@@ -10,12 +10,12 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.model.networks import make_network
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import start_stage
 from ltvs.training.settings import TrainSettings
-from ltvs.training.task import StageTraining
+from ltvs.training.stage_training import StageTraining
 from support.tiny_cases import listed, tiny_case
 
 NAMES = ["a", "b"]

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int16, Int32, UInt8
 from numpy import ndarray
 
+from ltvs.model.stage_view import StageView
 from ltvs.model.stages import CLASSES, Stage
-from ltvs.model.view import StageView
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.volume.grids import Grid

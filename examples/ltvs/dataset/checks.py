@@ -10,8 +10,8 @@ import SimpleITK as sitk
 from jaxtyping import Bool, Int16
 from numpy import ndarray
 
+from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import PATCH, STAGES
-from ltvs.model.view import Preparation
 from ltvs.runtime.errors import plain
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid

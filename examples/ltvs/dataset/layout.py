@@ -7,8 +7,8 @@ DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
 from pathlib import Path
 
 from ltvs.dataset.arrays import PreparedCase, open_case
+from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import CLASSES, Stage
-from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 from ltvs.sources.identity import check_apart

@@ -13,8 +13,8 @@ from numpy import ndarray
 from ltvs.dataset.arrays import write_case
 from ltvs.dataset.checks import examine
 from ltvs.dataset.provenance import Recipe, Record, record_path
+from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import STAGES
-from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
 from ltvs.sources import Entry

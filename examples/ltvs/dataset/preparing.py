@@ -17,7 +17,7 @@ from ltvs.dataset.digests import digests
 from ltvs.dataset.layout import FORMAT, Split
 from ltvs.dataset.one_case import PREPARING, prepare_case
 from ltvs.dataset.provenance import Recipe, Record, read_records, record_path, unusable_records
-from ltvs.model.view import Preparation
+from ltvs.model.stage_view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import TEMPORARY, write_json
 from ltvs.runtime.locks import locked

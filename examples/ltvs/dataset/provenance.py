@@ -7,8 +7,8 @@ from typing import Any
 
 from ltvs.dataset.arrays import open_case
 from ltvs.dataset.layout import FORMAT
+from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import STAGES
-from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 from ltvs.volume.labels import STRUCTURES

@@ -12,7 +12,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from ltvs.dataset.checks import Facts, Finding, Level, Report, examine, repeated
-from ltvs.model.view import Preparation
+from ltvs.model.stage_view import Preparation
 from ltvs.runtime.workers import Failure, work_through
 from ltvs.sources import Entry, Source
 from ltvs.volume.labels import STRUCTURES

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.saved import TrainedStage, load_stage
-from ltvs.model.view import StageView
+from ltvs.model.stage_view import StageView
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER

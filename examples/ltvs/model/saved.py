@@ -13,8 +13,8 @@ from crossattn3d import UNet3d
 from crossattn3d.folding import fold_batch_norm
 from ltvs.model.computing import PRECISIONS, Precision
 from ltvs.model.networks import load_network
+from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import STAGES, Stage
-from ltvs.model.view import Preparation
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 

@@ -20,9 +20,9 @@ from highdicom.seg import Segmentation
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.sources.acquisitions import CTSlice, select_acquisition
-from ltvs.sources.dicom_seg import place_segments, read_segmentation, references, segment_labels
 from ltvs.volume.case import Case
 from ltvs.volume.dicom import is_dicom
+from ltvs.volume.dicom_seg import place_segments, read_segmentation, references, segment_labels
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_ct
 from ltvs.volume.labels import Structure

@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from ltvs.model.networks import make_network
 from ltvs.training.devices import memory_errors
 from ltvs.training.loader import PatchLoader, make_loader
+from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Learner, Sample
-from ltvs.training.task import StageTraining
 from ltvs.training.validation import validate
 
 #: Number of timed steps, after one that is not timed.

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.interrupts import signals_blocked
 from ltvs.training.patches import PatchDataset, Sampling
+from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Sample
-from ltvs.training.task import StageTraining
 
 #: Epoch and index, which identify a sample.
 Key = tuple[int, int]

@@ -25,13 +25,12 @@ from ltvs.runtime.files import read_json, write_json
 from ltvs.runtime.interrupts import Interrupts, interrupt
 from ltvs.runtime.versions import versions
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.curves import Epoch
 from ltvs.training.devices import memory_errors
-from ltvs.training.journal import Journal
+from ltvs.training.journal import Epoch, Journal
 from ltvs.training.loader import PatchLoader, make_loader
 from ltvs.training.run_folder import checkpoint_folder, is_trained
+from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Learner, Sample
-from ltvs.training.task import StageTraining
 from ltvs.training.validation import calibrate, mean_dice, validate
 
 

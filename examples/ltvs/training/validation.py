@@ -13,7 +13,7 @@ from numpy import ndarray
 from crossattn3d import UNet3d
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.stages import CLASSES
-from ltvs.training.task import StageTraining
+from ltvs.training.stage_training import StageTraining
 
 #: Factors by which `calibrate` tries to multiply the odds of background.
 FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import ltvs.report.seeds
+import ltvs.report.seed_summary
 import train_ltvs
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.pipeline import NoLiverError
-from ltvs.report.seeds import score_test_cases
+from ltvs.report.seed_summary import score_test_cases
 from ltvs.runtime.command_line import run
 from ltvs.runtime.files import read_json, write_json
 from support.trained_runs import QUICK, curves_not_drawn, tiny_set
@@ -152,7 +152,9 @@ def test_a_test_case_without_a_liver_counts_as_empty(
     def nothing(*_: object) -> None:
         raise NoLiverError("stage 1 finds no liver")
 
-    monkeypatch.setattr(ltvs.report.seeds, "Pipeline", SimpleNamespace(load=lambda *_: SimpleNamespace(label=nothing)))
+    monkeypatch.setattr(
+        ltvs.report.seed_summary, "Pipeline", SimpleNamespace(load=lambda *_: SimpleNamespace(label=nothing))
+    )
     score_test_cases(tmp_path, data, "cpu")
     liver = read_json(tmp_path / "test" / "summary.json")["liver"]
     assert (liver["dice"], liver["missed"]) == (0, 1)

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.dataset.checks import Level, examine, repeated
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
 from support.tiny_cases import OBLIQUE, ball, center, grid, image, tiny_case

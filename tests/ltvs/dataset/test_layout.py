@@ -11,7 +11,7 @@ import pytest
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.runtime.errors import InputError
 from support.tiny_cases import listed, tiny_case
 

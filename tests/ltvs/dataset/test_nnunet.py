@@ -13,7 +13,7 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.nnunet import check_target, export_nnunet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import read_labels, same_grid

@@ -15,7 +15,7 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.one_case import compose_labels, prepare_case
 from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe, read_records
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.volume.case import Case

@@ -17,13 +17,13 @@ from ltvs.model.networks import make_network
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.runtime.errors import InputError
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
-from ltvs.training.curves import Epoch, write_curves
 from ltvs.training.devices import start_processes
+from ltvs.training.journal import Epoch, write_curves
 from ltvs.training.loop import seed_everything, train_stage
+from ltvs.training.losses import make_loss, make_schedule
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
-from ltvs.training.step import make_loss, make_schedule
-from ltvs.training.task import StageTraining
+from ltvs.training.stage_training import StageTraining
 from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
 from support.trained_runs import OVERLAPPING, curves_not_drawn, tiny_set, tiny_settings, train_both
 

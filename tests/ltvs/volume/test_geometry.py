@@ -16,7 +16,7 @@ from ltvs.dataset.one_case import compose_labels
 from ltvs.model.inference import Triple
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.saved import TrainedStage
-from ltvs.model.view import Preparation, StageGrid
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid, liver_grid, whole_grid
 from ltvs.volume.images import read_ct, read_mask, write_volume

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.training.curves import draw_curves
+from ltvs.training.journal import draw_curves
 from support.pictures import blue, full_disk, picture, yellow
 
 

@@ -7,8 +7,8 @@ from lightning_fabric import Fabric
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.saved import stage_folder
+from ltvs.model.stage_view import StageView
 from ltvs.model.stages import Stage
-from ltvs.model.view import StageView
 from ltvs.training.settings import TrainSettings
 
 
