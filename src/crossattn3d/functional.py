@@ -256,7 +256,7 @@ def check_options(who: str, attention: Attention) -> None:
     check_option(who, "score_norm", attention.score_norm, SCORE_NORMS)
     for old, new in RENAMED.items():
         if attention.backend == old:
-            raise ValueError(f"{who}: backend {old!r} is now named {new!r}; use backend={new!r}")
+            raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
     check_option(who, "backend", attention.backend, BACKENDS)
     check_slice_dim(who, attention.slice_dim)
 

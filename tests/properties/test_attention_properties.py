@@ -175,7 +175,10 @@ def test_rows_of_attention_sum_to_one(case):
 def test_the_whole_is_the_sum_of_its_parts(case):
     module = case.make(CSCA)
     query, context = case.maps()
-    expected = module.channel(query, context) + module.slices(query, context)
+    halves = [case._replace(residual=False).make(kind) for kind in (ChannelCrossAttention3d, SliceCrossAttention3d)]
+    for half, projections in zip(halves, (module.channel, module.slices), strict=True):
+        half.load_state_dict(projections.state_dict())
+    expected = halves[0](query, context) + halves[1](query, context)
     expected = expected + query if case.residual else expected
     assert_close(module(query, context), expected, 1e-10)
 

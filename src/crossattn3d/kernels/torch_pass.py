@@ -39,8 +39,10 @@ def run_pass(
 ) -> list[Tensor]:
     """Read the inputs once; return the sums of products and write the mixtures; `RunPass` has the arguments."""
     maps = [x for x in inputs if isinstance(x, Tensor)]
-    # Ones and single-channel maps are gathered: a product for each would read and write its result once more.
+    # Single-channel maps are gathered with the ones: a product for each would read and write its result once more.
+    # Ones alone are not read: sums and a bias are faster than products.
     few = [x for x in inputs if not isinstance(x, Tensor)]
+    single = any(isinstance(x, SingleChannel) for x in few)
     rows = list(zip(inputs, stacked_rows(inputs), strict=True))
     operands = [list(of_x) for x, of_x in rows if isinstance(x, Tensor)]
     operands += [[row for x, of_x in rows if not isinstance(x, Tensor) for row in of_x]] if few else []
@@ -59,17 +61,19 @@ def run_pass(
     ]
     added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
     for i, voxels in _chunks(tensors_of(inputs), dtype):
-        chunks = [x[i, :, voxels].to(dtype) for x in maps]
-        if few:
+        chunks: list[Tensor | None] = [x[i, :, voxels].to(dtype) for x in maps]
+        if single:
             chunks.append(torch.cat([_read(x, i, voxels, like, dtype) for x in few]))
+        elif few:
+            chunks.append(None)
         for blocks in products:
             for a, b, sums in blocks:
-                sums[i].addmm_(chunks[a.operand][a.rows], chunks[b.operand][b.rows].mT)
+                _add_product(sums[i], _rows(chunks, a), _rows(chunks, b), voxels)
         for mixture, factors, add in zip(mixtures, terms, added, strict=True):
             _write(
                 mixture.out[i, :, voxels],
-                [(matrix[i], chunks[part.operand][part.rows]) for matrix, part in factors],
-                None if add is None else chunks[add.operand][add.rows],
+                [(matrix[i], _rows(chunks, part)) for matrix, part in factors],
+                None if add is None else _rows(chunks, add),
             )
     return [_assemble(gram, blocks) for gram, blocks in zip(grams, products, strict=True)]
 
@@ -98,16 +102,35 @@ def _read(x: SingleChannel | Ones, i: int, voxels: slice, like: Tensor, dtype: t
     return x.maps[i, :, voxels].to(dtype)
 
 
-def _write(out: Tensor, products: list[tuple[Tensor, Tensor]], add: Tensor | None) -> None:
-    """Write `add` + the sum of the products, computed in their dtype."""
-    (a, b), *others = products
-    y = out if out.dtype == b.dtype else torch.empty_like(out, dtype=b.dtype)
-    if add is None:
-        torch.mm(a, b, out=y)
+def _rows(chunks: list[Tensor | None], part: _Part) -> Tensor | None:
+    """Return rows of an operand; None for ones."""
+    chunk = chunks[part.operand]
+    return None if chunk is None else chunk[part.rows]
+
+
+def _add_product(sums: Tensor, a: Tensor | None, b: Tensor | None, voxels: slice) -> None:
+    """Add A B^T; None stands for ones."""
+    if a is None:
+        sums += voxels.stop - voxels.start if b is None else b.sum(1)
+    elif b is None:
+        sums += a.sum(1, keepdim=True)
     else:
-        torch.addmm(add, a, b, out=y)
+        sums.addmm_(a, b.mT)
+
+
+def _write(out: Tensor, terms: list[tuple[Tensor, Tensor | None]], add: Tensor | None) -> None:
+    """Write `add` + the sum of the terms, each a matrix and what it multiplies, computed in their dtype."""
+    (a, b), *others = [(matrix, x) for matrix, x in terms if x is not None]
+    biases = [matrix for matrix, x in terms if x is None] + ([] if add is None else [add])
+    y = out if out.dtype == b.dtype else torch.empty_like(out, dtype=b.dtype)
+    if biases:
+        torch.addmm(biases[-1], a, b, out=y)
+    else:
+        torch.mm(a, b, out=y)
     for a, b in others:
         y.addmm_(a, b)
+    for bias in biases[:-1]:
+        y += bias
     if y is not out:
         out.copy_(y)
 

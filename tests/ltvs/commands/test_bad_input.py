@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -298,7 +299,8 @@ def test_predict_onto_a_full_disk(
 ) -> None:
     write_own(place / "case 1", tiny_case())
     large = sitk.Cast(noisy(sitk.Image(90, 80, 70, sitk.sitkUInt8), 256), sitk.sitkUInt8)
-    monkeypatch.setattr(predict_ltvs, "predict", lambda *_: large)
+    pipeline = SimpleNamespace(load=lambda *_: SimpleNamespace(label=lambda _: large))
+    monkeypatch.setattr(predict_ltvs, "Pipeline", pipeline)
     output = small_disk / f"seg{suffix}"
     words = ["--input", place / "case 1/ct.nii.gz", "--run", place, "--output", output, "--device=cpu"]
     said = refused("predict", words, monkeypatch, capsys)
