@@ -40,7 +40,7 @@ def poisoned(monkeypatch) -> Iterator[None]:
 
 
 def arguments(kind: type, score_norm: str, slice_dim: int = -3) -> tuple[object, ...]:
-    """What the operation takes, with gradients wanted."""
+    """Return the arguments of the operation; all tensors require gradients."""
     query, context = (x.requires_grad_() for x in maps(1, 2, 3, 4, SIZE))
     channel = [] if kind is SliceCrossAttention3d else list(channel_parameters(2, 3, 4, 3))
     slices = [] if kind is ChannelCrossAttention3d else list(slice_parameters(3, 3, 4, 3))

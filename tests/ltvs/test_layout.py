@@ -1,4 +1,4 @@
-"""How the pipeline hangs together: imports run one way, and every folder says what it holds and may import."""
+"""Structure of the pipeline: imports run one way, and every folder says what it holds and may import."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""How the package hangs together: imports run one way, and only to a few other packages."""
+"""Structure of the package: imports run one way, and only to a few other packages."""
 
 import ast
 import sys

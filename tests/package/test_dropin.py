@@ -36,7 +36,7 @@ def first_convolution(block: AttendedBlock) -> nn.Module:
 
 
 def seen_in_forward(net: nn.Module, x: Tensor, names: list[str]) -> dict[str, Tensor]:
-    """What comes out of each named module, and what goes into each wrapped block, by `into 0`, ... as they run."""
+    """Return the output of each named module, and the input of each wrapped block as `into 0`, ..."""
     seen: dict[str, Tensor] = {}
     hooks = [
         net.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
@@ -155,7 +155,7 @@ def test_parameters_are_registered_and_survive_copying(name: str) -> None:
     ],
 )
 def test_other_options_of_these_nets(name: str, options: dict) -> None:
-    """Of sizes, too, that MONAI pads where it joins: the maps that are attended to have one size."""
+    """Sizes that MONAI pads where it joins maps work, too: the attention gets maps of one size."""
     kind = getattr(pytest.importorskip("monai.networks.nets"), name)
     x = normal((1, 1, 18, 33, 50) if name == "BasicUNet" else (1, 1, 16, 32, 48), generator(0), torch.float32)
     net = randomize(kind(3, 1, 2, **options), 11).eval()

@@ -1,4 +1,4 @@
-"""What holds of cross-attention at every size, width and option: sizes and seeds are drawn, arrays follow from them."""
+"""Properties of cross-attention at every size, width and option: sizes and seeds are drawn, arrays follow."""
 
 from typing import NamedTuple
 

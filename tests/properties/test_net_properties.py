@@ -1,4 +1,4 @@
-"""What holds of the networks at every size that survives their halvings."""
+"""Properties of the networks at every size that survives their halvings."""
 
 import torch
 from hypothesis import assume, example, given

@@ -49,7 +49,7 @@ SHAPES = [
 
 
 class Case(NamedTuple):
-    """What the maps look like."""
+    """Widths, size, dtype and memory formats of the maps."""
 
     cu: int
     ce: int

@@ -38,7 +38,7 @@ class Recorder:
 
 
 def compiled(kernel: Any, args: tuple[Any, ...], options: dict[str, Any], capability: int) -> Any:
-    """What the launch would compile: strides of 1 and missing maps are constants, multiples of 16 are known."""
+    """Compile as the launch would: strides of 1 and missing maps are constants, multiples of 16 are known."""
     signature, constants, attributes = {}, {}, {}
     for i, name in enumerate(kernel.arg_names):
         value = options[name] if name in options else args[i]

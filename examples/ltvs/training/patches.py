@@ -45,7 +45,7 @@ def patch_around(voxel: Sequence[int], size: Triple, patch: Triple) -> Box:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How patches are cut from cases and varied at random.
+    """Settings by which patches are cut from cases and varied at random.
 
     Args:
         patch: (d, h, w) voxels; smaller cases are padded at the end with background.

@@ -57,9 +57,9 @@ class TrainSettings:
     skip: Skip = "csca"
     """Skip connection of stage 2: csca, cca or sca attention, or concat for a 3D U-Net."""
     score_norm: ScoreNorm = "instance"
-    """How the attention's scores are normalized before the softmax."""
+    """Normalization of the attention's scores before the softmax."""
     residual: bool = True
-    """Whether the decoder map is added to the attention's result."""
+    """Add the decoder map to the attention's result."""
     norm: Norm = "batch"
     """Normalization after each convolution."""
     validate_every: int = 5

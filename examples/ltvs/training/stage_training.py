@@ -35,5 +35,5 @@ class StageTraining:
 
     @property
     def view(self) -> StageView:
-        """What the stage sees of a case."""
+        """The view that the stage has of a case."""
         return self.data.preparation.view(self.stage)

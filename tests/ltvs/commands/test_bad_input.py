@@ -1,4 +1,4 @@
-"""What people will give to the command lines by mistake: one line that says so, and nothing half-done.
+"""Mistakes in the input of the command lines: each gives a one-line error and leaves nothing half-done.
 
 Each row makes an input in a folder and says what has to be in the message; the input has to be as it was afterwards.
 """
@@ -191,7 +191,7 @@ PREDICT = [
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where the input is made: neither plain letters nor without spaces."""
+    """A folder for the input whose name has spaces and letters beyond ASCII."""
     folder = tmp_path / "Bürgerspital 北京" / "input"
     folder.mkdir(parents=True)
     return folder
@@ -310,7 +310,7 @@ def test_predict_onto_a_full_disk(
 
 
 def without_privileges() -> list[str]:
-    """What to put before a command so that permissions hold for it, even for root."""
+    """Return the words before a command that make permissions hold for it, even for root."""
     if os.geteuid() != 0:
         return []
     if not shutil.which("setpriv"):

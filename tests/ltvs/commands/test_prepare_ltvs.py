@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, float | None, sitk.Image | None]]:
-    """What phantoms were asked for; a tiny case stands in for each."""
+    """The phantoms that were asked for; a tiny case stands in for each."""
     asked = []
 
     def make_phantom(seed: int, *, matrix: int, slice_spacing: float | None, anatomy: sitk.Image | None) -> Case:

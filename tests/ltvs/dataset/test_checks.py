@@ -1,4 +1,4 @@
-"""What is wrong or odd about a case: each thing that can be, said with the case and the remedy, and nothing else."""
+"""Faults and oddities of a case: each is reported with the case and the remedy, and nothing else is."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -38,7 +38,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
-    """What a run makes, and how many seconds it is at work, once it is."""
+    """The result of an undisturbed run, and the seconds that it works."""
     output = tmp_path_factory.mktemp("whole") / "out"
     with started(source, output) as run:
         wait_until_at_work(run, output)

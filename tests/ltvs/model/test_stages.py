@@ -1,4 +1,4 @@
-"""What each stage sees and says."""
+"""The input and the target of each stage."""
 
 import numpy as np
 import pytest

@@ -65,7 +65,7 @@ def panel(pixels: np.ndarray, column: int) -> np.ndarray:
 
 
 def near_marks() -> np.ndarray:
-    """Where a panel has letters or the scale bar."""
+    """Return the pixels of a panel that show letters or the scale bar."""
     y, x = np.mgrid[:PANEL, :PANEL] / PANEL
     return (np.minimum(x, 1 - x) < 0.08) | (np.minimum(y, 1 - y) < 0.08) | ((x < 0.5) & (y > 0.85))
 
@@ -79,7 +79,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 
 def in_view(volume: sitk.Image, view: View, center: np.ndarray, side: float, index: tuple[int, ...]) -> np.ndarray:
-    """What of an upright volume lies under each pixel of a panel; 0 outside of it."""
+    """Return the voxel of an upright volume under each pixel of a panel; 0 outside of it."""
     values = np.take(
         sitk.GetArrayFromImage(volume).transpose(2, 1, 0), index[3 - sum(view.axes)], axis=3 - sum(view.axes)
     )

@@ -1,4 +1,4 @@
-"""What every command line does: help with each setting, one line per error, exit codes."""
+"""Behavior of every command line: help with each setting, one line per error, exit codes."""
 
 import dataclasses
 import subprocess
@@ -20,7 +20,7 @@ class Settings:
     """Settings of a command."""
 
     size: int = 3
-    """How large, mm."""
+    """Size, mm."""
 
 
 def start(monkeypatch: pytest.MonkeyPatch, main, *words: str) -> None:

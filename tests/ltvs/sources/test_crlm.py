@@ -123,7 +123,7 @@ def test_frames_are_placed_by_geometry_not_by_order(tmp_path: Path, options: dic
 
 
 def test_the_frames_in_these_tests_do_differ_in_order(tmp_path: Path) -> None:
-    """What is written shuffled would be wrong if it were read by order."""
+    """Frames written in random order would be wrong if they were read in file order."""
     plain, mixed = (
         highdicom_frames(write_patient(tmp_path / name, **options))
         for name, options in (("a", {}), ("b", {"changed": shuffled}))

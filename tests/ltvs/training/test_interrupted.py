@@ -44,7 +44,7 @@ def finish(data: PreparedSet, output: Path) -> None:
 
 @dataclass
 class Undisturbed:
-    """What a run that nobody disturbs makes, how long it takes, and in how many system calls it could be killed."""
+    """The result of an undisturbed run, its duration, and the number of system calls in which it could be killed."""
 
     results: dict[str, object]
     seconds: float

@@ -31,7 +31,7 @@ SIZE, SPACING = (28, 25, 21), (1.3, 1.5, 2.0)
 
 
 def predicted(ct: sitk.Image, stages: dict[int, TrainedStage], path: Path) -> Path:
-    """What prediction writes."""
+    """Return the label map that prediction writes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ltvs.model.pipeline, "load_stage", lambda run, stage: stages[stage])
         write_volume(Pipeline.load(Path("run"), "cpu").label(ct), path)

@@ -1,4 +1,4 @@
-"""What a NIfTI header says of where its voxels lie: sform, qform, pixdim, and what contradicts itself."""
+"""Geometry in NIfTI headers: sform, qform, pixdim, and headers that contradict themselves."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the Triton kernels are made of: tiles of a map, and products with a matrix in full precision."""
+"""Parts of the Triton kernels: tiles of a map, and products with a matrix in full precision."""
 # mypy: ignore-errors
 # ruff: noqa: N803, SIM300
 # Triton reads the source of these functions and needs them undecorated by type checkers: hence `no_type_check`.
@@ -38,7 +38,7 @@ def store_row(x, offset, first, values, L, BL: tl.constexpr):
 @triton.jit
 @no_type_check
 def operand(x, INTERPRETED: tl.constexpr):
-    """What a matrix product reads; Triton's interpreter cannot multiply bfloat16, whose products float32 holds."""
+    """Return the operand of a matrix product, float32 for bfloat16 in Triton's interpreter, which cannot multiply it."""
     return x.to(tl.float32) if INTERPRETED and x.dtype == tl.bfloat16 else x
 
 
