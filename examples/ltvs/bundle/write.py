@@ -149,7 +149,7 @@ def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> di
         "authors": authors,
         "copyright": copyright_notice,
         "intended_use": "Research. Not a medical device.",
-        "references": ["Kuang et al. Toward Simultaneous Segmentation of Liver Tumors and Intrahepatic Vessels via "
+        "references": ["Kuang et al. Towards Simultaneous Segmentation of Liver Tumors and Intrahepatic Vessels via "
                        "Cross-Attention Mechanism. ICASSP 2023."],
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
     }  # fmt: skip

@@ -38,7 +38,7 @@ def store_row(x, offset, first, values, L, BL: tl.constexpr):
 @triton.jit
 @no_type_check
 def operand(x, INTERPRETED: tl.constexpr):
-    """Return the operand of a matrix product, float32 for bfloat16 in Triton's interpreter, which cannot multiply it."""
+    """Return the operand of a matrix product; for bfloat16, which Triton's interpreter cannot multiply, in float32."""
     return x.to(tl.float32) if INTERPRETED and x.dtype == tl.bfloat16 else x
 
 
