@@ -195,12 +195,12 @@ def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str)
     n, voxels = channels + 1, math.prod(size)
     wq, wk, wv, wo = (triton_cases.normal(k, g=g) for k in (n, n, n, channels))
     p, bias = triton_cases.normal(1, channels, channels, g=g), triton_cases.normal(1, channels, g=g)
-    o, singles, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
+    o, single_maps, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
     return {
         "reduce": lambda: TRITON.reduce(u, e, wq, wk, wv, False),
         "apply": lambda: TRITON.apply(e, p, bias, o, wo, None),
         "reduce_backward": lambda: TRITON.reduce_backward(dout, u, e, wq, wk, wv, wo),
-        "apply_backward": lambda: TRITON.apply_backward(dout, u, e, p, due, None, None, singles, wq, wk, wv, False),
+        "apply_backward": lambda: TRITON.apply_backward(dout, u, e, p, due, None, None, single_maps, wq, wk, wv, False),
     }
 
 

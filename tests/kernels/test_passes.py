@@ -141,18 +141,20 @@ def test_apply_backward(passes, size, widths, parts, layout):
     residual = widths[0] == widths[2]
     p = case.p if "gram" in parts else None
     wanted = ["gram" in parts, "norms" in parts, "norms" in parts, "slices" in parts]
-    *dsums, singles = [d if w else None for d, w in zip(case.dsums, wanted, strict=True)]
+    *dsums, single_maps = [d if w else None for d, w in zip(case.dsums, wanted, strict=True)]
     u, e, *weights = leaves(case.u, case.e, case.wq, case.wk, case.wv, case.wo)
-    o = case.o if singles is None else singles[:, 3]
+    o = case.o if single_maps is None else single_maps[:, 3]
     out = defined_apply(e, p, case.bias, o, weights[3], u if residual else None)
-    sums = zip(defined_reduce(u, e, *weights[:3]), [*dsums, None if singles is None else singles[:, :3]], strict=True)
+    sums = zip(
+        defined_reduce(u, e, *weights[:3]), [*dsums, None if single_maps is None else single_maps[:, :3]], strict=True
+    )
     pairs = [(out, case.dout), *((x, d) for x, d in sums if d is not None)]
     outputs, gradients = zip(*pairs, strict=True)
     of = [u, e, *(weights if wanted[3] else [])]
     # A map that nothing depends on has a gradient of zeros.
     expected = torch.autograd.grad(outputs, of, gradients, allow_unused=True, materialize_grads=True)
     given = (case.wq, case.wk, case.wv) if wanted[3] else (None, None, None)
-    actual = passes.apply_backward(case.dout, case.u, case.e, p, *dsums, singles, *given, residual)
+    actual = passes.apply_backward(case.dout, case.u, case.e, p, *dsums, single_maps, *given, residual)
     for a, b in zip(actual[: len(expected)], expected, strict=True):
         assert_close(a, b, 1e-12)
     assert wanted[3] or actual[2:] == (None, None, None, None)

@@ -36,10 +36,10 @@ class FourPasses(NamedTuple):
 
     def apply_backward(
         self, dout: Tensor, u: Tensor, e: Tensor, p: MaybeTensor, due: MaybeTensor, duu: MaybeTensor, dee: MaybeTensor,
-        singles: MaybeTensor, wq: MaybeTensor, wk: MaybeTensor, wv: MaybeTensor, residual: bool,
+        single_maps: MaybeTensor, wq: MaybeTensor, wk: MaybeTensor, wv: MaybeTensor, residual: bool,
     ) -> tuple[MaybeTensor, ...]:  # fmt: skip
         """The gradients of the maps, of the projections to one channel and of that from it."""
         dsums = None if due is None else ChannelSums(due, duu, dee)
-        weights = None if singles is None else SliceWeights(wq, wk, wv, wq[:0])
-        du, de, dweights = passes.apply_backward(self.run_pass, dout, u, e, p, dsums, weights, singles, residual)
+        weights = None if single_maps is None else SliceWeights(wq, wk, wv, wq[:0])
+        du, de, dweights = passes.apply_backward(self.run_pass, dout, u, e, p, dsums, weights, single_maps, residual)
         return (du, de, *(dweights or (None,) * 4))

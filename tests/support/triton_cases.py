@@ -90,12 +90,12 @@ class Formulas:
     @staticmethod
     def reduce_backward(dout: Tensor, u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, wo: Any) -> Results:
         d, u1, e1 = rows(dout), with_one(u), with_one(e)
-        singles = None if wo is None else torch.stack((wq @ u1, wk @ e1, wo @ d, wv @ e1), 1)
-        return d @ rows(e).mT, d.sum(2), singles
+        single_maps = None if wo is None else torch.stack((wq @ u1, wk @ e1, wo @ d, wv @ e1), 1)
+        return d @ rows(e).mT, d.sum(2), single_maps
 
     @staticmethod
     def apply_backward(
-        dout: Tensor, u: Tensor, e: Tensor, p: Any, due: Any, duu: Any, dee: Any, singles: Any, wq: Any, wk: Any,
+        dout: Tensor, u: Tensor, e: Tensor, p: Any, due: Any, duu: Any, dee: Any, single_maps: Any, wq: Any, wk: Any,
         wv: Any, residual: bool,
     ) -> Results:  # fmt: skip
         u1, e1 = with_one(u), with_one(e)
@@ -107,8 +107,8 @@ class Formulas:
         de = de if p is None else de + p.mT @ rows(dout)
         du = du + rows(dout) if residual else du
         weights: Results = (None, None, None, None)
-        if singles is not None:
-            dq, dk, dv, o = singles.split(1, 1)
+        if single_maps is not None:
+            dq, dk, dv, o = single_maps.split(1, 1)
             du, de = du + wq[:-1, None] * dq, de + wk[:-1, None] * dk + wv[:-1, None] * dv
             weights = (u1 * dq).sum((0, 2)), (e1 * dk).sum((0, 2)), (e1 * dv).sum((0, 2)), (rows(dout) * o).sum((0, 2))
         return du.reshape(u.shape), de.reshape(e.shape), *weights
@@ -197,7 +197,7 @@ def run_case(name: str, case: Case, variant: int, seed: int, device: str) -> dic
     dout = feature_map((b, c, *case.size), case.dtype, case.of_e, g)
     wq, wk, wv, wo = (normal(n, g=g) for n in (case.cu + 1, case.ce + 1, case.ce + 1, c))
     p, bias, o = normal(b, c, case.ce, g=g), normal(b, c, g=g), normal(b, voxels, g=g)
-    singles = normal(b, 4, voxels, g=g)
+    single_maps = normal(b, 4, voxels, g=g)
     # Gradients of Gram matrices are tiny, far below what float16 can hold, and of different sizes.
     due, duu, dee = (
         1e-6 * normal(b, m + 1, n + 1, g=g) for m, n in ((case.cu, case.ce), (case.cu, case.cu), (case.ce, case.ce))
@@ -212,7 +212,7 @@ def run_case(name: str, case: Case, variant: int, seed: int, device: str) -> dic
         return compare(name, case, (e, None if without_channels else p, bias, *slices, residual), (0,))
     if name == "reduce_backward":
         return compare(name, case, (dout, u, e, *((None,) * 4 if without_slices else (wq, wk, wv, wo))), ())
-    slices = (None,) * 4 if without_slices else (singles, wq, wk, wv)
+    slices = (None,) * 4 if without_slices else (single_maps, wq, wk, wv)
     channels = (None, None) if without_channels else (p, due)
     norms = (duu, dee) if variant == 1 else (None, None)
     return compare(name, case, (dout, u, e, *channels, *norms, *slices, variant in (0, 2)), (0, 1))

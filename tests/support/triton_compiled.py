@@ -62,13 +62,13 @@ def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_fo
 
     x = torch.empty((1, channels, *SIZE), dtype=dtype, device="meta", memory_format=memory_format)
     n, voxels = channels + 1, x[0, 0].numel()
-    w, p, grams, singles = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 4, voxels)
+    w, p, grams, single_maps = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 4, voxels)
     TRITON.reduce(x, x, w, w, w, False)
     TRITON.reduce(x, x, w, w, w, True)
     TRITON.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
     TRITON.reduce_backward(x, x, x, w, w, w, single(channels))
     for norms in ((None, None), grams[1:]):
-        TRITON.apply_backward(x, x, x, p, grams[0], *norms, singles, w, w, w, True)
+        TRITON.apply_backward(x, x, x, p, grams[0], *norms, single_maps, w, w, w, True)
 
 
 def main(capability: int) -> None:
