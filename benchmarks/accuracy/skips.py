@@ -53,12 +53,9 @@ class AllAxes(nn.Module):
     def __init__(self, decoder_channels: int, encoder_channels: int, *, score_norm: str, residual: bool) -> None:
         super().__init__()
         self.csca = CSCA(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
-        self.rows, self.columns = (
-            SliceCrossAttention3d(
-                decoder_channels, encoder_channels, score_norm=score_norm, residual=False, slice_dim=dim
-            )
-            for dim in (-2, -1)
-        )
+        options = {"score_norm": score_norm, "residual": False}
+        self.rows = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-2, **options)
+        self.columns = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-1, **options)
         self.out_channels = encoder_channels
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
