@@ -56,7 +56,7 @@ class Task:
         return make_loss("dice_ce", len(CLASSES[2]), self.background_weight)
 
     def settings(self) -> TrainSettings:
-        """Return the settings of this task that the pipeline's training step reads; it reads no others."""
+        """Return the settings for the pipeline's training step; those that it does not read keep their defaults."""
         return TrainSettings(
             data=Path(),
             output=Path(),
