@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from queue import SimpleQueue
+from threading import local
 
 import torch
 
@@ -57,23 +58,20 @@ def main() -> int:
 def study(arguments: argparse.Namespace, variants: list[str]) -> int:
     """Make every missing run; return 0 if all are made, 75 if time ran out, 1 if one failed."""
     deadline = time.monotonic() + 60 * arguments.minutes
-    places: SimpleQueue[int] = SimpleQueue()
-    for place in range(arguments.jobs):
-        places.put(place)
+    places, thread = count(), local()
     # The threads of each run, which its process inherits.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
 
+    def start_thread() -> None:
+        thread.place = next(places)
+
     def one(job: tuple[str, int]) -> int:
-        place = places.get()
-        try:
-            return _run(arguments, *job, place, deadline)
-        finally:
-            places.put(place)
+        return _run(arguments, *job, thread.place, deadline)
 
     wanted = list(_order(arguments, variants))
     print(f"{len(wanted)} runs to make", flush=True)
     worst = 0
-    with ThreadPoolExecutor(arguments.jobs) as pool:
+    with ThreadPoolExecutor(arguments.jobs, initializer=start_thread) as pool:
         for number, ((variant, seed), code) in enumerate(zip(wanted, pool.map(one, wanted), strict=True), start=1):
             outcome = {0: "done", UNFINISHED: "not finished"}.get(code, f"failed, exit {code}")
             print(f"{number}/{len(wanted)} {variant} {seed}: {outcome}", flush=True)

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from benchmarks.accuracy.cases import Prepared
-from benchmarks.accuracy.skips import StudiedCSCA, projections, scores
+from benchmarks.accuracy.skips import StudiedCSCA, projected, scores
 from benchmarks.accuracy.task import Triple
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.unet import UNet3d
@@ -79,9 +79,7 @@ def maps_of(attention: nn.Module, query: Tensor, context: Tensor) -> dict[str, T
 def _probe(module: nn.Module, query: Tensor, context: Tensor) -> Probe:
     probe = {}
     for i, (name, half) in enumerate(halves_of(module).items()):
-        (to_query, _), (to_key, _), _ = projections(half, query, context)
-        q, k = to_query(query), to_key(context)
-        q, k = (x.flatten(2) if name == "channel" else x[:, 0].flatten(2) for x in (q, k))
+        q, k, _ = projected(half, query, context)
         factor = 1.0 if half.temperature is None else half.temperature
         centered = False
         if isinstance(module, StudiedCSCA):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,14 +128,7 @@ def _compact(run: Json, cases: list[str]) -> Json:
         }
         for size, by_case in run["scores"].items()
     }
-    short["probes"] = {
-        size: [
-            {half: {name: _significant(value) for name, value in found.items()} for half, found in level.items()}
-            for level in levels
-        ]
-        for size, levels in run["probes"].items()
-    }
-    return short | {"machine": run["machine"]}
+    return short | {"probes": _significant(run["probes"]), "machine": run["machine"]}
 
 
 def _score(by_case: Json, case: str, label: str, score: str) -> float | None:
@@ -151,7 +145,12 @@ def _rounded(row: Json) -> Json:
     return row
 
 
-def _significant(value: float | None) -> float | None:
+def _significant(value: Any) -> Any:
+    """Return a figure, or all those in dictionaries and lists, to four digits."""
+    if isinstance(value, dict):
+        return {name: _significant(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_significant(inner) for inner in value]
     return None if value is None else float(f"{value:.4g}")
 
 

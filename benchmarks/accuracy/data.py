@@ -50,9 +50,9 @@ def main() -> int:
 
 def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
     """Return the seed of each case, and the label map that it is made around."""
-    plain = [("plain-train", i) for i in range(PLAIN_TRAINING)] + [("plain", i) for i in range(PLAIN_TEST)]
+    plain = {"plain-train": range(20_000, 20_000 + PLAIN_TRAINING), "plain": range(20_100, 20_100 + PLAIN_TEST)}
     cases: dict[str, tuple[int, Path | None]] = {
-        f"{kind}-{i:03d}": (20_000 + 100 * (kind == "plain") + i, None) for kind, i in plain
+        f"{kind}-{i:03d}": (seed, None) for kind, seeds in plain.items() for i, seed in enumerate(seeds)
     }
     files = sorted(anatomy.glob("*.nii.gz")) if anatomy is not None else []
     files = [file for file in files if file.name not in SHARED]

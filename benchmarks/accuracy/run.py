@@ -64,7 +64,7 @@ def run(
     result = file_of(runs, variant, seed, data)
     fabric = start_processes(str(device), 1, 1, "32")
     net = make(variant, task, seed).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    learner = Learner(fabric, net, task.settings(str(device)), task.steps)
+    learner = Learner(fabric, net, task.settings(), task.steps)
     training = prepared(folder, names_for_training(folder, data), task)
     progress = train(learner, training, checkpoints_of(result), seed, task, deadline)
     if progress["step"] < task.steps and progress["finite"]:

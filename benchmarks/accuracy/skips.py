@@ -53,12 +53,9 @@ class AllAxes(nn.Module):
     def __init__(self, decoder_channels: int, encoder_channels: int, *, score_norm: str, residual: bool) -> None:
         super().__init__()
         self.csca = CSCA(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
-        self.rows, self.columns = (
-            SliceCrossAttention3d(
-                decoder_channels, encoder_channels, score_norm=score_norm, residual=False, slice_dim=dim
-            )
-            for dim in (-2, -1)
-        )
+        options = {"score_norm": score_norm, "residual": False}
+        self.rows = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-2, **options)
+        self.columns = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-1, **options)
         self.out_channels = encoder_channels
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
@@ -104,18 +101,19 @@ class StudiedCSCA(CSCA):
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """Return the sum of both halves."""
-        q, k, v = (layer(x).flatten(2) for layer, x in projections(self.channel, query, context))
+        q, k, v = projected(self.channel, query, context)
         of_channels = scores(q, k, self.score_norm, self.factors[0], self.centered).softmax(-1) @ v
-        q, k, v = (layer(x)[:, 0].flatten(2) for layer, x in projections(self.slices, query, context))
+        q, k, v = projected(self.slices, query, context)
         mixed = scores(q, k, self.score_norm, self.factors[1], self.centered).softmax(-1) @ v
         of_slices = self.slices.to_out(mixed.reshape(mixed.shape[0], 1, *context.shape[2:]))
         out: Tensor = of_channels.reshape(context.shape) + of_slices
         return out + query if self.residual else out
 
 
-def projections(half: nn.Module, query: Tensor, context: Tensor) -> list[tuple[nn.Module, Tensor]]:
-    """Return each projection of one half of CSCA, and the map that it reads."""
-    return [(half.to_query, query), (half.to_key, context), (half.to_value, context)]
+def projected(half: nn.Module, query: Tensor, context: Tensor) -> list[Float[Tensor, "b n l"]]:
+    """Return Q, K and V of one half of CSCA; their rows are channels, or slices in the half that has `to_out`."""
+    maps = (half.to_query(query), half.to_key(context), half.to_value(context))
+    return [(x[:, 0] if hasattr(half, "to_out") else x).flatten(2) for x in maps]
 
 
 def scores(

@@ -13,6 +13,7 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
+NAN = float("nan")
 RESAMPLES = 10_000
 #: Confidence level of every interval, two-sided.
 LEVEL = 0.95
@@ -44,10 +45,7 @@ def mean_sd(scores: Array) -> tuple[float, float]:
     """Return mean and standard deviation over seeds of each seed's mean over cases; NaN where seeds are too few."""
     means = seed_means(scores)
     means = means[np.isfinite(means)]
-    return (
-        float(means.mean()) if len(means) else float("nan"),
-        float(means.std(ddof=1)) if len(means) > 1 else float("nan"),
-    )
+    return float(means.mean()) if len(means) else NAN, float(means.std(ddof=1)) if len(means) > 1 else NAN
 
 
 def differences(a: Array, b: Array) -> Array:
@@ -121,7 +119,7 @@ def interval_cases(by_case: Array, resamples: int = RESAMPLES, seed: int = 0) ->
     """
     n = len(by_case)
     if n < 2:
-        return (float("nan"), float("nan"))
+        return (NAN, NAN)
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
     low, high = np.quantile(_weights(n, resamples, seed) @ by_case, [tail, 1 - tail])
     return (float(low), float(high))
@@ -138,7 +136,7 @@ def interval(both: Array) -> Interval:
     """
     seeds, cases = both.shape
     if min(seeds, cases) < 2:
-        return (float("nan"), float("nan"))
+        return (NAN, NAN)
     mean, by_seed, by_case = both.mean(), both.mean(axis=1), both.mean(axis=0)
     s, c = cases * by_seed.var(ddof=1), seeds * by_case.var(ddof=1)
     e = ((both - by_seed[:, None] - by_case + mean) ** 2).sum() / ((seeds - 1) * (cases - 1))

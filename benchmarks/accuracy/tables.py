@@ -27,14 +27,8 @@ TRAINED_ON = {
 }
 LABELS = ("vessel", "tumor")
 #: Scores and their names in the tables; `cldice` is that of earlier results, with MONAI's soft skeletons.
-COLUMNS = {
-    ("vessel", "dice"): "vessel Dice",
-    ("vessel", "iou"): "vessel IoU",
-    ("vessel", "cldice"): "vessel clDice, soft skeletons",
-    ("vessel", "cldice_thinned"): "vessel clDice",
-    ("tumor", "dice"): "tumor Dice",
-    ("tumor", "iou"): "tumor IoU",
-}
+SCORES = {"dice": "Dice", "iou": "IoU", "cldice": "clDice, soft skeletons", "cldice_thinned": "clDice"}
+COLUMNS = {(label, score): f"{label} {name}" for label in LABELS for score, name in SCORES.items()}
 #: Sizes of the patches as runs write them, smallest first.
 SIZES = ("0.25", SIZE, "4")
 HALVES = {"channel": "CCA", "slices": "SCA"}
@@ -239,14 +233,12 @@ def _sizes(whole: Json, data: str, variant: str, label: str) -> Iterable[tuple[s
 
 def _time_ratio(whole: Json, data: str, runs: Sequence[Json]) -> float | None:
     base = _runs(whole, data, REFERENCE)
-    return _median(
-        run["seconds_per_step"] / usual
-        for run in runs
-        if run["seconds_per_step"] is not None
-        and (
-            usual := _median(other["seconds_per_step"] for other in base if _place(whole, other) == _place(whole, run))
-        )
-    )
+    ratios = []
+    for run in runs:
+        usual = _median(other["seconds_per_step"] for other in base if _place(whole, other) == _place(whole, run))
+        if usual and run["seconds_per_step"] is not None:
+            ratios.append(run["seconds_per_step"] / usual)
+    return _median(ratios)
 
 
 def _place(whole: Json, run: Json) -> tuple[str, str, int]:

@@ -55,20 +55,15 @@ class Task:
         """Return the loss: Dice of vessels and tumors plus cross-entropy."""
         return make_loss("dice_ce", len(CLASSES[2]), self.background_weight)
 
-    def settings(self, device: str) -> TrainSettings:
-        """Return the settings with which the pipeline's training step does this task."""
+    def settings(self) -> TrainSettings:
+        """Return the settings for the pipeline's training step; those that it does not read keep their defaults."""
         return TrainSettings(
             data=Path(),
             output=Path(),
-            batch_size=self.batch,
             learning_rate=self.learning_rate,
             schedule="cosine",
             loss="dice_ce",
             background_weight=self.background_weight,
-            patch=self.patch,
-            overlap=(0, 0, 0),
-            channels=self.channels,
-            device=device,
         )
 
 

@@ -26,8 +26,10 @@ from ltvs.model.stages import CLASSES
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
 #: Changes that may follow the normalization of an attention's scores.
 CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
-#: Changes to CSCA as a whole, which exclude each other.
-OF_CSCA = ({"axes"}, {"quiet"}, {"temperature", "centred"})
+#: Skips in place of CSCA by the changes that ask for them; they exclude each other.
+OF_CSCA: dict[SkipFactory, set[str]] = {
+    AllAxes: {"axes"}, QuietCSCA: {"quiet"}, StudiedCSCA: {"temperature", "centred"},
+}  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
     "up-norm": {"up_norm": True},
@@ -88,21 +90,16 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
     if form not in SKIPS or norm not in SCORE_NORMS or not set(changes) <= set(CHANGES):
         known = f"{', '.join(PLAIN_SKIPS)} or {{{','.join(SKIPS)}}}-NORM with +{', +'.join(CHANGES)}"
         raise ValueError(f"variant {variant!r}: expected {known}; got {name!r}")
-    of_csca = [kind for kind in OF_CSCA if kind & set(changes)]
+    of_csca = [kind for kind, its_changes in OF_CSCA.items() if its_changes & set(changes)]
     if len(of_csca) > (form == "csca") or {"fine", "coarse"} <= set(changes):
         raise ValueError(
             f"variant {variant!r}: expected, with csca, one of +axes, +quiet, or +temperature and +centred; and one of "
             f"+fine, +coarse; got {name!r}"
         )
-    residual = "residual" in changes
-    factory: SkipFactory = partial(SKIPS[form], score_norm=norm, residual=residual)
-    if "axes" in changes:
-        factory = partial(AllAxes, score_norm=norm, residual=residual)
-    elif "quiet" in changes:
-        factory = partial(QuietCSCA, score_norm=norm, residual=residual)
-    elif {"temperature", "centred"} & set(changes):
-        factory = partial(StudiedCSCA, score_norm=norm, residual=residual,
-                          temperature="temperature" in changes, centered="centred" in changes)  # fmt: skip
+    kind = next(iter(of_csca), SKIPS[form])
+    factory: SkipFactory = partial(kind, score_norm=norm, residual="residual" in changes)
+    if kind is StudiedCSCA:
+        factory = partial(factory, temperature="temperature" in changes, centered="centred" in changes)
     if "concat" in changes:
         factory = partial(BesideConcat, make=factory)
     for change, levels in (("fine", widths[:1]), ("coarse", widths[1:-1])):

@@ -79,16 +79,12 @@ def gpu_steps(results: Path, patch: Triple) -> list[dict[str, Any]]:
         if report.get("machine", {}).get("device") != "cuda":
             continue
         rows = [
-            {
-                "name": report["machine"]["name"],
-                "dtype": net["dtype"],
-                "compiled": net["compiled"],
-                "seconds": row["training_step"]["median"],
-            }
+            {name: net[name] for name in ("dtype", "compiled")} | {"seconds": row["training_step"]["median"]}
             for net in report.get("nets", [])
             if list(net["size"]) == list(patch)
             for row in net["rows"]
             if row["name"].startswith("UCANet") and "training_step" in row
         ]
-        found += [min(rows, key=lambda row: row["seconds"])] if rows else []
+        if rows:
+            found.append({"name": report["machine"]["name"]} | min(rows, key=lambda row: row["seconds"]))
     return found

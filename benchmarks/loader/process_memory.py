@@ -23,11 +23,8 @@ def held() -> int:
     """Return the bytes that this process and its children hold now."""
     mine = Path(f"/proc/{os.getpid()}")
     children = [pid for task in mine.glob("task/*/children") for pid in task.read_text().split()]
-    found = 0
-    for folder in [mine, *(Path("/proc") / pid for pid in children)]:
-        match = re.search(r"^Pss: +(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)
-        found += int(match[1]) * 1024 if match else 0
-    return found
+    rollups = [(folder / "smaps_rollup").read_text() for folder in (mine, *(Path("/proc") / pid for pid in children))]
+    return sum(1024 * int(kib) for text in rollups for kib in re.findall(r"^Pss: +(\d+) kB$", text, re.MULTILINE))
 
 
 def most_held(name: str, folder: str, patch: tuple[int, int, int], workers: int, batches: int) -> int:

@@ -64,14 +64,11 @@ def measure(case: PrecisionCase, device: torch.device) -> list[dict[str, Any]]:
         fast = results(score_norm, "auto", DTYPES[case.dtype])
         finite = all(bool(x.isfinite().all()) for x in fast)
         truth = results(score_norm, "auto", torch.float64)[:3]
-        ours = [_error(x, t) for x, t in zip(fast, truth, strict=False)]
+        ours = list(map(_error, fast, truth))
         del fast
-        literal = [_error(x, t) for x, t in zip(results(score_norm, "reference", DTYPES[case.dtype]), truth,
-                                                strict=False)]  # fmt: skip
-        errors = {
-            name: {"ours": a, "literal": b, "ratio": a / b} for name, a, b in zip(RESULTS, ours, literal, strict=True)
-        }
-        rows.append({"score_norm": score_norm, "finite": finite, "errors": errors})
+        literal = map(_error, results(score_norm, "reference", DTYPES[case.dtype]), truth)
+        errors = [{"ours": a, "literal": b, "ratio": a / b} for a, b in zip(ours, literal, strict=True)]
+        rows.append({"score_norm": score_norm, "finite": finite, "errors": dict(zip(RESULTS, errors, strict=True))})
     return rows
 
 

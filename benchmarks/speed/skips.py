@@ -1,6 +1,7 @@
 """One skip connection: CSCA by each of its backends, and the usual alternatives."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,27 +62,15 @@ def csca(channels: int, backend: str, **options: Any) -> CSCA:
 
 
 class Joined(nn.Module):
-    """A skip and the convolution after it."""
+    """A skip, or another function of both maps, and the block after it."""
 
-    def __init__(self, skip: nn.Module, convolution: nn.Module) -> None:
+    def __init__(self, skip: Callable[[Tensor, Tensor], Tensor], block: nn.Module) -> None:
         super().__init__()
-        self.skip, self.convolution = skip, convolution
+        self.skip, self.block = skip, block
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Join and convolve."""
-        return self.convolution(self.skip(query, context))  # type: ignore[no-any-return]
-
-
-class OfContext(nn.Module):
-    """A block applied to the encoder map alone."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, _: Tensor, context: Tensor) -> Tensor:
-        """Apply the block to the context."""
-        return self.block(context)  # type: ignore[no-any-return]
+        """Join and apply the block."""
+        return self.block(self.skip(query, context))  # type: ignore[no-any-return]
 
 
 def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
@@ -105,7 +94,7 @@ def contenders(case: SkipCase, device: torch.device) -> dict[str, nn.Module]:
     except ImportError:
         return found
     # Attention of a map to itself, with depthwise convolutions: the nearest thing that MONAI has.
-    return found | {"MONAI CABlock": made(OfContext(CABlock(3, c, 1, bias=True)))}
+    return found | {"MONAI CABlock": made(Joined(lambda _, context: context, CABlock(3, c, 1, bias=True)))}
 
 
 def output_and_gradients(module: nn.Module, u: Tensor, e: Tensor, dout: Tensor) -> tuple[Tensor, ...]:

@@ -34,10 +34,8 @@ class Frozen(nn.Module):
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """Return the fixed mixtures, plus the decoder map where the attention adds it."""
-        out = query if self.attention.residual else torch.zeros_like(context)
-        for name, half in halves_of(self.attention).items():
-            out = out + _mixture(name, half, self.maps[name], context)
-        return out
+        start = query if self.attention.residual else torch.zeros_like(context)
+        return sum(_mixtures(self.attention, self.maps, context).values(), start)
 
 
 @torch.inference_mode()
@@ -67,11 +65,8 @@ def terms(net: UNet3d, images: Sequence[Tensor]) -> list[dict[str, float]]:
     """Return the RMS of what each half adds over that of U, for each skip, finest first; means over images."""
 
     def look(attention: nn.Module, query: Tensor, context: Tensor) -> dict[str, float]:
-        halves, size = halves_of(attention), query.square().mean().sqrt()
-        added = {
-            name: _mixture(name, halves[name], maps, context)
-            for name, maps in maps_of(attention, query, context).items()
-        }
+        size = query.square().mean().sqrt()
+        added = _mixtures(attention, maps_of(attention, query, context), context)
         return {name: float(term.square().mean().sqrt() / size) for name, term in added.items()}
 
     return [mean_of(ratios) for ratios in observe(net, _examined(net), images, look)]
@@ -81,9 +76,12 @@ def _examined(net: UNet3d) -> list[nn.Module | None]:
     return [skip if type(skip) in KINDS else None for skip in net.skips]
 
 
-def _mixture(name: str, half: nn.Module, maps: Float[Tensor, "*b n n"], context: Tensor) -> Tensor:
-    """Return the output of one half with these maps: the mixture of its values, on all channels."""
-    values = half.to_value(context)
-    pattern = "bij, bj... -> bi..." if maps.ndim == 3 else "ij, bj... -> bi..."
-    mixed: Tensor = torch.einsum(pattern, maps, values[:, 0] if name == "slices" else values)
-    return half.to_out(mixed[:, None]) if name == "slices" else mixed  # type: ignore[no-any-return]
+def _mixtures(attention: nn.Module, maps: dict[str, Float[Tensor, "*b n n"]], context: Tensor) -> dict[str, Tensor]:
+    """Return the output of each half with these maps: the mixture of its values, on all channels."""
+    mixtures = {}
+    for name, half in halves_of(attention).items():
+        values = half.to_value(context)
+        pattern = "bij, bj... -> bi..." if maps[name].ndim == 3 else "ij, bj... -> bi..."
+        mixed = torch.einsum(pattern, maps[name], values[:, 0] if name == "slices" else values)
+        mixtures[name] = half.to_out(mixed[:, None]) if name == "slices" else mixed
+    return mixtures

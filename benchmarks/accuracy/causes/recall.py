@@ -3,6 +3,7 @@
 import numpy as np
 from numpy import ndarray
 from scipy import ndimage
+from skimage.morphology import ball
 
 from benchmarks.accuracy.cases import Prepared
 from ltvs.model.stages import CLASSES
@@ -25,7 +26,7 @@ def calibers(vessel: ndarray) -> ndarray:
     out = vessel.astype(np.uint8)
     for number, width in enumerate(WIDTHS, start=2):
         radius = width // 2
-        held = ndimage.binary_opening(vessel, _ball(radius))
+        held = ndimage.binary_opening(vessel, ball(radius, bool))
         # The rim of a vessel is as wide as the vessel, though a ball of voxels does not reach all of it.
         out[vessel & ndimage.binary_dilation(held, np.ones((3, 3, 3), bool), iterations=radius)] = number
     return out
@@ -60,9 +61,3 @@ def taken_for(prediction: ndarray, case: Prepared) -> list[list[int]]:
 
 def _counts(found: ndarray, there: ndarray) -> list[int]:
     return [int((found & there).sum()), int(there.sum())]
-
-
-def _ball(radius: int) -> ndarray:
-    z, y, x = np.ogrid[(slice(-radius, radius + 1),) * 3]
-    ball: ndarray = z**2 + y**2 + x**2 <= radius**2
-    return ball
