@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d._options import check_option
-from crossattn3d.kernels import Kernel, composed, operation, reference
+from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.parameters import (
     BACKENDS,
     SCORE_NORMS,
@@ -198,8 +198,9 @@ def channel_attention_map(
     """
     attention = Attention(score_norm, False, -3, backend)
     _check("channel_attention_map", query, context, (channel,), attention)
+    compute = reference.channel_attention if backend == "reference" else composed.channel_attention
     with torch.autocast(query.device.type, enabled=False):
-        return _kernel(backend).channel_attention(query.to(context.dtype), context, channel, score_norm)
+        return compute(query.to(context.dtype), context, channel, score_norm)
 
 
 def slice_attention_map(
@@ -224,10 +225,9 @@ def slice_attention_map(
     """
     attention = Attention(score_norm, False, slice_dim, backend)
     _check("slice_attention_map", query, context, (slices,), attention)
+    compute = reference.slice_attention if backend == "reference" else composed.slice_attention
     with torch.autocast(query.device.type, enabled=False):
-        return _kernel(backend).slice_attention(
-            query.to(context.dtype), context, slices, score_norm, _negative(slice_dim)
-        )
+        return compute(query.to(context.dtype), context, slices, score_norm, _negative(slice_dim))
 
 
 def attend(
@@ -245,10 +245,14 @@ def attend(
     parts = tuple(part for part in (channel, slices) if part is not None)
     _check(who, query, context, parts, attention)
     attention = attention._replace(slice_dim=_negative(attention.slice_dim))
+    compute = operation.cross_attention
+    if attention.backend == "reference":
+        compute = reference.cross_attention
+    elif torch.compiler.is_exporting():
+        compute = composed.cross_attention
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
     with torch.autocast(query.device.type, enabled=False):
-        kernel = _kernel(attention.backend)
-        return kernel.cross_attention(query.to(context.dtype), context, channel, slices, attention)
+        return compute(query.to(context.dtype), context, channel, slices, attention)
 
 
 def check_options(who: str, attention: Attention) -> None:
@@ -267,13 +271,6 @@ def check_slice_dim(who: str, slice_dim: int) -> None:
         raise ValueError(
             f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got {slice_dim!r}"
         )
-
-
-def _kernel(backend: Backend) -> Kernel:
-    """Return the module that computes the attention and its maps."""
-    if backend == "reference":
-        return reference
-    return composed if torch.compiler.is_exporting() else operation
 
 
 def _negative(slice_dim: int) -> int:

@@ -13,14 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, composed, torch_pass
-from crossattn3d.kernels.composed import channel_attention, slice_attention
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.derivative import SliceSums, Sums, backward, forward
 from crossattn3d.kernels.layout import new_map, one_stride, sum_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
-
-__all__ = ["channel_attention", "cross_attention", "slice_attention"]
 
 #: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
 LARGE = 2**18
