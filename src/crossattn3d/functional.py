@@ -17,6 +17,8 @@ function checks its input and hands it to a backend:
 While a model is exported, all but `reference` are plain matrix products, which any runtime supports.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -242,7 +244,7 @@ def attend(
 
     All functions and modules of the package call it.
     """
-    parts = tuple(part for part in (channel, slices) if part is not None)
+    parts = [part for part in (channel, slices) if part is not None]
     _check(who, query, context, parts, attention)
     attention = attention._replace(slice_dim=_negative(attention.slice_dim))
     compute = operation.cross_attention
@@ -262,14 +264,10 @@ def check_options(who: str, attention: Attention) -> None:
         if attention.backend == old:
             raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
     check_option(who, "backend", attention.backend, BACKENDS)
-    check_slice_dim(who, attention.slice_dim)
-
-
-def check_slice_dim(who: str, slice_dim: int) -> None:
-    """Raise ValueError unless `slice_dim` names a spatial dimension of a (b, c, d, h, w) tensor."""
-    if slice_dim not in (-3, -2, -1, 2, 3, 4):
+    if attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
         raise ValueError(
-            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got {slice_dim!r}"
+            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
+            f"{attention.slice_dim!r}"
         )
 
 
@@ -279,11 +277,7 @@ def _negative(slice_dim: int) -> int:
 
 
 def _check(
-    who: str,
-    query: Tensor,
-    context: Tensor,
-    parts: tuple[ChannelParameters | SliceParameters, ...],
-    attention: Attention,
+    who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
 ) -> None:
     """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
     check_options(who, attention)

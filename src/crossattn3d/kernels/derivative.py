@@ -23,6 +23,9 @@ from crossattn3d.kernels.parameters import Attention, ChannelParameters, SlicePa
 from crossattn3d.kernels.passes import ChannelSums, SliceWeights
 from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
 
+#: Parameters of the two halves, None for a half that is not asked for, and the options.
+Arguments = tuple[ChannelParameters | None, SliceParameters | None, Attention]
+
 #: Number of parts in which single-channel maps are replaced by their gradients.
 PARTS = 6
 
@@ -39,15 +42,9 @@ class Sums(NamedTuple):
     slices: Sequence[Tensor]
 
 
-def forward(
-    run_pass: RunPass,
-    u: Tensor,
-    e: Tensor,
-    channel: ChannelParameters | None,
-    slices: SliceParameters | None,
-    attention: Attention,
-) -> tuple[Tensor, Sums]:
+def forward(run_pass: RunPass, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Tensor, Sums]:
     """Return the output, and the sums that `backward` needs."""
+    channel, slices, attention = arguments
     dtype, cosine, length = sum_dtype(e), attention.score_norm == "cosine", e.shape[2:].numel()
     weights = None if slices is None else _slice_weights(slices, dtype)
     channel_sums, single = passes.reduce(run_pass, u, e, weights, gram=channel is not None, norms=cosine)
@@ -69,17 +66,9 @@ def forward(
     return out, Sums(channel_sums, slice_sums)
 
 
-def backward(
-    run_pass: RunPass,
-    dout: Tensor,
-    u: Tensor,
-    e: Tensor,
-    channel: ChannelParameters | None,
-    slices: SliceParameters | None,
-    attention: Attention,
-    sums: Sums,
-) -> list[Tensor]:
+def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: Arguments, sums: Sums) -> list[Tensor]:
     """Return the gradients of both maps and of every parameter, in order."""
+    channel, slices, attention = arguments
     weights = None if slices is None else _slice_weights(slices, sum_dtype(e))
     dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, weights)
     p = dsums = None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crossattn3d.kernels import RunPass, composed, torch_pass
 from crossattn3d.kernels.cpp import run as cpp
-from crossattn3d.kernels.derivative import Sums, backward, forward
+from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
 from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
@@ -42,9 +42,9 @@ def cross_attention(
 )
 def _attend(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     """Return the output, and the sums for the backward pass."""
-    u, e, (channel, slices, attention) = one_stride(query), one_stride(context), _arguments(*given)
+    u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
     with torch.autocast(query.device.type, enabled=False):
-        out, sums = forward(_primitive(attention.backend, u, e), u, e, channel, slices, attention)
+        out, sums = forward(_primitive(arguments[2].backend, u, e), u, e, arguments)
     return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
 
@@ -68,11 +68,12 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
 )
 def _attend_backward(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     """Return the gradients of the maps and of the parameters."""
-    d, u, e, (channel, slices, attention) = *map(one_stride, (dout, query, context)), _arguments(*given)
+    d, u, e = map(one_stride, (dout, query, context))
+    channel, _, attention = arguments = _arguments(*given)
     count = 0 if channel is None else _count(attention)
     split = Sums(None if channel is None else ChannelSums(*sums[:count]), sums[count:])
     with torch.autocast(dout.device.type, enabled=False):
-        return backward(_primitive(attention.backend, u, e), d, u, e, channel, slices, attention, split)
+        return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
 
 
 @_attend_backward.register_fake
@@ -114,9 +115,7 @@ def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> l
     return [next(found) if x.requires_grad else None for x in views]
 
 
-def _arguments(
-    channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
-) -> tuple[ChannelParameters | None, SliceParameters | None, Attention]:
+def _arguments(channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any) -> Arguments:
     """Return what `cross_attention` was called with from what the operation takes."""
     parameters = ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None
     return *parameters, Attention(*options)
