@@ -90,7 +90,7 @@ def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: A
         pairs += zip(slices, (*of_inputs, d.out[:, None], dbias.sum(0), dtemperature), strict=True)
     # Copied, since an operation's results may not share memory.
     given = [(x, gradient) for x, gradient in pairs if x is not None and gradient is not None]
-    return [du, de, *(torch.empty_like(x, memory_format=torch.contiguous_format).copy_(d) for x, d in given)]
+    return [du, de, *(torch.empty_like(x, memory_format=torch.contiguous_format).copy_(g) for x, g in given)]
 
 
 def _slice_weights(slices: SliceParameters, dtype: torch.dtype) -> SliceWeights:

@@ -1,6 +1,6 @@
 """The attention as one operation that PyTorch does not look into, with the gradients of `derivative`.
 
-For the attention maps, and where a gradient of the gradient may be asked for, `composed` computes.
+Where a gradient of the gradient may be asked for, `composed` computes.
 """
 
 from collections.abc import Sequence

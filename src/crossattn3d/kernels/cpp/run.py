@@ -64,12 +64,11 @@ def run_pass(
         places = [_place(x) for x in inputs]
         values = batch * length * sum(place.rows for place in places)
         threads = min(torch.get_num_threads(), 1 + values // VALUES_PER_THREAD)
-        function = loaded.pass_in_double if dtype == torch.float64 else loaded.pass_in_float
-        failed = function(
+        failed = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
             *_array(_Mixture, [_mixture(m, matrix) for m, matrix in zip(mixtures, matrices, strict=True)]),
-            batch, length, threads, _team(),
+            batch, length, dtype == torch.float64, threads, _team(),
         )  # fmt: skip
         if failed:
             raise MemoryError("cpp: expected memory for the tiles of each thread; got none; use fewer threads")
