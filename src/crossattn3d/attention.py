@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from crossattn3d import functional
 from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, check_options
-from crossattn3d.kernels.layout import ContextMap, QueryMap
 
 
 class AttentionMaps(NamedTuple):
@@ -159,12 +158,16 @@ class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
         torch.Size([1, 8, 4, 6, 10])
     """
 
-    def forward(self, query: QueryMap, context: ContextMap) -> Float[Tensor, "b ce x y z"]:
+    def forward(
+        self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
+    ) -> Float[Tensor, "b ce d h w"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         parameters = self.parameters_of_attention()
         return functional.attend("channel_cross_attention", query, context, parameters, None, self.attention)
 
-    def attention_maps(self, query: QueryMap, context: ContextMap) -> Float[Tensor, "b ce ce"]:
+    def attention_maps(
+        self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
+    ) -> Float[Tensor, "b ce ce"]:
         """Return softmax(s(Q K^T)), (b, c, c): row i says which encoder channels make output channel i."""
         return self._channel_map(self, query, context)
 
@@ -197,12 +200,16 @@ class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
         (torch.Size([1, 8, 4, 6, 10]), torch.Size([1, 4, 4]))
     """
 
-    def forward(self, query: QueryMap, context: ContextMap) -> Float[Tensor, "b ce x y z"]:
+    def forward(
+        self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
+    ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         parameters = self.parameters_of_attention()
         return functional.attend("slice_cross_attention", query, context, None, parameters, self.attention)
 
-    def attention_maps(self, query: QueryMap, context: ContextMap) -> Float[Tensor, "b d d"]:
+    def attention_maps(
+        self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
+    ) -> Float[Tensor, "b d d"]:
         """Return softmax(s(q k^T)), (b, d, d): row i says which encoder slices make output slice i."""
         return self._slice_map(self, query, context)
 
@@ -238,12 +245,14 @@ class CSCA(_CrossAttention3d):
         for half in (self.channel, self.slices):
             half.add_projections(query_channels, context_channels, score_norm)
 
-    def forward(self, query: QueryMap, context: ContextMap) -> Float[Tensor, "b ce x y z"]:
+    def forward(
+        self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
+    ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         halves = self.channel.parameters_of_attention(), self.slices.parameters_of_attention()
         return functional.attend("channel_slice_cross_attention", query, context, *halves, self.attention)
 
-    def attention_maps(self, query: QueryMap, context: ContextMap) -> AttentionMaps:
+    def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
         """Return both maps, (b, c, c) and (b, d, d), for looking at."""
         maps = self._channel_map(self.channel, query, context), self._slice_map(self.slices, query, context)
         return AttentionMaps(*maps)

@@ -11,7 +11,6 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.layout import ContextMap, QueryMap
 from crossattn3d.kernels.parameters import EPS, Attention, ChannelParameters, ScoreNorm, SliceParameters
 
 
@@ -36,7 +35,10 @@ def attention_map(
 
 
 def channel_attention(
-    query: QueryMap, context: ContextMap, channel: ChannelParameters, score_norm: ScoreNorm
+    query: Float[Tensor, "b cq d h w"],
+    context: Float[Tensor, "b ce d h w"],
+    channel: ChannelParameters,
+    score_norm: ScoreNorm,
 ) -> Float[Tensor, "b c c"]:
     """Return M of Eq. 2, channels x channels."""
     q = rearrange(_project(query, channel.q_weight, channel.q_bias), "b c d h w -> b c (d h w)")
@@ -45,7 +47,11 @@ def channel_attention(
 
 
 def slice_attention(
-    query: QueryMap, context: ContextMap, slices: SliceParameters, score_norm: ScoreNorm, slice_dim: int
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    slices: SliceParameters,
+    score_norm: ScoreNorm,
+    slice_dim: int,
 ) -> Float[Tensor, "b d d"]:
     """Return the softmax of Eq. 4, slices x slices."""
     q = _slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
@@ -54,8 +60,8 @@ def slice_attention(
 
 
 def cross_attention(
-    query: QueryMap,
-    context: ContextMap,
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
     channel: ChannelParameters | None,
     slices: SliceParameters | None,
     attention: Attention,
