@@ -119,9 +119,8 @@ class _CrossAttention3d(_Projections):
         )
 
     def _channel_map(self, half: _ChannelProjections, query: Tensor, context: Tensor) -> Tensor:
-        parameters = half.parameters_of_attention()
         return functional.channel_attention_map(
-            query, context, parameters, score_norm=self.score_norm, backend=self.backend
+            query, context, half.parameters_of_attention(), score_norm=self.score_norm, backend=self.backend
         )
 
     def _slice_map(self, half: _SliceProjections, query: Tensor, context: Tensor) -> Tensor:

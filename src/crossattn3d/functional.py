@@ -17,12 +17,14 @@ function checks its input and hands it to a backend:
 While a model is exported, all but `reference` are plain matrix products, which any runtime supports.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d._options import check_option
-from crossattn3d.kernels import Kernel, composed, operation, reference
+from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.parameters import (
     BACKENDS,
     SCORE_NORMS,
@@ -198,8 +200,9 @@ def channel_attention_map(
     """
     attention = Attention(score_norm, False, -3, backend)
     _check("channel_attention_map", query, context, (channel,), attention)
+    compute = reference.channel_attention if backend == "reference" else composed.channel_attention
     with torch.autocast(query.device.type, enabled=False):
-        return _kernel(backend).channel_attention(query.to(context.dtype), context, channel, score_norm)
+        return compute(query.to(context.dtype), context, channel, score_norm)
 
 
 def slice_attention_map(
@@ -224,10 +227,9 @@ def slice_attention_map(
     """
     attention = Attention(score_norm, False, slice_dim, backend)
     _check("slice_attention_map", query, context, (slices,), attention)
+    compute = reference.slice_attention if backend == "reference" else composed.slice_attention
     with torch.autocast(query.device.type, enabled=False):
-        return _kernel(backend).slice_attention(
-            query.to(context.dtype), context, slices, score_norm, _negative(slice_dim)
-        )
+        return compute(query.to(context.dtype), context, slices, score_norm, _negative(slice_dim))
 
 
 def attend(
@@ -242,13 +244,17 @@ def attend(
 
     All functions and modules of the package call it.
     """
-    parts = tuple(part for part in (channel, slices) if part is not None)
+    parts = [part for part in (channel, slices) if part is not None]
     _check(who, query, context, parts, attention)
     attention = attention._replace(slice_dim=_negative(attention.slice_dim))
+    compute = operation.cross_attention
+    if attention.backend == "reference":
+        compute = reference.cross_attention
+    elif torch.compiler.is_exporting():
+        compute = composed.cross_attention
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
     with torch.autocast(query.device.type, enabled=False):
-        kernel = _kernel(attention.backend)
-        return kernel.cross_attention(query.to(context.dtype), context, channel, slices, attention)
+        return compute(query.to(context.dtype), context, channel, slices, attention)
 
 
 def check_options(who: str, attention: Attention) -> None:
@@ -258,22 +264,11 @@ def check_options(who: str, attention: Attention) -> None:
         if attention.backend == old:
             raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
     check_option(who, "backend", attention.backend, BACKENDS)
-    check_slice_dim(who, attention.slice_dim)
-
-
-def check_slice_dim(who: str, slice_dim: int) -> None:
-    """Raise ValueError unless `slice_dim` names a spatial dimension of a (b, c, d, h, w) tensor."""
-    if slice_dim not in (-3, -2, -1, 2, 3, 4):
+    if attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
         raise ValueError(
-            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got {slice_dim!r}"
+            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
+            f"{attention.slice_dim!r}"
         )
-
-
-def _kernel(backend: Backend) -> Kernel:
-    """Return the module that computes the attention and its maps."""
-    if backend == "reference":
-        return reference
-    return composed if torch.compiler.is_exporting() else operation
 
 
 def _negative(slice_dim: int) -> int:
@@ -282,11 +277,7 @@ def _negative(slice_dim: int) -> int:
 
 
 def _check(
-    who: str,
-    query: Tensor,
-    context: Tensor,
-    parts: tuple[ChannelParameters | SliceParameters, ...],
-    attention: Attention,
+    who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
 ) -> None:
     """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
     check_options(who, attention)

@@ -173,7 +173,7 @@ def test_a_nan_stays_where_it_is():
 
 @needs_cpp
 def test_no_memory_is_said(monkeypatch):
-    failing = SimpleNamespace(pass_in_float=lambda *_: 1)
+    failing = SimpleNamespace(run_pass=lambda *_: 1)
     monkeypatch.setattr(run, "library", lambda: failing)
     with pytest.raises(MemoryError, match=r"cpp: expected memory for the tiles of each thread"):
         PASSES.reduce(*torch.zeros(2, 1, 2, 3, 4, 5).unbind(), None, None, None, False)

@@ -10,7 +10,7 @@ from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, fu
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import composed, operation, torch_pass
 from crossattn3d.kernels.cpp import run as cpp
-from crossattn3d.kernels.softmax import attention_backward, attention_map
+from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
 from support.backends import FAST, needs_cpp
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import (
@@ -202,19 +202,20 @@ def test_gradcheck_of_attention_from_scores(score_norm):
     squares = tuple((0.5 + normal((2, 4), g).square()).requires_grad_() for _ in "qk")
     temperature = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
     given = (squares, temperature) if score_norm == "cosine" else (None, None)
-    m = attention_map(scores, 9, score_norm, *given)
+    m = attention_map(Scores(scores, 9, score_norm, *given))
     inputs = [scores, *squares, temperature] if score_norm == "cosine" else [scores]
     expected = torch.autograd.grad(m, inputs, dm)
-    dscores, dsquares, dtemperature = attention_backward(dm, m, scores, 9, score_norm, *given)
+    dscores, dsquares, dtemperature = attention_backward(dm, m, Scores(scores, 9, score_norm, *given))
     actual = [dscores, *dsquares, dtemperature] if score_norm == "cosine" else [dscores]
     for a, b in zip(actual, expected, strict=True):
         assert_close(a.detach(), b, 1e-12)
 
 
 def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
-    scores, squares = torch.ones(1, 2, 2).double(), (torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double())
-    m = attention_map(scores, 1, "cosine", squares, torch.tensor(1.0))
-    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores, 1, "cosine", squares, torch.tensor(1.0))
+    squares = torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double()
+    scores = Scores(torch.ones(1, 2, 2).double(), 1, "cosine", squares, torch.tensor(1.0))
+    m = attention_map(scores)
+    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores)
     assert dq.isfinite().all()
     assert dq[0, 0] == 0
 

@@ -4,8 +4,8 @@ import jaxtyping
 import pytest
 import torch
 
-from crossattn3d import CSCA, functional, kernels
-from crossattn3d.kernels import operation, reference
+from crossattn3d import CSCA, functional
+from crossattn3d.kernels import composed, reference
 from support.random_parameters import channel_parameters, maps
 
 
@@ -15,8 +15,8 @@ def test_a_wrong_rank_stops_at_the_signature():
         CSCA(3, 4).double()(query, context[0])
 
 
-@pytest.mark.parametrize("kernel", [reference, operation])
-def test_a_mismatch_between_two_arguments_stops_at_the_signature(kernel: kernels.Kernel):
+@pytest.mark.parametrize("kernel", [reference, composed])
+def test_a_mismatch_between_two_arguments_stops_at_the_signature(kernel):
     query, context = maps(0, 2, 3, 4, (2, 3, 5))
     with pytest.raises(jaxtyping.TypeCheckError, match="context"):
         kernel.channel_attention(query, context[:1], channel_parameters(0, 3, 4, 4), "mean")

@@ -18,7 +18,7 @@ int main() {
           const Place to_half = {half.data(), n, row, voxel, channels, BFLOAT};
           const Mixture mixtures[] = {{matrix.data(), 0, channels + 1, -1, to},
                                       {matrix.data(), channels, channels + 1, 0, to_half}};
-          if (pass_in_float(in, 3, gram, 1, mixtures, 2, 2, voxels, threads, nullptr)) return 1;
+          if (run_pass(in, 3, gram, 1, mixtures, 2, 2, voxels, 0, threads, nullptr)) return 1;
           if (out.back() != channels + 1 || sums.back() != 2.0 * voxels) return 2;
           if (float(half.back()) != float(bfloat(2.f * channels + 2))) return 3;
         }

@@ -12,36 +12,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
-
-
-@runtime_checkable
-class Kernel(Protocol):
-    """A module that computes the attention. Inputs are checked and of one dtype; `slice_dim` is -3, -2 or -1."""
-
-    def channel_attention(
-        self, query: Tensor, context: Tensor, channel: ChannelParameters, score_norm: ScoreNorm
-    ) -> Tensor:
-        """Return M of Eq. 2, (b, c, c)."""
-        ...
-
-    def slice_attention(
-        self, query: Tensor, context: Tensor, slices: SliceParameters, score_norm: ScoreNorm, slice_dim: int
-    ) -> Tensor:
-        """Return the softmax of Eq. 4, (b, d, d)."""
-        ...
-
-    def cross_attention(
-        self,
-        query: Tensor,
-        context: Tensor,
-        channel: ChannelParameters | None,
-        slices: SliceParameters | None,
-        attention: Attention,
-    ) -> Tensor:
-        """Return the sum of the parts asked for, in the dtype of `context`."""
-        ...
-
 
 class Ones(NamedTuple):
     """A row of ones among the inputs of a pass."""

@@ -13,16 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.layout import from_slices, to_slices
+from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
-from crossattn3d.kernels.softmax import attention_map
+from crossattn3d.kernels.softmax import Scores, attention_map
 
 
 def channel_attention(
-    query: Float[Tensor, "b cq d h w"],
-    context: Float[Tensor, "b ce d h w"],
-    channel: ChannelParameters,
-    score_norm: ScoreNorm,
+    query: QueryMap, context: ContextMap, channel: ChannelParameters, score_norm: ScoreNorm
 ) -> Float[Tensor, "b c c"]:
     """Return M of Eq. 2, channels x channels."""
     u, e = _rows(query), _rows(context)
@@ -34,28 +31,24 @@ def channel_attention(
         u, e = u.double(), e.double()
     wq, wk = with_bias(channel.q_weight, channel.q_bias, u.dtype), with_bias(channel.k_weight, channel.k_bias, u.dtype)
     squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
-    scores = wq @ _gram(u, e) @ wk.mT
-    return attention_map(scores, u.shape[-1], score_norm, squares, channel.temperature).to(dtype)
+    scores = Scores(wq @ _gram(u, e) @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
+    return attention_map(scores).to(dtype)
 
 
 def slice_attention(
-    query: Float[Tensor, "b cq x y z"],
-    context: Float[Tensor, "b ce x y z"],
-    slices: SliceParameters,
-    score_norm: ScoreNorm,
-    slice_dim: int,
+    query: QueryMap, context: ContextMap, slices: SliceParameters, score_norm: ScoreNorm, slice_dim: int
 ) -> Float[Tensor, "b d d"]:
     """Return the softmax of Eq. 4, slices x slices."""
     u, e = _rows(query), _rows(context)
     q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
     k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
     squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
-    return attention_map(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)
+    return attention_map(Scores(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature))
 
 
 def cross_attention(
-    query: Float[Tensor, "b cq x y z"],
-    context: Float[Tensor, "b ce x y z"],
+    query: QueryMap,
+    context: ContextMap,
     channel: ChannelParameters | None,
     slices: SliceParameters | None,
     attention: Attention,

@@ -7,6 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+#: Decoder map U and encoder map E, of one spatial size; which spatial dimension counts slices is an option.
+QueryMap = Float[Tensor, "b cq x y z"]
+ContextMap = Float[Tensor, "b ce x y z"]
+
 
 def sum_dtype(x: Tensor) -> torch.dtype:
     """Return the dtype of everything but the maps: float64 for float64 maps, else float32."""

@@ -1,6 +1,6 @@
 """The attention as one operation that PyTorch does not look into, with the gradients of `derivative`.
 
-For the attention maps, and where a gradient of the gradient may be asked for, `composed` computes.
+Where a gradient of the gradient may be asked for, `composed` computes.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, composed, torch_pass
-from crossattn3d.kernels.composed import channel_attention, slice_attention
 from crossattn3d.kernels.cpp import run as cpp
-from crossattn3d.kernels.derivative import SliceSums, Sums, backward, forward
-from crossattn3d.kernels.layout import new_map, one_stride, sum_dtype
+from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
+from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
-
-__all__ = ["channel_attention", "cross_attention", "slice_attention"]
 
 #: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
 LARGE = 2**18
@@ -29,8 +26,8 @@ OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int
 
 
 def cross_attention(
-    query: Float[Tensor, "b cq x y z"],
-    context: Float[Tensor, "b ce x y z"],
+    query: QueryMap,
+    context: ContextMap,
     channel: ChannelParameters | None,
     slices: SliceParameters | None,
     attention: Attention,
@@ -43,27 +40,25 @@ def cross_attention(
 @torch.library.custom_op(
     "crossattn3d::attend", mutates_args=(), schema=f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])"
 )
-def _attend(
-    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
-) -> tuple[Tensor, list[Tensor]]:
+def _attend(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     """Return the output, and the sums for the backward pass."""
-    u, e, attention = one_stride(query), one_stride(context), Attention(*options)
+    u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
     with torch.autocast(query.device.type, enabled=False):
-        out, sums = forward(_primitive(attention.backend, u, e), u, e, *_parameters(channel, slices), attention)
-    return out, [x for part in sums for x in part or () if x is not None]
+        out, sums = forward(_primitive(arguments[2].backend, u, e), u, e, arguments)
+    return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
 
 @_attend.register_fake
-def _(
-    query: Tensor, context: Tensor, channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any
-) -> tuple[Tensor, list[Tensor]]:
-    u, e, attention = one_stride(query), one_stride(context), Attention(*options)
+def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
+    u, e, (channel, slices, attention) = one_stride(query), one_stride(context), _arguments(*given)
     cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], sum_dtype(e)
-    of_channel, of_slices = _counts(channel, slices, attention)
-    shapes = [(cu, ce), (cu, cu), (ce, ce)][:of_channel]
-    sums = [e.new_empty((len(e), *shape), dtype=torch.float64 if of_channel == 3 else dtype) for shape in shapes]
-    sums += [e.new_empty((len(e), *shape), dtype=dtype) for shape in ((depth, depth), (depth,), (depth,))[:of_slices]]
-    return new_map(e, _width(*_parameters(channel, slices))), sums
+    count = _count(attention)
+    of_channel = [(cu, ce), (cu, cu), (ce, ce)][:count] if channel is not None else []
+    of_slices = [(depth, depth), (depth,), (depth,)][:count] if slices is not None else []
+    sums = [e.new_empty((len(e), *shape), dtype=torch.float64 if count == 3 else dtype) for shape in of_channel]
+    sums += [e.new_empty((len(e), *shape), dtype=dtype) for shape in of_slices]
+    bias = channel.v_bias if channel is not None else cast("SliceParameters", slices).out_bias
+    return new_map(e, len(bias)), sums
 
 
 @torch.library.custom_op(
@@ -71,38 +66,20 @@ def _(
     mutates_args=(),
     schema=f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
 )
-def _attend_backward(
-    dout: Tensor,
-    query: Tensor,
-    context: Tensor,
-    sums: Sequence[Tensor],
-    channel: Sequence[Tensor],
-    slices: Sequence[Tensor],
-    *options: Any,
-) -> list[Tensor]:
+def _attend_backward(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     """Return the gradients of the maps and of the parameters."""
-    d, u, e, attention = one_stride(dout), one_stride(query), one_stride(context), Attention(*options)
-    count, _ = _counts(channel, slices, attention)
-    split = Sums(
-        ChannelSums(*sums[:count]) if channel else None,
-        SliceSums(*sums[count:]) if slices else None,
-    )
+    d, u, e = map(one_stride, (dout, query, context))
+    channel, _, attention = arguments = _arguments(*given)
+    count = 0 if channel is None else _count(attention)
+    split = Sums(None if channel is None else ChannelSums(*sums[:count]), sums[count:])
     with torch.autocast(dout.device.type, enabled=False):
-        primitive = _primitive(attention.backend, u, e)
-        return backward(primitive, d, u, e, *_parameters(channel, slices), attention, split)
+        return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
 
 
 @_attend_backward.register_fake
-def _(
-    _dout: Tensor,
-    query: Tensor,
-    context: Tensor,
-    _sums: Sequence[Tensor],
-    channel: Sequence[Tensor],
-    slices: Sequence[Tensor],
-    *_options: Any,
-) -> list[Tensor]:
+def _(_dout: Tensor, query: Tensor, context: Tensor, _sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     maps = [new_map(one_stride(x), x.shape[1]) for x in (query, context)]
+    channel, slices, *_ = given
     return maps + [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (*channel, *slices)]
 
 
@@ -131,29 +108,22 @@ _attend.register_autograd(_differentiate, setup_context=_setup_context)
 def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
     # Views, because one tensor may be given as both maps.
     query, context, *others = views = [x.view_as(x) for x in inputs]
-    parts = _parameters(others[: ctx.counts[0]], others[ctx.counts[0] :])
-    out = composed.cross_attention(query, context, *parts, Attention(*ctx.options))
+    given = _arguments(others[: ctx.counts[0]], others[ctx.counts[0] :], *ctx.options)
+    out = composed.cross_attention(query, context, *given)
     wanted = [x for x in views if x.requires_grad]
     found = iter(torch.autograd.grad(out, wanted, dout, create_graph=True, allow_unused=True))
     return [next(found) if x.requires_grad else None for x in views]
 
 
-def _parameters(
-    channel: Sequence[Tensor], slices: Sequence[Tensor]
-) -> tuple[ChannelParameters | None, SliceParameters | None]:
-    return ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None
+def _arguments(channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any) -> Arguments:
+    """Return what `cross_attention` was called with from what the operation takes."""
+    parameters = ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None
+    return *parameters, Attention(*options)
 
 
-def _width(channel: ChannelParameters | None, slices: SliceParameters | None) -> int:
-    """Return the number of output channels."""
-    bias = channel.v_bias if channel is not None else slices.out_bias if slices is not None else None
-    return 0 if bias is None else len(bias)
-
-
-def _counts(channel: Sequence[Tensor], slices: Sequence[Tensor], attention: Attention) -> tuple[int, int]:
+def _count(attention: Attention) -> int:
     """Return how many sums each half has."""
-    count = 3 if attention.score_norm == "cosine" else 1
-    return count if channel else 0, count if slices else 0
+    return 3 if attention.score_norm == "cosine" else 1
 
 
 def _primitive(backend: str, u: Tensor, e: Tensor) -> RunPass:

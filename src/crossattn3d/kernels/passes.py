@@ -61,11 +61,7 @@ def reduce(
     single, mixtures = None, []
     if weights is not None:
         single = u.new_empty((len(u), 3, u.shape[2:].numel()), dtype=sum_dtype(u))
-        q, kv = weights.q[None], torch.stack((weights.k, weights.v))
-        mixtures = [
-            stack.mixture(single[:, :1], {"u": q[:, :-1], "ones": q[:, -1:]}),
-            stack.mixture(single[:, 1:], {"ones": kv[:, -1:], "e": kv[:, :-1]}),
-        ]
+        mixtures = stack.projections(weights, single[:, :1], single[:, 1:])
     sums = run_pass(stack.inputs, grams, mixtures, torch.float64 if gram and norms else sum_dtype(u))
     if not gram:
         return None, single
@@ -124,12 +120,8 @@ def reduce_backward(
     single, mixtures = None, []
     if weights is not None:
         single = e.new_empty((len(e), 4, e.shape[2:].numel()), dtype=sum_dtype(e))
-        q, kv = weights.q[None], torch.stack((weights.k, weights.v))
-        mixtures = [
-            stack.mixture(single[:, :1], {"u": q[:, :-1], "ones": q[:, -1:]}),
-            stack.mixture(single[:, 1::2], {"ones": kv[:, -1:], "e": kv[:, :-1]}),
-            stack.mixture(single[:, 2:3], {"dout": weights.out[None]}),
-        ]
+        mixtures = stack.projections(weights, single[:, :1], single[:, 1::2])
+        mixtures.append(stack.mixture(single[:, 2:3], {"dout": weights.out[None]}))
     (sums,) = run_pass(stack.inputs, [stack.gram("dout", "ones e")], mixtures, sum_dtype(e))
     return sums[:, :, 1:], sums[:, :, 0], single
 
@@ -200,6 +192,14 @@ class _Stack:
         """Return the sums of products of the rows from the first to the last name in `a` with those in `b`."""
         of_a, of_b = ([self.rows[name] for name in names.split()] for names in (a, b))
         return Gram(of_a[0].start, of_a[-1].stop - of_a[0].start, of_b[0].start, of_b[-1].stop - of_b[0].start)
+
+    def projections(self, weights: SliceWeights, q: Tensor, kv: Tensor) -> list[Mixture]:
+        """Return the mixtures that write wq U~ to `q`, and wk E~ and wv E~ to `kv`."""
+        of_u, of_e = weights.q[None], torch.stack((weights.k, weights.v))
+        return [
+            self.mixture(q, {"u": of_u[:, :-1], "ones": of_u[:, -1:]}),
+            self.mixture(kv, {"ones": of_e[:, -1:], "e": of_e[:, :-1]}),
+        ]
 
     def mixture(self, out: Tensor, columns: Mapping[str, Tensor | None], add: str | None = None) -> Mixture:
         """Return the mixture of named rows, each with the columns of its matrix, (b, m, rows) or (m, rows)."""

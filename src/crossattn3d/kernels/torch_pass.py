@@ -56,16 +56,14 @@ def run_pass(
         for gram in grams
     ]
     terms = [
-        [(mixture.matrix[:, :, part.places].to(dtype), part) for part in _parts(operands, mixture.first, n)]
-        for mixture, n in ((mixture, mixture.matrix.shape[2]) for mixture in mixtures)
+        [(m.matrix[:, :, part.places].to(dtype), part) for part in _parts(operands, m.first, m.matrix.shape[2])]
+        for m in mixtures
     ]
     added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
     for i, voxels in _chunks(tensors_of(inputs), dtype):
         chunks: list[Tensor | None] = [x[i, :, voxels].to(dtype) for x in maps]
-        if single:
-            chunks.append(torch.cat([_read(x, i, voxels, like, dtype) for x in few]))
-        elif few:
-            chunks.append(None)
+        if few:
+            chunks.append(torch.cat([_read(x, i, voxels, like, dtype) for x in few]) if single else None)
         for blocks in products:
             for a, b, sums in blocks:
                 _add_product(sums[i], _rows(chunks, a), _rows(chunks, b), voxels)

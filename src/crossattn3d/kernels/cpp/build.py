@@ -95,7 +95,6 @@ def _compile(compiler: str, path: Path) -> None:
 
 def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     pointer, count, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    for function in (loaded.pass_in_float, loaded.pass_in_double):
-        function.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, pointer]
-        function.restype = count
+    loaded.run_pass.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, count, pointer]
+    loaded.run_pass.restype = count
     return loaded

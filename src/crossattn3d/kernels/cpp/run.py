@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from ctypes import c_int32, c_int64, c_void_p
 from functools import cache
 
 import torch
@@ -18,33 +19,21 @@ TYPES = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3}
 
 class _Place(ctypes.Structure):
     _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("batch_stride", ctypes.c_int64),
-        ("row_stride", ctypes.c_int64),
-        ("voxel_stride", ctypes.c_int64),
-        ("rows", ctypes.c_int32),
-        ("type", ctypes.c_int32),
+        ("data", c_void_p),
+        ("batch_stride", c_int64),
+        ("row_stride", c_int64),
+        ("voxel_stride", c_int64),
+        ("rows", c_int32),
+        ("type", c_int32),
     )
 
 
 class _Gram(ctypes.Structure):
-    _fields_ = (
-        ("a", ctypes.c_int32),
-        ("a_rows", ctypes.c_int32),
-        ("b", ctypes.c_int32),
-        ("b_rows", ctypes.c_int32),
-        ("out", ctypes.c_void_p),
-    )
+    _fields_ = (("a", c_int32), ("a_rows", c_int32), ("b", c_int32), ("b_rows", c_int32), ("out", c_void_p))
 
 
 class _Mixture(ctypes.Structure):
-    _fields_ = (
-        ("matrix", ctypes.c_void_p),
-        ("first", ctypes.c_int32),
-        ("columns", ctypes.c_int32),
-        ("add", ctypes.c_int32),
-        ("out", _Place),
-    )
+    _fields_ = (("matrix", c_void_p), ("first", c_int32), ("columns", c_int32), ("add", c_int32), ("out", _Place))
 
 
 def unsupported_reason(u: Tensor, e: Tensor) -> str | None:
@@ -75,12 +64,11 @@ def run_pass(
         places = [_place(x) for x in inputs]
         values = batch * length * sum(place.rows for place in places)
         threads = min(torch.get_num_threads(), 1 + values // VALUES_PER_THREAD)
-        function = loaded.pass_in_double if dtype == torch.float64 else loaded.pass_in_float
-        failed = function(
+        failed = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
             *_array(_Mixture, [_mixture(m, matrix) for m, matrix in zip(mixtures, matrices, strict=True)]),
-            batch, length, threads, _team(),
+            batch, length, dtype == torch.float64, threads, _team(),
         )  # fmt: skip
         if failed:
             raise MemoryError("cpp: expected memory for the tiles of each thread; got none; use fewer threads")
@@ -91,7 +79,7 @@ def run_pass(
 def _team() -> int | None:
     """Return the address of `GOMP_parallel`, which starts the threads of PyTorch's OpenMP; None if there is none."""
     start = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
-    return None if start is None else ctypes.cast(start, ctypes.c_void_p).value
+    return None if start is None else ctypes.cast(start, c_void_p).value
 
 
 def _array(kind: type[ctypes.Structure], items: Sequence[ctypes.Structure]) -> tuple[object, int]:

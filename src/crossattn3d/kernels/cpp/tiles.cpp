@@ -222,26 +222,17 @@ struct Pass {
   }
 };
 
-template <class A>
-int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-             int n_mixtures, int64_t batch, int64_t length, int threads, Team team) {
+extern "C" int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
+                        int n_mixtures, int64_t batch, int64_t length, int in_double, int threads, Team team) {
   try {
-    Pass<A>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+    if (in_double)
+      Pass<double>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+    else
+      Pass<float>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
   } catch (const std::bad_alloc&) {
     return 1;
   } catch (...) {
     return 2;
   }
   return 0;
-}
-
-extern "C" int pass_in_float(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-                             int n_mixtures, int64_t batch, int64_t length, int threads, Team team) {
-  return run_pass<float>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads, team);
-}
-
-extern "C" int pass_in_double(const Place* inputs, int n_inputs, const Gram* grams, int n_grams,
-                              const Mixture* mixtures, int n_mixtures, int64_t batch, int64_t length, int threads,
-                              Team team) {
-  return run_pass<double>(inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length, threads, team);
 }

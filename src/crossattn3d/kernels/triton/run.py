@@ -4,8 +4,7 @@ Sums of products of feature maps are launches of `moments`, which also write pro
 that they read. All other mixtures are launches of `mix`, which also sum products with single-channel maps.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,50 +52,36 @@ def run_pass(
     return [launches.assemble(gram) for gram in grams]
 
 
-class _Block(NamedTuple):
-    """An input in a range of stacked rows, and its place in the range."""
-
-    input: int
-    at: slice
-
-
 class _Launches:
     """The sums of products found so far, by the numbers of the inputs, and the mixtures written so far."""
 
     def __init__(self, inputs: Sequence[Input], grams: Sequence[Gram], dtype: torch.dtype) -> None:
-        self.inputs, self.rows, self.dtype = inputs, stacked_rows(inputs), dtype
-        self.like = tensors_of(inputs)[0]
+        self.rows, self.dtype, self.like = stacked_rows(inputs), dtype, tensors_of(inputs)[0]
+        self.maps = {i: x for i, x in enumerate(inputs) if isinstance(x, Tensor)}
+        self.singles = {i: x.maps for i, x in enumerate(inputs) if isinstance(x, SingleChannel)}
+        self.ones = next((i for i, x in enumerate(inputs) if isinstance(x, Ones)), -1)
         self.found: dict[tuple[int, int], Tensor] = {}
         self.written: list[Mixture] = []
-        wanted = [
-            (a.input, b.input)
-            for gram in grams
-            for a in self._blocks(gram.a, gram.a_rows)
-            for b in self._blocks(gram.b, gram.b_rows)
-        ]
-        self.pairs = [(a, b) for a, b in wanted if self._is_map(a) and self._is_map(b)]
+        wanted = [(a, b) for g in grams for a in self._blocks(g.a, g.a_rows) for b in self._blocks(g.b, g.b_rows)]
+        self.pairs = [(a, b) for a, b in wanted if a in self.maps and b in self.maps]
         #: Products of a feature map with single-channel maps that no launch has summed yet, the map first.
-        self.left = {
-            (a, b) if self._is_map(a) else (b, a)
-            for a, b in wanted
-            if self._is_map(a) != self._is_map(b) and not isinstance(inputs[b if self._is_map(a) else a], Ones)
-        }
+        self.left = {(a, b) for x, y in wanted for a, b in ((x, y), (y, x)) if a in self.maps and b in self.singles}
 
     def is_projection(self, mixture: Mixture) -> bool:
         """Return whether a launch of `moments` could write the mixture: one or two rows of one feature map."""
-        blocks = self._mixed(mixture)
+        columns = self._columns(mixture)
         return (
             mixture.out.dtype == torch.float32
             and mixture.out.stride(2) == 1
             and mixture.out.shape[1] <= 2
             and mixture.add is None
-            and sum(self._is_map(b.input) for b in blocks) == 1
-            and all(self._is_map(b.input) or isinstance(self.inputs[b.input], Ones) for b in blocks)
+            and sum(i in self.maps for i in columns) == 1
+            and not any(i in self.singles for i in columns)
         )
 
     def sum_maps(self, projections: list[Mixture]) -> None:
         """Sum the products of feature maps, and write the projections of what is read for that."""
-        waiting = {(self._map_of(m), m.out.shape[1]): m for m in projections}
+        waiting = {(i, m.out.shape[1]): m for m in projections for i in self._columns(m) if i in self.maps}
         for a, b in self.pairs:
             self._moments(a, b, waiting.pop((a, 1), None), waiting.pop((b, 2), None), gram=True)
         for a in [a for a, rows in waiting if rows == 1]:
@@ -106,26 +91,27 @@ class _Launches:
 
     def mix(self, mixture: Mixture) -> None:
         """Write a mixture, and sum the products with single-channel maps of what is read for that."""
-        blocks = self._mixed(mixture)
-        maps = sorted((b for b in blocks if self._is_map(b.input)), key=lambda b: -len(self._left_of(b.input)))
-        sources = [Source(self._map(b.input), mixture.matrix[:, :, b.at]) for b in maps]
-        bias = next((mixture.matrix[:, :, b.at] for b in blocks if isinstance(self.inputs[b.input], Ones)), None)
+        columns = self._columns(mixture)
+        maps = sorted((i for i in columns if i in self.maps), key=lambda i: -len(self._left_of(i)))
+        sources = [Source(self.maps[i], columns[i]) for i in maps]
+        bias = columns[self.ones][:, :, 0] if self.ones in columns else None
         weights = [
-            (mixture.matrix[:, :, b.at.start + r], row) for b in blocks for r, row in enumerate(self._single(b.input))
+            (columns[i][:, :, r], row)
+            for i in columns
+            if i in self.singles
+            for r, row in enumerate(self.singles[i].unbind(1))
         ]
-        residual = None if mixture.add is None else self._map([r.start for r in self.rows].index(mixture.add))
-        summed = [self._left_of(b.input) for b in maps] if sums_fit(sources) else []
+        residual = None if mixture.add is None else self.maps[[r.start for r in self.rows].index(mixture.add)]
+        summed = [self._left_of(i) for i in maps] if sums_fit(sources) else []
         first, second = (
             rows if len(rows) <= most else [] for rows, most in zip((*summed, [], []), (2, 1), strict=False)
         )
-        x_s, x_t = mix(
-            mixture.out, sources, None if bias is None else bias[:, :, 0], weights, residual,
-            [row for _, row in first], next((row for _, row in second), None),
-        )  # fmt: skip
+        other = next((row for _, row in second), None)
+        x_s, x_t = mix(mixture.out, sources, bias, weights, residual, [row for _, row in first], other)
         if x_s is not None:
-            self._keep(maps[0].input, first, x_s)
+            self._keep(maps[0], first, x_s)
         if x_t is not None:
-            self._keep(maps[1].input, second, x_t[:, None])
+            self._keep(maps[1], second, x_t[:, None])
         self.written.append(mixture)
 
     def sum_what_is_left(self) -> None:
@@ -133,15 +119,15 @@ class _Launches:
         for a in sorted({a for a, _ in self.left}):
             rows = self._left_of(a)
             pairs = [rows[start : start + 2] for start in range(0, len(rows), 2)]
-            sums = [moments(self._map(a), single=[row for _, row in pair]).single for pair in pairs]
+            sums = [moments(self.maps[a], single=[row for _, row in pair]).single for pair in pairs]
             self._keep(a, rows, torch.cat(sums, 1))
 
     def assemble(self, gram: Gram) -> Tensor:
         """Return the Gram matrix that the sums found are the blocks of."""
         whole = self.like.new_empty((len(self.like), gram.a_rows, gram.b_rows), dtype=self.dtype)
-        for a in self._blocks(gram.a, gram.a_rows):
-            for b in self._blocks(gram.b, gram.b_rows):
-                whole[:, a.at, b.at] = self._product(a.input, b.input)
+        for a, rows in self._blocks(gram.a, gram.a_rows).items():
+            for b, columns in self._blocks(gram.b, gram.b_rows).items():
+                whole[:, rows, columns] = self._product(a, b)
         return whole
 
     def _product(self, a: int, b: int) -> Tensor:
@@ -150,7 +136,7 @@ class _Launches:
         if (b, a) in self.found:
             return self.found[b, a].mT
         # Left are ones and single-channel maps, which are not worth a launch of their own.
-        x, y = ((i.maps if isinstance(i, SingleChannel) else None) for i in (self.inputs[a], self.inputs[b]))
+        x, y = self.singles.get(a), self.singles.get(b)
         if x is not None and y is not None:
             return x @ y.mT
         if x is not None:
@@ -160,40 +146,26 @@ class _Launches:
     def _moments(
         self, a: int, b: int | None, single: Mixture | None, double: Mixture | None, gram: bool = False
     ) -> None:
-        found = moments(
-            self._map(a),
-            None if b is None else self._map(b),
-            next(self._projections(single), None),
-            list(self._projections(double)),
-            gram=gram,
-            exact=self.dtype == torch.float64,
-        )
+        of_a, of_b = ([] if m is None else self._projections(m) for m in (single, double))
+        other, exact = None if b is None else self.maps[b], self.dtype == torch.float64
+        found = moments(self.maps[a], other, next(iter(of_a), None), of_b, gram=gram, exact=exact)
         self.written += [m for m in (single, double) if m is not None]
-        ones = next((i for i, x in enumerate(self.inputs) if isinstance(x, Ones)), None)
-        if ones is not None:
-            self.found[a, ones] = found.a[:, :, None]
-            if b is not None:
-                self.found[b, ones] = found.b[:, :, None]
-        if found.gram is not None and b is not None:
-            self.found[a, b] = found.gram
+        self.found[a, self.ones] = found.a[:, :, None]
+        if b is not None:
+            self.found[b, self.ones] = found.b[:, :, None]
+            if found.gram is not None:
+                self.found[a, b] = found.gram
 
-    def _projections(self, mixture: Mixture | None) -> Iterator[Projection]:
-        """Yield each row of a mixture of a feature map and ones, with the bias last."""
-        if mixture is None:
-            return
-        bias = mixture.matrix.new_zeros((*mixture.matrix.shape[:2], 1))
-        weight = bias[:, :, :0]
-        for block in self._mixed(mixture):
-            if self._is_map(block.input):
-                weight = mixture.matrix[:, :, block.at]
-            else:
-                bias = mixture.matrix[:, :, block.at]
-        for r, w in enumerate(torch.cat((weight, bias), 2).unbind(1)):
-            yield Projection(w, mixture.out[:, r])
+    def _projections(self, mixture: Mixture) -> list[Projection]:
+        """Return each row of a mixture of a feature map and ones, with the bias last."""
+        columns = self._columns(mixture)
+        bias = columns.pop(self.ones, mixture.matrix.new_zeros((*mixture.matrix.shape[:2], 1)))
+        matrix = torch.cat((*columns.values(), bias), 2)
+        return [Projection(w, mixture.out[:, r]) for r, w in enumerate(matrix.unbind(1))]
 
     def _left_of(self, a: int) -> list[tuple[int, Tensor]]:
         """Return the single-channel maps whose products with a feature map are not summed yet."""
-        return [(b, row) for x, b in sorted(self.left) if x == a for row in self._single(b)]
+        return [(b, row) for x, b in sorted(self.left) if x == a for row in self.singles[b].unbind(1)]
 
     def _keep(self, a: int, rows: Sequence[tuple[int, Tensor]], sums: Tensor) -> None:
         """Keep the sums of products of a feature map with single-channel maps, (b, rows, c)."""
@@ -202,28 +174,15 @@ class _Launches:
             self.found[a, b] = sums[:, chosen].mT
             self.left.discard((a, b))
 
-    def _blocks(self, first: int, count: int) -> list[_Block]:
-        """Return the inputs in a range of stacked rows."""
-        return [
-            _Block(i, slice(rows.start - first, rows.stop - first))
+    def _blocks(self, first: int, count: int) -> dict[int, slice]:
+        """Return the inputs in a range of stacked rows, and their places in the range."""
+        return {
+            i: slice(rows.start - first, rows.stop - first)
             for i, rows in enumerate(self.rows)
             if first <= rows.start and rows.stop <= first + count
-        ]
+        }
 
-    def _mixed(self, mixture: Mixture) -> list[_Block]:
-        return self._blocks(mixture.first, mixture.matrix.shape[2])
-
-    def _map_of(self, mixture: Mixture) -> int:
-        return next(b.input for b in self._mixed(mixture) if self._is_map(b.input))
-
-    def _is_map(self, i: int) -> bool:
-        return isinstance(self.inputs[i], Tensor)
-
-    def _map(self, i: int) -> Tensor:
-        x = self.inputs[i]
-        assert isinstance(x, Tensor)
-        return x
-
-    def _single(self, i: int) -> list[Tensor]:
-        x = self.inputs[i]
-        return list(x.maps.unbind(1)) if isinstance(x, SingleChannel) else []
+    def _columns(self, mixture: Mixture) -> dict[int, Tensor]:
+        """Return the columns of the matrix that multiply each input of a mixture."""
+        blocks = self._blocks(mixture.first, mixture.matrix.shape[2])
+        return {i: mixture.matrix[:, :, at] for i, at in blocks.items()}
