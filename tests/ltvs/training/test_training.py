@@ -20,7 +20,6 @@ from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
 from ltvs.training.devices import start_processes
 from ltvs.training.journal import Epoch, write_curves
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.losses import make_loss, make_schedule
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.stage_training import StageTraining
@@ -129,47 +128,6 @@ def test_layers_compute_in_bfloat16_where_asked_and_in_prediction_too(data: Prep
     assert all(math.isfinite(value) for value in scores)
 
 
-def test_dice_loss_is_the_papers_and_is_taken_over_the_batch() -> None:
-    target = torch.zeros(2, 1, 2, 2, 2, dtype=torch.long)
-    target[0] = 1
-    logits = torch.full((2, 2, 2, 2, 2), -20.0)
-    logits.scatter_(1, target, 20.0)
-    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(0, abs=1e-4)
-    logits[0] = -logits[0]  # miss all there is: no overlap in the batch at all
-    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1, abs=1e-4)
-    logits[0, :, 0] = -logits[0, :, 0]  # find half of it: 2 * 4 / (4 + 8)
-    assert make_loss("dice", 2)(logits, target).item() == pytest.approx(1 - 2 / 3, abs=1e-4)
-    assert make_loss("dice_ce", 2)(logits, target).item() > make_loss("dice", 2)(logits, target).item()
-
-
-def test_the_background_weighs_less_in_the_cross_entropy_where_asked() -> None:
-    target = torch.zeros(1, 1, 2, 3, 4, dtype=torch.long)
-    target[..., :1] = 1  # a quarter
-    logits = torch.zeros(1, 2, 2, 3, 4)
-    logits[:, 1] = 2.0  # says foreground everywhere: wrong in three quarters
-    dice, equal, light = (
-        make_loss(*args)(logits, target).item() for args in (("dice", 2), ("dice_ce", 2), ("dice_ce", 2, 0.1))
-    )
-    right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
-    assert equal - dice == pytest.approx((right + 3 * wrong) / 4, rel=1e-5)
-    assert light - dice == pytest.approx((right + 0.3 * wrong) / 1.3, rel=1e-5)
-
-
-def test_schedules() -> None:
-    rates = {}
-    for name in ("constant", "cosine"):
-        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        scheduler = make_schedule(optimizer, name, 10)
-        rates[name] = []
-        for _ in range(10):
-            optimizer.step()
-            scheduler.step()
-            rates[name].append(scheduler.get_last_lr()[0])
-    assert rates["constant"] == [0.1] * 10
-    assert rates["cosine"][4] == pytest.approx(0.05)
-    assert rates["cosine"][-1] == pytest.approx(0)
-
-
 def test_mean_dice_leaves_absent_classes_out() -> None:
     assert mean_dice([0.5, math.nan]) == 0.5
     assert mean_dice([math.nan]) == 0.0
@@ -177,8 +135,6 @@ def test_mean_dice_leaves_absent_classes_out() -> None:
 
 def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, tmp_path: Path, monkeypatch) -> None:
     import dataclasses
-
-    import numpy as np
 
     settings = tiny_settings(data.folder, tmp_path)
     original = PreparedSet.case
@@ -314,42 +270,3 @@ def test_a_run_from_before_settings_had_a_part_for_prediction(data: PreparedSet,
     path.write_text(json.dumps(content | {"training": content["training"] | {"precision": "float7"}}))
     with pytest.raises(InputError, match="precision float7"):
         load_stage(tmp_path, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 0}, "--epochs: expected 1 or more; got 0"),
-        ({"batch_size": 0}, "--batch-size: expected 1 or more"),
-        ({"rotation": -1}, "--rotation: expected 0 or more"),
-        ({"jitter": -0.5}, "--jitter: expected 0 or more"),
-        ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
-        (
-            {"precision": "bf16-mixed", "patch": (7, 16, 16)},
-            r"--precision bf16-mixed: on CPU no level .* got \[7, 4, 2\] slices",
-        ),
-        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
-        ({"device": "banana"}, "--device banana: expected cpu, cuda"),
-        ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
-        ({"devices": 0}, "--devices: expected 1 or more"),
-        (
-            {"batch_size": 6, "devices": 2, "accumulate": 2},
-            "--batch-size 6: expected a multiple of 4, .* by 2 devices in 2 parts",
-        ),
-        ({"sync_batch_norm": True}, "--sync-batch-norm: expected GPUs"),
-        ({"save_every": -1.0}, "--save-every: expected 0 or more"),
-        ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
-        ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
-    ],
-)
-def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        tiny_settings(tmp_path, tmp_path, **changes)
-
-
-def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
-    paper = TrainSettings(tmp_path, tmp_path)
-    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
-    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
-    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
-    assert paper.stages() == (1, 2)

@@ -1,0 +1,48 @@
+"""Settings that make no sense are refused; the defaults are the paper's."""
+
+from pathlib import Path
+
+import pytest
+
+from ltvs.runtime.errors import InputError
+from ltvs.training.settings import TrainSettings
+from support.trained_runs import tiny_settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs: expected 1 or more; got 0"),
+        ({"batch_size": 0}, "--batch-size: expected 1 or more"),
+        ({"rotation": -1}, "--rotation: expected 0 or more"),
+        ({"jitter": -0.5}, "--jitter: expected 0 or more"),
+        ({"background_weight": -1.0}, "--background-weight: expected 0 or more; got -1.0"),
+        (
+            {"precision": "bf16-mixed", "patch": (7, 16, 16)},
+            r"--precision bf16-mixed: on CPU no level .* got \[7, 4, 2\] slices",
+        ),
+        ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
+        ({"device": "banana"}, "--device banana: expected cpu, cuda"),
+        ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
+        ({"devices": 0}, "--devices: expected 1 or more"),
+        (
+            {"batch_size": 6, "devices": 2, "accumulate": 2},
+            "--batch-size 6: expected a multiple of 4, .* by 2 devices in 2 parts",
+        ),
+        ({"sync_batch_norm": True}, "--sync-batch-norm: expected GPUs"),
+        ({"save_every": -1.0}, "--save-every: expected 0 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate: expected more than 0"),
+        ({"overlap": (8, 0, 0)}, "--overlap: expected 0 or more and less than the patch"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_settings(tmp_path, tmp_path, **changes)
+
+
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
+    paper = TrainSettings(tmp_path, tmp_path)
+    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
+    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
+    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
+    assert paper.stages() == (1, 2)
