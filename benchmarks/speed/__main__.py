@@ -16,6 +16,22 @@ from benchmarks.speed.tables import precision_table, text_table
 from benchmarks.time_and_memory import bandwidth
 from ltvs.runtime.files import write_json
 
+#: The cases of a part, what measures one of them, and what shows the result.
+Part = tuple[list[Any], Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], str]]
+
+
+def parts(device: torch.device, rate: float, rounds: int, limit: float) -> dict[str, Part]:
+    """Return the parts of the benchmark by name; `rate` is the device's bandwidth, the others as for `interleaved`."""
+    return {
+        "skips": (
+            skips.cases(device),
+            lambda case: skips.checked_and_measured(case, device, rate, rounds, limit),
+            text_table,
+        ),
+        "nets": (nets.cases(device), lambda case: {"rows": nets.measure(case, device, rounds, limit)}, text_table),
+        "precision": (precision.cases(), lambda case: {"rows": precision.measure(case, device)}, precision_table),
+    }
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
@@ -32,19 +48,10 @@ def main() -> int:
     # A row that says "compiled" must not have been run without.
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     rate = bandwidth(device)
-    limits = arguments.rounds, arguments.limit
-    parts: dict[str, tuple[list[Any], Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], str]]] = {
-        "skips": (
-            skips.cases(device),
-            lambda case: skips.checked_and_measured(case, device, rate, *limits),
-            text_table,
-        ),
-        "precision": (precision.cases(), lambda case: {"rows": precision.measure(case, device)}, precision_table),
-        "nets": (nets.cases(device), lambda case: {"rows": nets.measure(case, device, *limits)}, text_table),
-    }
-    report: dict[str, Any] = {"machine": machine(device), "bandwidth": rate} | {name: [] for name in parts}
+    of_parts = parts(device, rate, arguments.rounds, arguments.limit)
+    report: dict[str, Any] = {"machine": machine(device), "bandwidth": rate} | {name: [] for name in of_parts}
     print(f"{report['machine']['name']}, {rate / 1e9:.1f} GB/s", flush=True)
-    for name, (cases, measure, show) in parts.items():
+    for name, (cases, measure, show) in of_parts.items():
         for case in cases[: arguments.first] if arguments.only in (None, name) else ():
             torch.compiler.reset()
             report[name].append(asdict(case) | measure(case))

@@ -1,7 +1,7 @@
 """Whole networks: forward in evaluation, and a training step, of ours and of MONAI's of about the same width."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,11 @@ class NetCase:
 
 
 def cases(device: torch.device) -> list[NetCase]:
-    """Return both dtypes in both formats, and compiled in the faster format."""
-    side = 320 if device.type == "cuda" else 160
-    plain = [NetCase((32, side, side), dtype, form) for dtype in DTYPES for form in FORMATS]
-    return plain + [NetCase((32, side, side), dtype, "channels_last_3d", compiled=True) for dtype in DTYPES]
+    """Return both dtypes in both formats, and compiled in the faster format; half as wide on CPU."""
+    side, dtypes = (320, reversed(DTYPES)) if device.type == "cuda" else (160, iter(DTYPES))
+    pairs = [(dtype, form) for dtype in dtypes for form in FORMATS]
+    plain = [NetCase((32, side, side), dtype, form) for dtype, form in pairs]
+    return plain + [replace(case, compiled=True) for case in plain if case.memory_format == "channels_last_3d"]
 
 
 def networks(device: torch.device) -> dict[str, Callable[[], nn.Module]]:

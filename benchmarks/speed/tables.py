@@ -64,6 +64,7 @@ def text_table(case: dict[str, Any], heading: str = "") -> str:
         [row["name"], *(cell for kind in kinds for cell in _cells(row[kind], ran[0][kind]["median"]))] for row in ran
     ]
     failed = [f"\n{row['name']} was not run: {row['not_run']}\n" for row in case["rows"] if "not_run" in row]
+    failed += [f"\n**Wrong: {case['missed']}.**\n"] if "missed" in case else []
     return f"{heading}{_title(case)}\n\n{pages.table(heads, rows)}{''.join(failed)}"
 
 

@@ -1,4 +1,4 @@
-"""The primitive in plain PyTorch, on any device, in chunks of voxels that stay in the cache.
+"""The primitive in plain PyTorch, on any device, in chunks of voxels: on a CPU of a size that stays in the cache.
 
 Chunks are read and written where they are; a copy is made, of one chunk, only of maps in half precision, for sums in
 float64, and of the few rows that are no feature map.
@@ -16,6 +16,8 @@ from crossattn3d.kernels import Gram, Input, Mixture, Ones, SingleChannel, stack
 COPIED = 2**18
 #: The same where they are not. Twice as fast with more threads than processors as `COPIED`, and as fast otherwise.
 CHUNK = 2**20
+#: The same on other devices, where each chunk costs launches: 512 MiB of float32.
+CHUNK_OFF_CPU = 2**27
 
 
 class _Part(NamedTuple):
@@ -88,7 +90,8 @@ def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice
     """Yield sample and run of voxels of every chunk."""
     batch, _, length = maps[0].shape
     widest = max(maps, key=lambda x: x.shape[1])
-    step = max(1, (CHUNK if widest.dtype == dtype else COPIED) // widest.shape[1])
+    on_cpu = CHUNK if widest.dtype == dtype else COPIED
+    step = max(1, (on_cpu if widest.is_cpu else CHUNK_OFF_CPU) // widest.shape[1])
     for i in range(batch):
         for start in range(0, length, step):
             yield i, slice(start, min(start + step, length))
