@@ -137,13 +137,17 @@ def converted(arguments: tuple[Any, ...], how: Callable[[Tensor], Tensor]) -> tu
 
 
 def accumulations(case: Case) -> float:
-    """Roundings at the size of the terms: tensor cores cut off, by up to a unit, each sum over 16 more terms."""
+    """Roundings at the size of the terms: tensor cores cut off, by up to a unit, each sum over 16 more terms.
+
+    They sum over the channels or over the voxels of a tile, at most 256; sums of tiles, of 64 voxels or more in half
+    precision, are rounded to nearest, by at most half a unit.
+    """
     if launch.INTERPRETED or case.dtype == torch.float32:
         return 1.0
     widest, processors = max(case.cu, case.ce), torch.cuda.get_device_properties(0).multi_processor_count
     blocks = case.batch * math.ceil(case.cu / launch.BLOCK) * math.ceil(case.ce / launch.BLOCK)
-    share = math.prod(case.size) * blocks / launch.PROGRAMS / processors
-    return 2.0 * math.ceil(max(share, launch.VOXELS_PER_CHANNEL * widest, widest) / 16 + 8)
+    run = max(math.prod(case.size) * blocks / launch.PROGRAMS / processors, launch.VOXELS_PER_CHANNEL * widest)
+    return 2.0 * math.ceil(max(256, widest) / 16 + 8) + run / 64
 
 
 def compare(name: str, case: Case, arguments: tuple[Any, ...], single: tuple[int, ...]) -> dict[str, float]:
@@ -254,11 +258,18 @@ def check_offsets(device: str) -> str:
     near = far.clone(memory_format=torch.contiguous_format)
     w, p, bias = normal(5, g=g), normal(1, 4, 4, g=g), normal(1, 4, g=g)
     expected = TRITON.reduce(near, near, w, w, w, False), TRITON.apply(near, p, bias, None, None, near)
+
+    def same(x: Tensor | None, y: Tensor | None) -> bool:
+        # Another layout may be summed in another order: each of 75 terms or fewer rounds once, at the largest sum.
+        size = known(y).double().abs().max().item()
+        ulp = 2.0**-10 if known(y).dtype == torch.float16 else 75 * 2 * HALF_ULP
+        return bool((known(x).double() - known(y).double()).abs().max() <= ulp * size)
+
     for u, e in ((far, near), (near, far)):
         ue, _, _, qkv = TRITON.reduce(u, e, w, w, w, False)
-        assert torch.equal(known(ue), known(expected[0][0]))
-        assert torch.equal(known(qkv), known(expected[0][3]))
-        assert torch.equal(TRITON.apply(e, p, bias, None, None, u), expected[1])
+        assert same(ue, expected[0][0])
+        assert same(qkv, expected[0][3])
+        assert same(TRITON.apply(e, p, bias, None, None, u), expected[1])
     return f"{count} elements"
 
 

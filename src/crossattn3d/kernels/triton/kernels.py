@@ -18,6 +18,7 @@ import triton.language as tl
 from crossattn3d.kernels.triton.tiles import (
     add_product,
     add_products,
+    add_tile,
     exact,
     load_matrix,
     load_row,
@@ -97,9 +98,7 @@ def moments(
                         out_dtype=ACC,
                     )
                 else:
-                    sums = tl.dot(
-                        operand(x, INTERPRETED), tl.trans(operand(y, INTERPRETED)), sums, input_precision="ieee"
-                    )
+                    sums = add_tile(sums, operand(x, INTERPRETED), tl.trans(operand(y, INTERPRETED)))
 
     slot = run.to(tl.int64) * tl.num_programs(2) + z
     if gram is not None:
