@@ -16,6 +16,7 @@ from pathlib import Path
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.baseline import threshold_labels
 from ltvs.evaluation.scores import print_score_table
+from ltvs.model.computing import best_device, fast_precision
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
@@ -28,7 +29,7 @@ MADE = ("run", "references", "predictions", "baseline", "report", "stage1.log")
 
 PHANTOMS = "--source phantom --count 18 --validation 2 --test 4 --matrix 256 --ct-slice-spacing 2.5"
 GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 112 --liver-slice-spacing 2.5"
-NETWORKS = "--channels 8 16 32 64 --norm instance --precision bf16-mixed --schedule cosine --loss dice_ce"
+NETWORKS = "--channels 8 16 32 64 --norm instance --schedule cosine --loss dice_ce"
 STAGE_1 = "--stage 1 --epochs 18 --workers 1 --patch 32 112 112 --batch-size 1 --learning-rate 3e-3 --validate-every 6"
 STAGE_2 = (
     "--stage 2 --epochs 7 --workers 1 --patch 32 56 56 --overlap 16 28 28 --batch-size 2 --learning-rate 5e-3 "
@@ -54,8 +55,8 @@ def main(settings: DemoSettings) -> None:
     _step("Phantoms: 12 to train on, 2 to select the weights, 4 held out")
     _command("prepare_ltvs.py", PHANTOMS, GRIDS, "--output", data_folder)
     _step("Both stages in parallel: a 3D U-Net learns to find the liver, UCA-Net the vessels and tumors in it")
-    folders = ("--data", data_folder, "--output", trained)
-    _in_parallel([("train_ltvs.py", stage, NETWORKS, *folders) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
+    words = ("--precision", fast_precision(best_device()), "--data", data_folder, "--output", trained)
+    _in_parallel([("train_ltvs.py", stage, NETWORKS, *words) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
 
     _step("Held-out phantoms: predictions of the two networks, and of a threshold baseline that is given the liver")
     data = PreparedSet(data_folder)

@@ -9,8 +9,6 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 
-# torch.compile cannot trace `context_fn`: it compiles the code between the blocks.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
     """Return `function(*inputs)`, keeping only the inputs for the backward pass, which recomputes the rest.
 
@@ -19,6 +17,15 @@ def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
         modules: the modules it calls; recomputing does not update the running statistics of their batch normalization.
         inputs: maps.
     """
+    # torch.compile cannot trace `context_fn`: it compiles the code between the blocks. Importing the compiler takes as
+    # long as importing PyTorch, hence not as a decorator.
+    run: Callable[..., Tensor] = _checkpoint
+    if torch.compiler.is_compiling():
+        run = torch.compiler.disable(_checkpoint)  # type: ignore[no-untyped-call]
+    return run(function, modules, *inputs)
+
+
+def _checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
     result = torch.utils.checkpoint.checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _FrozenStatistics(modules))
     )

@@ -272,7 +272,7 @@ class UNet3d(nn.Module):
 
     def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
-            return cast("Tensor", checkpoint(function, modules, *inputs))
+            return checkpoint(function, modules, *inputs)
         return function(*inputs)
 
     def _check_input(self, x: Tensor) -> None:

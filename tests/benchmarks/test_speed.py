@@ -71,7 +71,7 @@ def test_rows_of_skips(monkeypatch):
 def test_rows_of_networks(monkeypatch):
     made = {name: make for name, make in nets.networks(CPU).items() if name in ("UNet3d", "UCANet")}
     monkeypatch.setattr(nets, "networks", lambda _: made)
-    case = nets.NetCase((8, 16, 16), "bfloat16", "channels_last_3d")
+    case = nets.NetCase((8, 16, 16), "float32", "channels_last_3d")
     rows = nets.measure(case, CPU, rounds=2, limit=5)
     assert [row["parameters"] for row in rows] == [6_419_747, 5_905_452]
     assert all(row["training_step"]["median"] > 0 for row in rows)

@@ -16,6 +16,7 @@ import crossattn3d
 from support import SUPPORT
 
 GROUPS = ("reduce", "apply", "reduce_backward", "apply_backward", "attention", "offsets", "supports")
+ON_GPU = (*GROUPS, "sizes", "large_batch")
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -53,7 +54,7 @@ def test_every_group_is_interpreted():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", ON_GPU)
 def test_on_the_gpu(group):
     assert run("triton_cases.py", group, TRITON_INTERPRET="0").startswith(f"{group}: ")
 

@@ -13,6 +13,8 @@ from ltvs.runtime.errors import InputError
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+#: What `torch.cpu.get_capabilities` calls instructions for bfloat16, on x86 and on Arm.
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -33,6 +35,17 @@ def check_device(name: str, count: int = 1) -> None:
         raise InputError(f"--devices {count}: expected 1 with --device {name}, which is a single one; give cuda")
     if device.type == "cuda" and count > torch.cuda.device_count():
         raise InputError(f"--devices {count}: this machine has {torch.cuda.device_count()}")
+
+
+def fast_precision(device: str) -> Precision:
+    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower."""
+    if torch.device(device).type == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Older versions of PyTorch cannot be asked.
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        has = any(capabilities.get(name) for name in _BFLOAT16)
+    return "bf16-mixed" if has else "32"
 
 
 def computing_in(precision: Precision, device: torch.device) -> torch.autocast:

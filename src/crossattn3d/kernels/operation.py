@@ -23,6 +23,16 @@ from crossattn3d.kernels.passes import ChannelSums
 LARGE = 2**18
 
 OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str backend"
+FORWARD, BACKWARD = "crossattn3d::attend", "crossattn3d::attend_backward"
+# Not `custom_op`, which imports PyTorch's compiler at the first call: that takes as long as importing PyTorch.
+torch.library.define(
+    FORWARD, f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])", tags=torch.Tag.pt2_compliant_tag
+)
+torch.library.define(
+    BACKWARD,
+    f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
+    tags=torch.Tag.pt2_compliant_tag,
+)
 
 
 def cross_attention(
@@ -34,13 +44,11 @@ def cross_attention(
 ) -> Float[Tensor, "b c x y z"]:
     """Return O = CCA (+) SCA (+) U, the sum of the parts asked for."""
     tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
-    return cast("Tensor", _attend(query, context, *tensors, *attention)[0])
+    return cast("Tensor", torch.ops.crossattn3d.attend(query, context, *tensors, *attention)[0])
 
 
-@torch.library.custom_op(
-    "crossattn3d::attend", mutates_args=(), schema=f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])"
-)
-def _attend(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
+@torch.library.impl(FORWARD, "default")  # type: ignore[untyped-decorator]
+def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     """Return the output, and the sums for the backward pass."""
     u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
     with torch.autocast(query.device.type, enabled=False):
@@ -48,7 +56,7 @@ def _attend(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[T
     return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
 
-@_attend.register_fake
+@torch.library.register_fake(FORWARD)
 def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     u, e, (channel, slices, attention) = one_stride(query), one_stride(context), _arguments(*given)
     cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], sum_dtype(e)
@@ -61,12 +69,8 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
     return new_map(e, len(bias)), sums
 
 
-@torch.library.custom_op(
-    "crossattn3d::attend_backward",
-    mutates_args=(),
-    schema=f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
-)
-def _attend_backward(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
+@torch.library.impl(BACKWARD, "default")  # type: ignore[untyped-decorator]
+def _(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     """Return the gradients of the maps and of the parameters."""
     d, u, e = map(one_stride, (dout, query, context))
     channel, _, attention = arguments = _arguments(*given)
@@ -76,7 +80,7 @@ def _attend_backward(dout: Tensor, query: Tensor, context: Tensor, sums: Sequenc
         return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
 
 
-@_attend_backward.register_fake
+@torch.library.register_fake(BACKWARD)
 def _(_dout: Tensor, query: Tensor, context: Tensor, _sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     maps = [new_map(one_stride(x), x.shape[1]) for x in (query, context)]
     channel, slices, *_ = given
@@ -97,12 +101,12 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
         gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
     else:
         sums = others[of_channel + of_slices :]
-        gradients = _attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
+        gradients = torch.ops.crossattn3d.attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
     du, de, *rest = gradients
     return du, de, rest[:of_channel], rest[of_channel:], *(None for _ in ctx.options)
 
 
-_attend.register_autograd(_differentiate, setup_context=_setup_context)
+torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_context)
 
 
 def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
