@@ -2,8 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
@@ -17,6 +16,9 @@ from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.stage_training import StageTraining
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def main(settings: TrainSettings) -> None:
@@ -54,7 +56,7 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
             print_summary(settings.output)
 
 
-def _train(settings: TrainSettings, data: PreparedSet, fabric: Fabric) -> None:
+def _train(settings: TrainSettings, data: PreparedSet, fabric: "Fabric") -> None:
     """Train the stages of one seed."""
     for stage in settings.stages():
         seed_everything(settings.seed)

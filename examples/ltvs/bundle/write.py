@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import monai
 import numpy as np
 import torch
 
@@ -138,7 +137,7 @@ def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> di
         "schema": SCHEMA,
         "version": "0.1.0",
         "changelog": {"0.1.0": "made from a trained run"},
-        "monai_version": monai.__version__,
+        "monai_version": importlib.metadata.version("monai"),
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {name: _version(name) for name in NEEDS},

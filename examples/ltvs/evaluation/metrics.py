@@ -12,7 +12,6 @@ import warnings
 
 import numpy as np
 from jaxtyping import Bool
-from monai.metrics import compute_hausdorff_distance
 from numpy import ndarray
 from scipy import ndimage
 from skimage.morphology import skeletonize
@@ -67,6 +66,8 @@ def hd95(prediction: Mask, reference: Mask, spacing: tuple[float, float, float])
         return None
     # MONAI makes float copies of its input: a CT has many times the voxels of the box around both masks.
     (box,) = ndimage.find_objects((prediction | reference).view(np.uint8))
+    from monai.metrics import compute_hausdorff_distance
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)  # MONAI 1.6 calls its own deprecated argument
         distance = compute_hausdorff_distance(

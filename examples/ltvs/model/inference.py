@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Float
-from monai.inferers import SlidingWindowInferer
 from numpy import ndarray
 
 from crossattn3d import UNet3d
@@ -33,6 +32,9 @@ def predict_probabilities(
     Returns:
         (classes, d, h, w), float32, with a sum of 1 over the classes.
     """
+    # Here, since importing MONAI takes seconds, which wrong arguments need not wait for; likewise elsewhere.
+    from monai.inferers import SlidingWindowInferer
+
     inferer = SlidingWindowInferer(
         roi_size=patch,
         # MONAI truncates the step to an int: half a voxel less overlap keeps rounding from making it one too short.

@@ -5,7 +5,6 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import monai
 import numpy as np
 import torch
 
@@ -18,7 +17,7 @@ def versions() -> dict[str, str]:
         "crossattn3d": crossattn3d.__version__,
         "commit": commit(),
         "torch": torch.__version__,
-        "monai": monai.__version__,
+        "monai": version("monai"),
         "numpy": np.__version__,
         "lightning-fabric": version("lightning-fabric"),
         "python": platform.python_version(),

@@ -6,18 +6,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.plugins.precision import Precision as FullPrecision
 
 from ltvs.model.computing import Precision
 from ltvs.runtime.errors import InputError
 from ltvs.training.settings import TrainSettings
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-def start_processes(device: str, devices: int, nodes: int, precision: Precision) -> Fabric:
+
+def start_processes(device: str, devices: int, nodes: int, precision: Precision) -> "Fabric":
     """Start a process for each device, unless torchrun or SLURM did, and connect them, silently.
 
     Args:
@@ -29,6 +30,11 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
     Raises:
         InputError: torchrun or SLURM started a different number of processes.
     """
+    # Here, since importing Fabric takes seconds, which wrong arguments need not wait for.
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.precision import MixedPrecision
+    from lightning_fabric.plugins.precision import Precision as FullPrecision
+
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     launcher = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
     launcher.setLevel(logging.INFO)

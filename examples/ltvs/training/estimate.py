@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from ltvs.model.networks import make_network
 from ltvs.training.devices import memory_errors
@@ -17,6 +17,9 @@ from ltvs.training.loader import PatchLoader, make_loader
 from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Learner, Sample
 from ltvs.training.validation import validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 #: Number of timed steps, after one that is not timed.
 STEPS = 3
@@ -106,7 +109,7 @@ def _steps(loader: PatchLoader) -> Iterator[list[Sample]]:
     return chain.from_iterable(loader.epoch(epoch) for epoch in count(1))
 
 
-def _now(fabric: Fabric) -> float:
+def _now(fabric: "Fabric") -> float:
     """Return the time once the device has finished its work."""
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)

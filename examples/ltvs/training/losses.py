@@ -1,7 +1,6 @@
 """The loss that training minimizes, and the schedule of its learning rate."""
 
 import torch
-from monai.losses import DiceCELoss, DiceLoss
 
 from ltvs.training.settings import DiceOver, Loss, Schedule
 
@@ -18,6 +17,8 @@ def make_loss(
         dice_over: `batch` sums over the patches of a micro-batch, since many patches hold no tumor, and Dice of one
             patch alone would hardly penalize a false one; `patch` takes the mean over patches.
     """
+    from monai.losses import DiceCELoss, DiceLoss
+
     batch = dice_over == "batch"
     loss: torch.nn.Module
     if name == "dice":

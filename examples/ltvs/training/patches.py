@@ -8,7 +8,6 @@ from math import prod
 import numpy as np
 import torch
 from jaxtyping import Bool, Int16, UInt8
-from monai.data.utils import dense_patch_slices
 from numpy import ndarray
 from torch.utils.data import Dataset
 
@@ -174,6 +173,8 @@ def _padded(array: ndarray, patch: Triple) -> ndarray:
 
 def _along_axes(size: Triple, patch: Triple, overlap: Triple) -> tuple[list[slice], list[slice], list[slice]]:
     """Return the ranges of the patches along each axis."""
+    from monai.data.utils import dense_patch_slices
+
     d, h, w = (
         [where for (where,) in dense_patch_slices((n,), (min(n, p),), (max(1, p - o),))]
         for n, p, o in zip(size, patch, overlap, strict=True)

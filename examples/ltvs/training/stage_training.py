@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.saved import stage_folder
 from ltvs.model.stage_view import StageView
 from ltvs.model.stages import Stage
 from ltvs.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class StageTraining:
     data: PreparedSet
     stage: Stage
     settings: TrainSettings
-    fabric: Fabric
+    fabric: "Fabric"
 
     @property
     def folder(self) -> Path:

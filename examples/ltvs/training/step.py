@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from crossattn3d import UNet3d
 from ltvs.training.losses import make_loss, make_schedule
 from ltvs.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Sample(NamedTuple):
@@ -37,7 +39,7 @@ class Learner:
         steps: of the whole training, over which the learning rate is scheduled.
     """
 
-    def __init__(self, fabric: Fabric, net: UNet3d, settings: TrainSettings, steps: int) -> None:
+    def __init__(self, fabric: "Fabric", net: UNet3d, settings: TrainSettings, steps: int) -> None:
         net.use_checkpoint = settings.use_checkpoint
         if settings.sync_batch_norm:
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]

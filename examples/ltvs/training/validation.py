@@ -7,7 +7,6 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
-from monai.metrics import compute_dice
 from numpy import ndarray
 
 from crossattn3d import UNet3d
@@ -80,6 +79,8 @@ def _scores(
 
 def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
     """Return Dice of each foreground class; nan where the target lacks it."""
+    from monai.metrics import compute_dice
+
     predicted, expected = (
         torch.nn.functional.one_hot(torch.as_tensor(x).long(), len(probabilities)).movedim(-1, 0)[None]
         for x in (probabilities.argmax(0), target)

@@ -47,7 +47,7 @@ def cross_attention(
     return cast("Tensor", torch.ops.crossattn3d.attend(query, context, *tensors, *attention)[0])
 
 
-@torch.library.impl(FORWARD, "default")  # type: ignore[untyped-decorator]
+@torch.library.impl(FORWARD, "default")
 def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     """Return the output, and the sums for the backward pass."""
     u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
@@ -56,7 +56,7 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
     return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
 
-@torch.library.register_fake(FORWARD)
+@torch.library.register_fake(FORWARD)  # type: ignore[untyped-decorator]
 def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     u, e, (channel, slices, attention) = one_stride(query), one_stride(context), _arguments(*given)
     cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], sum_dtype(e)
@@ -69,7 +69,7 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
     return new_map(e, len(bias)), sums
 
 
-@torch.library.impl(BACKWARD, "default")  # type: ignore[untyped-decorator]
+@torch.library.impl(BACKWARD, "default")
 def _(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     """Return the gradients of the maps and of the parameters."""
     d, u, e = map(one_stride, (dout, query, context))
@@ -80,7 +80,7 @@ def _(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *giv
         return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
 
 
-@torch.library.register_fake(BACKWARD)
+@torch.library.register_fake(BACKWARD)  # type: ignore[untyped-decorator]
 def _(_dout: Tensor, query: Tensor, context: Tensor, _sums: Sequence[Tensor], *given: Any) -> list[Tensor]:
     maps = [new_map(one_stride(x), x.shape[1]) for x in (query, context)]
     channel, slices, *_ = given
