@@ -50,7 +50,7 @@ def text(reports: list[dict[str, Any]]) -> str:
     if missing := [title for title in expected if title not in timed]:
         parts.append(f"## Not timed yet\n\nOn CPU: {'; '.join(missing)}.\n")
     if not any(report["machine"]["device"] == "cuda" for report in reports):
-        parts.append("## CUDA\n\nNot measured yet: no run on a GPU has been made.\n")
+        parts.append("## CUDA\n\nNot timed yet.\n")
     return "\n".join(parts)
 
 
