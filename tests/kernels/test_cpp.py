@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import crossattn3d
+from crossattn3d import CSCA
 from crossattn3d.kernels.cpp import build, run
 from support import SUPPORT
 from support.backends import needs_cpp
@@ -47,6 +48,14 @@ def compiler(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture
+def unbuilt():
+    """A process in which nothing has been built, before the test and after it."""
+    build.library.cache_clear()
+    yield
+    build.library.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -57,8 +66,8 @@ def compiler(tmp_path) -> Path:
         ("cache not a folder", "Not a directory"),
     ],
 )
-def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, compiler, tmp_path):
-    cache, path = tmp_path / "cache", str(compiler.parent)
+def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, compiler, unbuilt, monkeypatch, tmp_path):
+    cache = tmp_path / "cache"
     if broken == "missing":
         compiler.unlink()
     elif broken == "silent":
@@ -68,12 +77,13 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
         (cache / "crossattn3d").chmod(0o777)
     elif broken == "cache not a folder":
         cache.write_text("")
-    done = fresh_process("print(auto(u, e).shape)\ncpp(u, e)", PATH=path, CXX="", XDG_CACHE_HOME=str(cache))
-    assert done.stdout == "torch.Size([1, 3, 40, 50, 60])\n"
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("ValueError: cpp: expected maps and a machine that it can run on; got ")
-    assert reason in last
-    assert last.endswith("use backend='auto'")
+    for name, value in (("PATH", compiler.parent), ("CXX", ""), ("XDG_CACHE_HOME", cache)):
+        monkeypatch.setenv(name, str(value))
+    u, e = (normal((1, 3, 40, 50, 60), generator(seed), torch.float32) for seed in (0, 1))
+    assert CSCA(3)(u, e).shape == (1, 3, 40, 50, 60)
+    before, after = "cpp: expected maps and a machine that it can run on; ", "use backend='auto'"
+    with pytest.raises(ValueError, match=f"^{before}.*{re.escape(reason)}.*; {after}$"):
+        CSCA(3, backend="cpp")(u, e)
     assert not list(tmp_path.rglob("*.so"))
 
 

@@ -31,7 +31,9 @@ def start(
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
         context = get_context("forkserver")
-        context.set_forkserver_preload(["support.training_process", "train_ltvs"])
+        # And what training imports only when it begins.
+        late = ["lightning_fabric", "monai", "torch._dynamo"]
+        context.set_forkserver_preload(["support.training_process", "train_ltvs", *late])
         process = context.Process(target=_train, args=(flags, output.with_suffix(".log"), kill_at, environment or {}))
         process.start()
     finally:
