@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 
 #: Groups that share a process, since importing PyTorch and Triton takes as long as a small group.
-SHARED = (("reduce", "apply", "offsets"), ("apply_backward", "supports"), ("reduce_backward", "attention"))
+SHARED = (("reduce", "apply", "reduce_backward", "offsets", "supports"), ("apply_backward", "attention"))
 
 
 def run(script: str, *arguments: str, **environment: str) -> str:
