@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .PHONY: demo test test-all lint types unit docs clean
 .DELETE_ON_ERROR:
 
-# Phantoms in, trained networks, predictions, scores and pictures out; about ten minutes on two cores.
+# Phantoms in, trained networks, predictions, scores and pictures out: about ten minutes on two cores with instructions
+# for bfloat16, far longer on two without.
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/demo.py --output $(RUN)
 
