@@ -24,15 +24,13 @@ LARGE = 2**18
 
 OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str backend"
 FORWARD, BACKWARD = "crossattn3d::attend", "crossattn3d::attend_backward"
+SCHEMAS = {
+    FORWARD: f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])",
+    BACKWARD: f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
+}
 # Not `custom_op`, which imports PyTorch's compiler at the first call: that takes as long as importing PyTorch.
-torch.library.define(
-    FORWARD, f"(Tensor query, Tensor context, {OPTIONS}) -> (Tensor, Tensor[])", tags=torch.Tag.pt2_compliant_tag
-)
-torch.library.define(
-    BACKWARD,
-    f"(Tensor dout, Tensor query, Tensor context, Tensor[] sums, {OPTIONS}) -> Tensor[]",
-    tags=torch.Tag.pt2_compliant_tag,
-)
+for name, schema in SCHEMAS.items():
+    torch.library.define(name, schema, tags=torch.Tag.pt2_compliant_tag)
 
 
 def cross_attention(
