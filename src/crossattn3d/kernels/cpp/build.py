@@ -5,15 +5,20 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("tiles.cpp")
 _HERE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-FLAGS = ("-std=c++17", "-O3", _HERE, "-fPIC", "-shared", "-pthread", "-Wno-psabi")
+#: Without its standard library, as from `gcc`, the linker would leave what cannot be loaded.
+_WHOLE = ("-Wl,-z,defs",) if sys.platform == "linux" else ()
+FLAGS = ("-std=c++17", "-O3", _HERE, "-fPIC", "-shared", "-pthread", "-Wno-psabi", *_WHOLE)
 #: Seconds that the compiler may take; it usually takes two or three.
 PATIENCE = 120
 
@@ -26,49 +31,41 @@ class UnavailableError(Exception):
 def library() -> ctypes.CDLL | str:
     """Return the functions of `tiles.cpp`, or the reason, in one line, why there are none; tried once per process.
 
-    Compiled code is kept in `crossattn3d` of the user's cache folder (`XDG_CACHE_HOME`), under a name that holds the
-    source, the compiler and the processor, so that a change of any of them makes another file.
+    Compiled code is kept in `crossattn3d` of the user's cache folder (`XDG_CACHE_HOME`). Its name holds the source, the
+    processor, and its own checksum, so that a file that was cut short is compiled again instead of loaded.
     """
     try:
-        compiler = _compiler()
-        path = cache_folder() / f"tiles-{_key(compiler)}.so"
-        if not path.exists():
-            _compile(compiler, path)
-        return _declare(ctypes.CDLL(str(path)))
+        if sys.platform not in ("linux", "darwin"):
+            raise UnavailableError(f"it is not built on {sys.platform}")
+        folder, key = cache_folder(), _key()
+        return next(_built(folder, key), None) or _build(folder, key)
     # RuntimeError: there is no home folder.
-    except (UnavailableError, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+    except (UnavailableError, OSError, RuntimeError) as error:
         return str(error)
 
 
 def cache_folder() -> Path:
-    """Return the folder for compiled code, made if necessary, which only the user can write to.
+    """Return the folder for compiled code, links resolved, made if necessary, which only the user can write to.
 
     Raises:
         UnavailableError: it is not the user's own.
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossattn3d"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
+    folder = folder.resolve()
     # Code is loaded from there: whoever can write to it could run anything.
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+    if not _is_own(folder.lstat()):
         raise UnavailableError(f"{folder}: expected a folder that only this user can write to")
     return folder
 
 
-def _compiler() -> str:
-    if sys.platform not in ("linux", "darwin"):
-        raise UnavailableError(f"it is not built on {sys.platform}")
-    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    raise UnavailableError("no C++ compiler (g++ 12 or newer, or clang++) was found")
+def _is_own(found: os.stat_result) -> bool:
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
-def _key(compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=PATIENCE).stdout
+def _key() -> str:
     sources = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]*")))
-    parts = (sources, version, " ".join(FLAGS).encode(), platform.machine().encode(), _processor())
+    parts = (sources, " ".join(FLAGS).encode(), platform.machine().encode(), _processor())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
@@ -81,19 +78,55 @@ def _processor() -> bytes:
     return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+
+
+def _built(folder: Path, key: str) -> Iterator[ctypes.CDLL]:
+    """Yield what was compiled before and can be loaded."""
+    for path in sorted(folder.glob(f"tiles-{key}-*.so")):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and _is_own(found) and path.stem.endswith(_checksum(path)):
+            with suppress(OSError):  # made on a machine with other libraries
+                yield _load(path)
+
+
+def _build(folder: Path, key: str) -> ctypes.CDLL:
+    """Compile with the first compiler that can, and return what it made.
+
+    Raises:
+        UnavailableError: none can.
+    """
+    failures = []
+    for compiler in _compilers():
+        try:
+            return _load(_compile(compiler, folder, key))
+        except (UnavailableError, OSError, AttributeError, subprocess.TimeoutExpired) as error:
+            failures.append(f"{error}")
+    raise UnavailableError("; ".join(failures) or "no C++ compiler (g++ 12 or newer, or clang++) was found")
+
+
+def _compilers() -> list[str]:
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    return list(dict.fromkeys(found for name in names if name and (found := shutil.which(name))))
+
+
+def _compile(compiler: str, folder: Path, key: str) -> Path:
     """Compile to a temporary file and rename it, so that another process finds all of it or nothing."""
-    with tempfile.TemporaryDirectory(prefix="building-", dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as name:
+        made = Path(name) / "tiles.so"
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-        if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no reason given"]
-            raise UnavailableError(f"{compiler} could not compile it ({errors[0].strip()[:200]})")
-        made.replace(path)
+        done = subprocess.run(command, capture_output=True, errors="replace", check=False, timeout=PATIENCE)
+        if done.returncode or not made.exists():
+            lines = [line for line in done.stderr.splitlines() if "error" in line or "undefined" in line]
+            reason = " ".join((lines or ["no reason given"])[0].split())[:200]
+            raise UnavailableError(f"{compiler} could not compile it ({reason})")
+        made.chmod(0o700)
+        return made.replace(folder / f"tiles-{key}-{_checksum(made)}.so")
 
 
-def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
+def _load(path: Path) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(path))
     pointer, count, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     loaded.run_pass.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, count, pointer]
     loaded.run_pass.restype = count
