@@ -8,6 +8,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from crossattn3d.kernels.modes import is_transformed
+
 
 def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
     """Return `function(*inputs)`, keeping only the inputs for the backward pass, which recomputes the rest.
@@ -26,6 +28,8 @@ def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
 
 
 def _checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
+    if is_transformed():  # which checkpoints do not support
+        return function(*inputs)
     result = torch.utils.checkpoint.checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _FrozenStatistics(modules))
     )
@@ -40,6 +44,9 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
         x: their input, kept alive by the caller inside the context.
         recompute_input: returns the same map again, without side effects.
     """
+    if x.is_meta or is_transformed():  # tensors are then known by no address
+        yield
+        return
     # Not the map itself, which would then live as long as the graph.
     address, shape, device = x.data_ptr(), x.shape, x.device.type
     autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))

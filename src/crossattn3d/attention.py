@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
-from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, check_options
+from crossattn3d._checks import check_options
+from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters
 
 
 class AttentionMaps(NamedTuple):

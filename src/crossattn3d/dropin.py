@@ -16,7 +16,7 @@ from torch import Tensor, nn
 # The base of convolutions of any rank, transposed or not, has no public name.
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from crossattn3d._options import check_option
+from crossattn3d._checks import check_option
 from crossattn3d.functional import Backend, ScoreNorm
 from crossattn3d.ucanet import SKIPS, AttentionName
 

@@ -17,14 +17,13 @@ function checks its input and hands it to a backend:
 While a model is exported, all but `reference` are plain matrix products, which any runtime supports.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d._options import check_option
+from crossattn3d._checks import check_arguments
 from crossattn3d.kernels import composed, operation, reference
+from crossattn3d.kernels.modes import without_autocast
 from crossattn3d.kernels.parameters import (
     BACKENDS,
     SCORE_NORMS,
@@ -34,9 +33,6 @@ from crossattn3d.kernels.parameters import (
     ScoreNorm,
     SliceParameters,
 )
-
-#: Earlier names of backends.
-RENAMED = {"factorised": "torch", "native": "cpp"}
 
 __all__ = [
     "BACKENDS",
@@ -199,9 +195,9 @@ def channel_attention_map(
         torch.Size([2, 4, 4])
     """
     attention = Attention(score_norm, False, -3, backend)
-    _check("channel_attention_map", query, context, (channel,), attention)
+    check_arguments("channel_attention_map", query, context, (channel,), attention)
     compute = reference.channel_attention if backend == "reference" else composed.channel_attention
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         return compute(query.to(context.dtype), context, channel, score_norm)
 
 
@@ -226,9 +222,9 @@ def slice_attention_map(
         torch.Size([1, 2, 2])
     """
     attention = Attention(score_norm, False, slice_dim, backend)
-    _check("slice_attention_map", query, context, (slices,), attention)
+    check_arguments("slice_attention_map", query, context, (slices,), attention)
     compute = reference.slice_attention if backend == "reference" else composed.slice_attention
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         return compute(query.to(context.dtype), context, slices, score_norm, _negative(slice_dim))
 
 
@@ -245,7 +241,7 @@ def attend(
     All functions and modules of the package call it.
     """
     parts = [part for part in (channel, slices) if part is not None]
-    _check(who, query, context, parts, attention)
+    check_arguments(who, query, context, parts, attention)
     attention = attention._replace(slice_dim=_negative(attention.slice_dim))
     compute = operation.cross_attention
     if attention.backend == "reference":
@@ -253,76 +249,10 @@ def attend(
     elif torch.compiler.is_exporting():
         compute = composed.cross_attention
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         return compute(query.to(context.dtype), context, channel, slices, attention)
-
-
-def check_options(who: str, attention: Attention) -> None:
-    """Raise ValueError, naming `who`, unless each option is a known one."""
-    check_option(who, "score_norm", attention.score_norm, SCORE_NORMS)
-    for old, new in RENAMED.items():
-        if attention.backend == old:
-            raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
-    check_option(who, "backend", attention.backend, BACKENDS)
-    if attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
-        raise ValueError(
-            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
-            f"{attention.slice_dim!r}"
-        )
 
 
 def _negative(slice_dim: int) -> int:
     """Return 2, 3, 4 as -3, -2, -1, which hold with and without the channel dimension."""
     return slice_dim % 5 - 5
-
-
-def _check(
-    who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
-) -> None:
-    """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
-    check_options(who, attention)
-    _check_maps(who, query, context)
-    widths = [_check_widths(who, query, context, part, attention.score_norm) for part in parts]
-    if len(set(widths)) != 1:
-        raise ValueError(f"{who}: expected both parts to give as many channels; got {widths[0]} and {widths[1]}")
-    if attention.residual and query.shape[1] != widths[0]:
-        raise ValueError(
-            f"{who}: expected a query with the {widths[0]} channels of the output, for residual=True; "
-            f"got {query.shape[1]}; use residual=False or equal widths"
-        )
-
-
-def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
-    for name, x in (("query", query), ("context", context)):
-        if x.ndim != 5:
-            raise ValueError(
-                f"{who}: expected {name} as (batch, channels, depth, height, width); got {x.ndim} dimensions, "
-                f"{tuple(x.shape)}; add a batch or depth dimension with unsqueeze"
-            )
-    if query.shape[0] != context.shape[0] or query.shape[2:] != context.shape[2:]:
-        raise ValueError(
-            f"{who}: expected query and context of one batch and spatial size; got {tuple(query.shape)} and "
-            f"{tuple(context.shape)}; resize the query to the context first"
-        )
-
-
-def _check_widths(
-    who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, score_norm: ScoreNorm
-) -> int:
-    """Return the number of output channels; raise ValueError unless the projections fit the maps."""
-    reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
-    for name, x, weight in reads:
-        if x.shape[1] != weight.shape[1]:
-            raise ValueError(
-                f"{who}: expected a {name} with {weight.shape[1]} channels; got {x.shape[1]}, {tuple(x.shape)}; "
-                f"make the layer with {name}_channels={x.shape[1]}"
-            )
-    inner = [weight.shape[0] for _, _, weight in reads]
-    if len(set(inner)) != 1:
-        raise ValueError(
-            f"{who}: expected queries, keys and values of one width; got {inner}; "
-            "give q_weight, k_weight and v_weight as many rows"
-        )
-    if score_norm == "cosine" and part.temperature is None:
-        raise ValueError(f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor")
-    return (part.v_weight if isinstance(part, ChannelParameters) else part.out_weight).shape[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, Unpack
 
-from crossattn3d._options import check_option
+from crossattn3d._checks import check_option
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Backend, ScoreNorm
 from crossattn3d.unet import UNet3d, UNetOptions

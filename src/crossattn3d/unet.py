@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from crossattn3d._checks import check_option
 from crossattn3d._norms import Norm, make_norm
-from crossattn3d._options import check_option
 from crossattn3d._recompute import checkpoint, recompute_for_backward
 
 Upsample = Literal["transposed", "interpolate"]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -56,13 +57,29 @@ def unbuilt():
     build.library.cache_clear()
 
 
+#: Compilers in Python that write their result to `out`.
+WRITES = {
+    "not UTF-8": "sys.stderr.buffer.write(b'x.cpp: error: \\xff\\n')\nsys.exit(1)",
+    "without a standard library": (
+        "print('x.cpp: undefined reference to `operator new(unsigned long)\\'', file=sys.stderr)\nsys.exit(1)"
+    ),
+    "of garbage": "open(out, 'wb').write(b'x' * 2**16)",
+    "of something else": f"import shutil\nshutil.copy({torch._C.__file__!r}, out)",
+}
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
         ("missing", "got no C++ compiler"),
         ("failing", "could not compile it (x.cpp:1: error: no such thing as C++)"),
         ("silent", "could not compile it (no reason given)"),
+        ("not UTF-8", "could not compile it (x.cpp: error: \ufffd)"),
+        ("without a standard library", "could not compile it (x.cpp: undefined reference to `operator new"),
+        ("of garbage", "invalid ELF header"),
+        ("of something else", "undefined symbol: run_pass"),
         ("cache open to others", "expected a folder that only this user can write to"),
+        ("cache a link to what is open to others", "expected a folder that only this user can write to"),
         ("cache not a folder", "Not a directory"),
     ],
 )
@@ -72,6 +89,15 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
         compiler.unlink()
     elif broken == "silent":
         compiler.write_text("#!/bin/sh\nexit 1\n")
+    elif broken in WRITES:
+        compiler.write_text(
+            f"#!{sys.executable}\nimport sys\nout = sys.argv[sys.argv.index('-o') + 1]\n{WRITES[broken]}"
+        )
+    elif broken == "cache a link to what is open to others":
+        (tmp_path / "open").mkdir(mode=0o777)
+        (tmp_path / "open").chmod(0o777)
+        cache.mkdir()
+        (cache / "crossattn3d").symlink_to(tmp_path / "open")
     elif broken == "cache open to others":
         (cache / "crossattn3d").mkdir(parents=True)
         (cache / "crossattn3d").chmod(0o777)
@@ -84,13 +110,15 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
     before, after = "cpp: expected maps and a machine that it can run on; ", "use backend='auto'"
     with pytest.raises(ValueError, match=f"^{before}.*{re.escape(reason)}.*; {after}$"):
         CSCA(3, backend="cpp")(u, e)
-    assert not list(tmp_path.rglob("*.so"))
+    assert not list((tmp_path / "open").glob("*"))
+    assert not list(tmp_path.rglob("building-*"))
 
 
 def test_a_compiler_that_never_ends(monkeypatch, compiler, tmp_path):
-    compiler.write_text("#!/bin/sh\ncase $1 in --version) ;; *) exec sleep 60;; esac\n")
+    compiler.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(build, "PATIENCE", 0.2)
-    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("PATH", f"{compiler.parent}:{Path('/bin')}")
+    monkeypatch.setattr(build.shutil, "which", lambda _: str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert re.fullmatch(r"Command .*/g\+\+.* timed out after 0.2 seconds", build.library.__wrapped__())
 
@@ -123,14 +151,55 @@ def test_two_processes_may_build_at_once_and_a_third_finds_it(tmp_path):
     assert built.stat().st_mtime_ns == before
 
 
+@pytest.fixture
+def built(monkeypatch, tmp_path, unbuilt) -> Path:
+    """Return the library, which a process before this one has compiled."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert fresh_process("cpp(u, e)").returncode == 0
+    (found,) = (tmp_path / "crossattn3d").iterdir()
+    return found
+
+
 @needs_cpp
-def test_a_damaged_build_is_no_crash(tmp_path):
-    """A library cut short, as a full disk may leave one, is a reason and not a fault."""
-    assert fresh_process("cpp(u, e)", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
-    (built,) = (tmp_path / "crossattn3d").iterdir()
-    built.write_bytes(b"no library")
-    done = fresh_process("auto(u, e)\ncpp(u, e)", XDG_CACHE_HOME=str(tmp_path))
-    assert "invalid ELF header" in done.stderr.splitlines()[-1] or "too short" in done.stderr.splitlines()[-1]
+def test_a_library_that_was_cut_short_is_compiled_again(built):
+    """Loading what a full disk or a copy has left of one would end the process, with SIGBUS."""
+    whole = built.read_bytes()
+    built.write_bytes(whole[: len(whole) // 3])
+    assert fresh_process("cpp(u, e)").returncode == 0
+    assert built.read_bytes() == whole
+
+
+@needs_cpp
+def test_a_library_that_others_can_write_to_is_not_loaded(built):
+    before = built.stat().st_ino
+    built.chmod(0o777)
+    assert fresh_process("cpp(u, e)").returncode == 0
+    assert built.stat().st_ino != before
+    assert stat.S_IMODE(built.stat().st_mode) == 0o700
+
+
+@needs_cpp
+def test_a_library_serves_without_the_compiler_that_made_it(built, monkeypatch):
+    monkeypatch.setattr(build, "_compilers", lambda: [])
+    assert not isinstance(build.library(), str)
+    built.unlink()
+    assert "no C++ compiler" in build.library.__wrapped__()
+
+
+@needs_cpp
+def test_the_next_compiler_is_tried(monkeypatch, compiler, tmp_path, unbuilt):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", str(compiler))
+    assert not isinstance(build.library(), str)
+
+
+@needs_cpp
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_a_compiler_that_leaves_out_the_standard_library_fails(tmp_path):
+    """As `gcc` does, whose result could not be loaded."""
+    with pytest.raises(build.UnavailableError, match=r"gcc could not compile it \(.*undefined"):
+        build._compile("gcc", tmp_path, "key")
+    assert not list(tmp_path.iterdir())
 
 
 @needs_cpp

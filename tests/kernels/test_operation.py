@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
-from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.functional import BACKENDS, SCORE_NORMS
 from crossattn3d.kernels import composed, operation, torch_pass
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
@@ -205,7 +205,7 @@ def test_gradcheck_of_attention_from_scores(score_norm):
     m = attention_map(Scores(scores, 9, score_norm, *given))
     inputs = [scores, *squares, temperature] if score_norm == "cosine" else [scores]
     expected = torch.autograd.grad(m, inputs, dm)
-    dscores, dsquares, dtemperature = attention_backward(dm, m, Scores(scores, 9, score_norm, *given))
+    dscores, dsquares, dtemperature = attention_backward(dm, m, Scores(scores, 9, score_norm, *given), m.dtype)
     actual = [dscores, *dsquares, dtemperature] if score_norm == "cosine" else [dscores]
     for a, b in zip(actual, expected, strict=True):
         assert_close(a.detach(), b, 1e-12)
@@ -215,7 +215,7 @@ def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
     squares = torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double()
     scores = Scores(torch.ones(1, 2, 2).double(), 1, "cosine", squares, torch.tensor(1.0))
     m = attention_map(scores)
-    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores)
+    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores, m.dtype)
     assert dq.isfinite().all()
     assert dq[0, 0] == 0
 
@@ -249,3 +249,39 @@ def test_while_exporting_it_is_plain_products(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     run()
     assert calls == ["plain"]
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_a_temperature_that_is_not_used_has_no_gradient(score_norm, backend):
+    """Given to any normalization, it changes only `cosine`."""
+    query, context = maps(1, 2, 3, 4, SIZE)
+    parts = channel_parameters(2, 3, 4, 3), slice_parameters(3, 3, 4, 3)
+    inputs = [x.requires_grad_() for part in parts for x in part]
+    out = functional.channel_slice_cross_attention(query, context, *parts, score_norm=score_norm, backend=backend)
+    gradients = torch.autograd.grad(out.square().sum(), inputs)
+    plain = functional.channel_slice_cross_attention(query, context, *parts, score_norm=score_norm, backend="reference")
+    expected = torch.autograd.grad(plain.square().sum(), inputs, materialize_grads=True, allow_unused=True)
+    for actual, gradient in zip(gradients, expected, strict=True):
+        assert_close(actual, gradient, 1e-11)
+    for part in (gradients[6], gradients[-1]):
+        assert bool(part == 0) == (score_norm != "cosine")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_maps_without_memory(kind, backend):
+    """On the meta device, shapes and dtypes come out as on the CPU, of both directions and of the attention maps."""
+    found = []
+    for device in ("cpu", "meta"):
+        chosen = "auto" if device == "cpu" else backend
+        module = kind(3, 4, score_norm="cosine", backend=chosen).to(device)
+        query, context = (x.float().to(device).requires_grad_() for x in maps(1, 2, 3, 4, SIZE))
+        out = module(query, context)
+        gradients = torch.autograd.grad(out.sum(), [query, context, *module.parameters()])
+        shown = module.attention_maps(query, context)
+        found.append([out, *gradients, *(shown if kind is CSCA else [shown])])
+        assert all(x.device.type == device for x in found[-1])
+    for actual, expected in zip(*found, strict=True):
+        assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+        assert backend == "reference" or actual.stride() == expected.stride()

@@ -10,6 +10,7 @@ from crossattn3d.kernels import torch_pass
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.cpp.build import library
 from crossattn3d.kernels.layout import new_map
+from crossattn3d.kernels.passes import Centers
 from support.four_passes import FourPasses
 from support.random_parameters import assert_close, generator, normal
 
@@ -59,6 +60,7 @@ class Case:
         )
         self.wq, self.wk, self.wv, self.wo = draw(cu + 1), draw(ce + 1), draw(ce + 1), draw(c)
         self.p, self.bias, self.o = draw(batch, c, ce), draw(batch, c), draw(batch, length)
+        self.centers = Centers(draw(batch, cu), draw(batch, ce))
         shapes = (batch, cu + 1, ce + 1), (batch, cu + 1, cu + 1), (batch, ce + 1, ce + 1), (batch, 4, length)
         self.dsums = [draw(*shape) for shape in shapes]
 
@@ -105,6 +107,20 @@ def test_reduce(passes, size, widths, layout):
     ue, uu, ee, qkv = passes.reduce(case.u, case.e, case.wq, case.wk, case.wv, need_norms=False, want_gram=False)
     assert (ue, uu, ee) == (None, None, None)
     assert_close(qkv, expected[3], 1e-12)
+
+
+@in_all_shapes
+def test_maps_less_their_centers(passes, size, widths, layout):
+    """The passes that sum products read the maps with a value taken off each channel of each sample."""
+    case = Case(size, widths, layout)
+    less = [x - c[:, :, None, None, None] for x, c in zip((case.u, case.e), case.centers, strict=True)]
+    weights = case.wq, case.wk, case.wv
+    expected = defined_reduce(*less, *weights)
+    actual = passes.reduce(case.u, case.e, *weights, need_norms=True, centers=case.centers)
+    dp, dbias, single = passes.reduce_backward(case.dout, case.u, case.e, *weights, case.wo, case.centers)
+    of_less = passes.reduce_backward(case.dout, *less, *weights, case.wo)
+    for a, b in zip((*actual, dp, dbias, single), (*expected, *of_less), strict=True):
+        assert_close(a, b, 1e-12)
 
 
 @pytest.mark.parametrize("parts", ["p", "o", "p o", "p o u"])

@@ -13,21 +13,21 @@ ROOT = Path(crossattn3d.__file__).parent
 
 #: What each part may import from the package. A new part has to be given its place here.
 MAY_IMPORT = {
-    "_options": set(),
+    "_checks": {"kernels"},
     "kernels": {"kernels"},
-    "functional": {"kernels", "_options"},
-    "attention": {"functional", "_options"},
-    "_recompute": set(),
+    "functional": {"kernels", "_checks"},
+    "attention": {"functional", "_checks"},
+    "_recompute": {"kernels"},
     "_norms": set(),
-    "unet": {"_recompute", "_norms", "_options"},
+    "unet": {"_recompute", "_norms", "_checks"},
     "folding": {"unet"},
-    "ucanet": {"attention", "functional", "_norms", "unet", "_options"},
+    "ucanet": {"attention", "functional", "_norms", "unet", "_checks"},
     "_extras": set(),
     "_card": set(),
     "export": {"_extras", "unet"},
     "_version": set(),
     "hub": {"_card", "_extras", "ucanet", "unet", "_version"},
-    "dropin": {"functional", "_options", "ucanet"},
+    "dropin": {"functional", "_checks", "ucanet"},
     "__init__": {"attention", "functional", "ucanet", "unet", "_version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}

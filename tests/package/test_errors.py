@@ -116,11 +116,53 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "projections of different widths": (
         lambda: F.channel_cross_attention(U, E, CHANNEL._replace(k_weight=torch.zeros(5, 4), k_bias=torch.zeros(5))),
-        ["expected queries, keys and values of one width", "got [4, 5, 4]", "as many rows"],
+        ["expected queries, keys and values of one width, ", "got [4, 5, 4]", "as many rows"],
     ),
     "temperature": (
         lambda: F.channel_cross_attention(U, E, CHANNEL._replace(temperature=None), score_norm="cosine"),
         ["expected a temperature for score_norm='cosine'", "got None", "scalar"],
+    ),
+    "whole numbers": (
+        lambda: F.channel_cross_attention(U, E.long(), CHANNEL),
+        ["expected context of floating-point numbers", "got torch.int64", "float32"],
+    ),
+    "maps on two devices": (
+        lambda: F.channel_cross_attention(U, E.to("meta"), CHANNEL),
+        ["channel_cross_attention", "expected context on cpu", "got it on meta", ".to()"],
+    ),
+    "parameters elsewhere": (
+        lambda: F.slice_cross_attention(U, E, SLICES._replace(out_bias=SLICES.out_bias.to("meta"))),
+        ["slice_cross_attention", "expected out_bias on cpu", "got it on meta", ".to()"],
+    ),
+    "a temperature elsewhere that is not used": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(temperature=torch.ones((), device="meta"))),
+        ["expected temperature on cpu", "got it on meta"],
+    ),
+    "a temperature for each row": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(temperature=torch.ones(4, 1)), score_norm="cosine"),
+        ["expected temperature with 0 dimensions", "got (4, 1)"],
+    ),
+    "a temperature for each row that is not used": (
+        lambda: F.slice_cross_attention(U, E, SLICES._replace(temperature=torch.ones(1))),
+        ["expected temperature with 0 dimensions", "got (1,)"],
+    ),
+    "the weight of a convolution": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(k_weight=torch.zeros(4, 4, 1, 1, 1))),
+        ["expected k_weight with 2 dimensions", "got (4, 4, 1, 1, 1)", "flatten"],
+    ),
+    "a bias of another width": (
+        lambda: F.slice_cross_attention(U, E, SLICES._replace(out_bias=torch.zeros(3))),
+        ["expected out_bias with 4 values", "got 3"],
+    ),
+    "slices of several channels": (
+        lambda: F.slice_cross_attention(
+            U,
+            E,
+            slice_parameters(2, 3, 4, 4)._replace(
+                q_weight=torch.zeros(2, 3), k_weight=torch.zeros(2, 4), v_weight=torch.zeros(2, 4)
+            ),
+        ),
+        ["expected queries, keys and values of one width, which is 1 for slices", "got [2, 2, 2]"],
     ),
     "parts of different widths": (
         lambda: F.channel_slice_cross_attention(U, E, CHANNEL, slice_parameters(0, 3, 4, 5)),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, passes
-from crossattn3d.kernels.passes import ChannelSums, SliceWeights
+from crossattn3d.kernels.passes import Centers, ChannelSums, SliceWeights
 
 MaybeTensor = Tensor | None
 
@@ -17,11 +17,11 @@ class FourPasses(NamedTuple):
 
     def reduce(
         self, u: Tensor, e: Tensor, wq: MaybeTensor, wk: MaybeTensor, wv: MaybeTensor, need_norms: bool,
-        want_gram: bool = True,
+        want_gram: bool = True, centers: Centers | None = None,
     ) -> tuple[MaybeTensor, ...]:  # fmt: skip
         """U~ E~^T, U~ U~^T, E~ E~^T, and q, k, v."""
         weights = None if wq is None else SliceWeights(wq, wk, wv, wq[:0])
-        sums, single = passes.reduce(self.run_pass, u, e, weights, gram=want_gram, norms=need_norms)
+        sums, single = passes.reduce(self.run_pass, u, e, centers, weights, gram=want_gram, norms=need_norms)
         return (*(sums or (None, None, None)), single)
 
     def apply(self, e: Tensor, p: MaybeTensor, bias: Tensor, o: MaybeTensor, wo: MaybeTensor, u: MaybeTensor) -> Tensor:
@@ -29,10 +29,12 @@ class FourPasses(NamedTuple):
         return passes.apply(self.run_pass, e, p, bias, None if o is None else (wo, o), u)
 
     def reduce_backward(
-        self, dout: Tensor, u: Tensor, e: Tensor, wq: MaybeTensor, wk: MaybeTensor, wv: MaybeTensor, wo: MaybeTensor
-    ) -> tuple[Tensor, Tensor, MaybeTensor]:
+        self, dout: Tensor, u: Tensor, e: Tensor, wq: MaybeTensor, wk: MaybeTensor, wv: MaybeTensor, wo: MaybeTensor,
+        centers: Centers | None = None,
+    ) -> tuple[Tensor, Tensor, MaybeTensor]:  # fmt: skip
         """The gradients of P and the bias; q, k, do and v."""
-        return passes.reduce_backward(self.run_pass, dout, u, e, None if wo is None else SliceWeights(wq, wk, wv, wo))
+        weights = None if wo is None else SliceWeights(wq, wk, wv, wo)
+        return passes.reduce_backward(self.run_pass, dout, u, e, centers, weights)
 
     def apply_backward(
         self, dout: Tensor, u: Tensor, e: Tensor, p: MaybeTensor, due: MaybeTensor, duu: MaybeTensor, dee: MaybeTensor,

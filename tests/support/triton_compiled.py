@@ -16,6 +16,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from crossattn3d.kernels.passes import Centers
 from crossattn3d.kernels.triton import kernels, launch
 from crossattn3d.kernels.triton.run import run_pass
 from support.four_passes import FourPasses
@@ -63,10 +64,11 @@ def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_fo
     x = torch.empty((1, channels, *SIZE), dtype=dtype, device="meta", memory_format=memory_format)
     n, voxels = channels + 1, x[0, 0].numel()
     w, p, grams, single_maps = single(n), single(1, channels, channels), [single(1, n, n)] * 3, single(1, 4, voxels)
-    TRITON.reduce(x, x, w, w, w, False)
-    TRITON.reduce(x, x, w, w, w, True)
+    centers = Centers(single(1, channels), single(1, channels)) if dtype == torch.float32 else None
+    TRITON.reduce(x, x, w, w, w, False, centers=centers)
+    TRITON.reduce(x, x, w, w, w, True, centers=centers)
     TRITON.apply(x, p, single(1, channels), single(1, voxels), single(channels), x)
-    TRITON.reduce_backward(x, x, x, w, w, w, single(channels))
+    TRITON.reduce_backward(x, x, x, w, w, w, single(channels), centers)
     for norms in ((None, None), grams[1:]):
         TRITON.apply_backward(x, x, x, p, grams[0], *norms, single_maps, w, w, w, True)
 

@@ -26,8 +26,20 @@ class SingleChannel(NamedTuple):
     maps: Tensor
 
 
+class Centered(NamedTuple):
+    """Feature maps less a value per channel among the inputs of a pass: products of what is left keep its digits.
+
+    Args:
+        maps: (batch, channels, voxels), any strides.
+        center: (batch, channels), in the dtype of sums.
+    """
+
+    maps: Tensor
+    center: Tensor
+
+
 #: Feature maps as rows, (batch, channels, voxels), any strides; or one of the above.
-Input = Tensor | SingleChannel | Ones
+Input = Tensor | Centered | SingleChannel | Ones
 
 
 class Gram(NamedTuple):
@@ -83,7 +95,7 @@ class RunPass(Protocol):
 
 def tensors_of(inputs: Sequence[Input]) -> list[Tensor]:
     """Return the inputs that lie in memory."""
-    return [x.maps if isinstance(x, SingleChannel) else x for x in inputs if not isinstance(x, Ones)]
+    return [x if isinstance(x, Tensor) else x.maps for x in inputs if not isinstance(x, Ones)]
 
 
 def stacked_rows(inputs: Sequence[Input]) -> list[range]:

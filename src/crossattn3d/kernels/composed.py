@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices
+from crossattn3d.kernels.centers import with_bias
+from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
 
@@ -28,8 +29,12 @@ def channel_attention(
     if cosine:
         # Short queries and keys of strongly correlated features are differences of large sums: in float32 the
         # squared norms could even come out negative.
-        u, e = u.double(), e.double()
-    wq, wk = with_bias(channel.q_weight, channel.q_bias, u.dtype), with_bias(channel.k_weight, channel.k_bias, u.dtype)
+        u, e = u.to(wide_dtype(u.device)), e.to(wide_dtype(e.device))
+    # Constants, since the result does not depend on them.
+    of_u, of_e = u.detach().mean(-1), e.detach().mean(-1)
+    u, e = u - of_u[:, :, None], e - of_e[:, :, None]
+    wq = with_bias(channel.q_weight, channel.q_bias, u.dtype, of_u)
+    wk = with_bias(channel.k_weight, channel.k_bias, u.dtype, of_e)
     squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
     scores = Scores(wq @ _gram(u, e) @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
     return attention_map(scores).to(dtype)
@@ -42,8 +47,11 @@ def slice_attention(
     u, e = _rows(query), _rows(context)
     q = _sliced(u, slices.q_weight, slices.q_bias, query, slice_dim)
     k = _sliced(e, slices.k_weight, slices.k_bias, context, slice_dim)
-    squares = (q.square().sum(-1), k.square().sum(-1)) if score_norm == "cosine" else None
-    return attention_map(Scores(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature))
+    squares = None
+    if score_norm == "cosine":
+        q, k = q.to(wide_dtype(q.device)), k.to(wide_dtype(k.device))
+        squares = q.square().sum(-1), k.square().sum(-1)
+    return attention_map(Scores(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)).to(u.dtype)
 
 
 def cross_attention(
@@ -72,11 +80,6 @@ def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
     return (x.float() if x.element_size() < 4 else x).flatten(2)
 
 
-def with_bias(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype) -> Float[Tensor, "o i+1"]:
-    """Return W~, the weights with the bias as the last column."""
-    return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
-
-
 def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
     """Return [a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
     length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
@@ -85,7 +88,7 @@ def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor,
     return torch.cat([upper, lower], dim=1)
 
 
-def projected_squares(weight: Float[Tensor, "o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:
+def projected_squares(weight: Float[Tensor, "*b o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:
     """Return the squared length of each row of W~ x~, from the Gram matrix of x~."""
     return ((weight @ gram) * weight).sum(-1)
 

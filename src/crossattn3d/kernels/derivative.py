@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, passes
-from crossattn3d.kernels.composed import projected_squares, with_bias
-from crossattn3d.kernels.layout import from_slices, sum_dtype, to_slices
+from crossattn3d.kernels.centers import center_of, sums_gradient, weight_and_bias_gradients, with_bias
+from crossattn3d.kernels.composed import projected_squares
+from crossattn3d.kernels.layout import from_slices, sum_dtype, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
-from crossattn3d.kernels.passes import ChannelSums, SliceWeights
+from crossattn3d.kernels.passes import Centers, ChannelSums, SliceWeights
 from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
 
 #: Parameters of the two halves, None for a half that is not asked for, and the options.
 Arguments = tuple[ChannelParameters | None, SliceParameters | None, Attention]
 
-#: Number of parts in which single-channel maps are replaced by their gradients.
+#: Number of parts in which single-channel maps are converted, and replaced by their gradients.
 PARTS = 6
 
 
@@ -46,19 +47,20 @@ def forward(run_pass: RunPass, u: Tensor, e: Tensor, arguments: Arguments) -> tu
     """Return the output, and the sums that `backward` needs."""
     channel, slices, attention = arguments
     dtype, cosine, length = sum_dtype(e), attention.score_norm == "cosine", e.shape[2:].numel()
-    weights = None if slices is None else _slice_weights(slices, dtype)
-    channel_sums, single = passes.reduce(run_pass, u, e, weights, gram=channel is not None, norms=cosine)
+    centers = _centers(channel, u, e)
+    weights = None if slices is None else _slice_weights(slices, dtype, centers)
+    channel_sums, single = passes.reduce(run_pass, u, e, centers, weights, gram=channel is not None, norms=cosine)
     p, bias, mixed = None, torch.zeros((), dtype=dtype, device=e.device), None
     slice_sums: list[Tensor] = []
     if channel is not None and channel_sums is not None:
-        m = attention_map(_channel_scores(channel, channel_sums, length, attention)[2]).to(dtype)
+        m = attention_map(_channel_scores(channel, channel_sums, centers, length, attention)[2]).to(dtype)
         p, bias = m @ channel.v_weight.to(dtype), m @ channel.v_bias.to(dtype)
     if slices is not None and weights is not None and single is not None:
         qkv = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
         q, k, v = qkv.unbind(1)
-        slice_sums = [q @ k.mT, *(x.square().sum(-1) for x in (q, k) if cosine)]
-        torch.bmm(attention_map(_slice_scores(slices, slice_sums, q.shape[-1], attention)), v, out=q)
+        slice_sums = _slice_sums(q, k, cosine)
+        torch.bmm(attention_map(_slice_scores(slices, slice_sums, q.shape[-1], attention)).to(dtype), v, out=q)
         mixed = weights.out, from_slices(qkv[:, :1], e.shape[2:], attention.slice_dim)[:, 0]
         del q, k, v
         bias = bias + slices.out_bias.to(dtype).expand(len(e), -1)
@@ -69,13 +71,14 @@ def forward(run_pass: RunPass, u: Tensor, e: Tensor, arguments: Arguments) -> tu
 def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: Arguments, sums: Sums) -> list[Tensor]:
     """Return the gradients of both maps and of every parameter, in order."""
     channel, slices, attention = arguments
-    weights = None if slices is None else _slice_weights(slices, sum_dtype(e))
-    dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, weights)
+    centers = _centers(channel, u, e)
+    weights = None if slices is None else _slice_weights(slices, sum_dtype(e), centers)
+    dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, centers, weights)
     p = dsums = None
     pairs: list[tuple[Tensor | None, Tensor | None]] = []
     if channel is not None and sums.channel is not None:
         length = e.shape[2:].numel()
-        p, dsums, dchannel = _channel_backward(channel, sums.channel, dp, dbias, length, attention)
+        p, dsums, dchannel = _channel_backward(channel, sums.channel, centers, dp, dbias, length, attention)
         pairs += zip(channel, dchannel, strict=True)
     dtemperature = None
     if slices is not None and single is not None:
@@ -84,31 +87,56 @@ def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: A
         dtemperature = _slice_backward(slices, sums.slices, sliced, attention)
         single = from_slices(sliced, e.shape[2:], attention.slice_dim)
         del sliced
+        weights = _slice_weights(slices, sum_dtype(e))
     du, de, d = passes.apply_backward(run_pass, dout, u, e, p, dsums, weights, single, attention.residual)
     if slices is not None and d is not None:
         of_inputs = [part for w in (d.q, d.k, d.v) for part in (w[None, :-1], w[-1:])]
         pairs += zip(slices, (*of_inputs, d.out[:, None], dbias.sum(0), dtemperature), strict=True)
-    # Copied, since an operation's results may not share memory.
-    given = [(x, gradient) for x, gradient in pairs if x is not None and gradient is not None]
-    return [du, de, *(torch.empty_like(x, memory_format=torch.contiguous_format).copy_(g) for x, g in given)]
+    # Copied, since an operation's results may not share memory. A temperature that is not used has no gradient: 0.
+    given = [(x, 0 if gradient is None else gradient) for x, gradient in pairs if x is not None]
+    return [du, de, *(torch.empty(x.shape, dtype=x.dtype, device=x.device).copy_(torch.as_tensor(g)) for x, g in given)]
 
 
-def _slice_weights(slices: SliceParameters, dtype: torch.dtype) -> SliceWeights:
-    pairs = (slices.q_weight, slices.q_bias), (slices.k_weight, slices.k_bias), (slices.v_weight, slices.v_bias)
-    q, k, v = (with_bias(*pair, dtype)[0] for pair in pairs)
-    return SliceWeights(q, k, v, slices.out_weight[:, 0].to(dtype))
+def _centers(channel: ChannelParameters | None, u: Tensor, e: Tensor) -> Centers | None:
+    """Return centers of the maps for the Gram matrices; half precision has lost what they would keep."""
+    return None if channel is None or e.element_size() < 4 else Centers(center_of(u), center_of(e))
+
+
+def _slice_weights(slices: SliceParameters, dtype: torch.dtype, centers: Centers | None = None) -> SliceWeights:
+    of_u, of_e = centers or (None, None)
+    q = with_bias(slices.q_weight, slices.q_bias, dtype, of_u)
+    k = with_bias(slices.k_weight, slices.k_bias, dtype, of_e)
+    v = with_bias(slices.v_weight, slices.v_bias, dtype, of_e)
+    return SliceWeights(q[..., 0, :], k[..., 0, :], v[..., 0, :], slices.out_weight[:, 0].to(dtype))
 
 
 def _channel_scores(
-    channel: ChannelParameters, sums: ChannelSums, length: int, attention: Attention
+    channel: ChannelParameters, sums: ChannelSums, centers: Centers | None, length: int, attention: Attention
 ) -> tuple[Tensor, Tensor, Scores]:
     """Return W~q, W~k, and the scores of the channels, in the dtype of the sums."""
-    wq = with_bias(channel.q_weight, channel.q_bias, sums.ue.dtype)
-    wk = with_bias(channel.k_weight, channel.k_bias, sums.ue.dtype)
+    of_u, of_e = centers or (None, None)
+    wq = with_bias(channel.q_weight, channel.q_bias, sums.ue.dtype, of_u)
+    wk = with_bias(channel.k_weight, channel.k_bias, sums.ue.dtype, of_e)
     squares = None
     if sums.uu is not None and sums.ee is not None:
         squares = projected_squares(wq, sums.uu), projected_squares(wk, sums.ee)
     return wq, wk, Scores(wq @ sums.ue @ wk.mT, length, attention.score_norm, squares, channel.temperature)
+
+
+def _slice_sums(q: Tensor, k: Tensor, cosine: bool) -> list[Tensor]:
+    """Return q k^T and, for `cosine`, the squared lengths of q and of k, then all in float64."""
+    if not cosine:
+        return [q @ k.mT]
+    of_parts = []
+    for parts in zip(*(torch.split(x, _part(x), -1) for x in (q, k)), strict=True):
+        a, b = (part.to(wide_dtype(q.device)) for part in parts)
+        of_parts.append((a @ b.mT, a.square().sum(-1), b.square().sum(-1)))
+    return [torch.stack(of_part).sum(0) for of_part in zip(*of_parts, strict=True)]
+
+
+def _part(single: Tensor) -> int:
+    """Return the positions in a part of single-channel maps: a copy of it needs little memory beside the maps."""
+    return max(1, -(-single.shape[-1] // PARTS))
 
 
 def _slice_scores(slices: SliceParameters, sums: Sequence[Tensor], length: int, attention: Attention) -> Scores:
@@ -117,24 +145,36 @@ def _slice_scores(slices: SliceParameters, sums: Sequence[Tensor], length: int, 
 
 
 def _channel_backward(
-    channel: ChannelParameters, sums: ChannelSums, dp: Tensor, dbias: Tensor, length: int, attention: Attention
+    channel: ChannelParameters,
+    sums: ChannelSums,
+    centers: Centers | None,
+    dp: Tensor,
+    dbias: Tensor,
+    length: int,
+    attention: Attention,
 ) -> tuple[Tensor, ChannelSums, tuple[Tensor | None, ...]]:
-    """Return P, and the gradients of the sums and of the parameters."""
-    wq, wk, scores = _channel_scores(channel, sums, length, attention)
+    """Return P, and the gradients of the sums of the maps, centers included, and of the parameters."""
+    of_u, of_e = centers or (None, None)
+    wq, wk, scores = _channel_scores(channel, sums, centers, length, attention)
+    wv = with_bias(channel.v_weight, channel.v_bias, wq.dtype, of_e)
     m = attention_map(scores)
     p = m.to(dp.dtype) @ channel.v_weight.to(dp.dtype)
-    dp, dbias = dp.to(m.dtype), dbias.to(m.dtype)
-    dm = dp @ channel.v_weight.to(m.dtype).mT + dbias[:, :, None] * channel.v_bias.to(m.dtype)
-    dscores, dsquares, dtemperature = attention_backward(dm, m, scores)
-    dwq, dwk = (dscores @ wk @ sums.ue.mT).sum(0), (dscores.mT @ wq @ sums.ue).sum(0)
+    dp = torch.cat([dp, dbias[:, :, None]], 2).to(m.dtype)
+    dm = dp @ wv.mT
+    dscores, dsquares, dtemperature = attention_backward(dm, m, scores, m.dtype)
+    dwq, dwk, dwv = dscores @ wk @ sums.ue.mT, dscores.mT @ wq @ sums.ue, m.mT @ dp
     duu = dee = None
     if dsquares is not None and sums.uu is not None and sums.ee is not None:
         by_q, by_k = dsquares[0][:, :, None] * wq, dsquares[1][:, :, None] * wk
         duu, dee = wq.mT @ by_q, wk.mT @ by_k
-        dwq, dwk = dwq + 2 * (by_q @ sums.uu).sum(0), dwk + 2 * (by_k @ sums.ee).sum(0)
-    dwv, dbv = (m.mT @ dp).sum(0), (m.mT @ dbias[:, :, None]).sum(0)[:, 0]
-    gradients = dwq[:, :-1], dwq[:, -1], dwk[:, :-1], dwk[:, -1], dwv, dbv, dtemperature
-    return p, ChannelSums(wq.mT @ dscores @ wk, duu, dee), gradients
+        dwq, dwk = dwq + 2 * (by_q @ sums.uu), dwk + 2 * (by_k @ sums.ee)
+    pairs = (weight_and_bias_gradients(*pair) for pair in ((dwq, of_u), (dwk, of_e), (dwv, of_e)))
+    due = wq.mT @ dscores @ wk
+    if of_u is not None and of_e is not None:
+        due = sums_gradient(due, of_u, of_e)
+        duu = None if duu is None else sums_gradient(duu, of_u, of_u)
+        dee = None if dee is None else sums_gradient(dee, of_e, of_e)
+    return p, ChannelSums(due, duu, dee), (*(x for pair in pairs for x in pair), dtemperature)
 
 
 def _slice_backward(
@@ -144,14 +184,15 @@ def _slice_backward(
     length = single.shape[-1]
     scores = _slice_scores(slices, sums, length, attention)
     m = attention_map(scores)
-    dqk, dsquares, dtemperature = attention_backward(single[:, 2] @ single[:, 3].mT, m, scores)
-    # Part by part, so that what is computed needs little memory beside what it replaces.
-    for part in torch.split(single, max(1, -(-length // PARTS)), -1):
+    dm = (single[:, 2] @ single[:, 3].mT).to(m.dtype)
+    dqk, dsquares, dtemperature = attention_backward(dm, m, scores, single.dtype)
+    m = m.to(single.dtype)
+    for part in torch.split(single, _part(single), -1):
         q, k, do, v = part.unbind(1)
         dq, dk = dqk @ k, dqk.mT @ q
         if dsquares is not None:
-            dq += 2 * dsquares[0][:, :, None] * q
-            dk += 2 * dsquares[1][:, :, None] * k
+            dq += 2 * dsquares[0][:, :, None].to(q.dtype) * q
+            dk += 2 * dsquares[1][:, :, None].to(k.dtype) * k
         q.copy_(dq)
         k.copy_(dk)
         do.copy_(m.mT @ do)

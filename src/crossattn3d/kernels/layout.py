@@ -17,6 +17,11 @@ def sum_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def one_stride(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
     """Return the map with one stride along all voxels; a copy only where it is needed.
 

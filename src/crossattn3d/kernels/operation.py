@@ -1,6 +1,7 @@
 """The attention as one operation that PyTorch does not look into, with the gradients of `derivative`.
 
-Where a gradient of the gradient may be asked for, `composed` computes.
+Where a gradient of the gradient may be asked for, or a transform of `torch.func` or forward-mode differentiation looks
+into every operation, `composed` computes.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from torch import Tensor
 from crossattn3d.kernels import RunPass, composed, torch_pass
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
-from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype
+from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype, wide_dtype
+from crossattn3d.kernels.modes import is_transformed, without_autocast
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
 
@@ -41,6 +43,8 @@ def cross_attention(
     attention: Attention,
 ) -> Float[Tensor, "b c x y z"]:
     """Return O = CCA (+) SCA (+) U, the sum of the parts asked for."""
+    if not torch.compiler.is_compiling() and is_transformed():
+        return composed.cross_attention(query, context, channel, slices, attention)
     tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
     return cast("Tensor", torch.ops.crossattn3d.attend(query, context, *tensors, *attention)[0])
 
@@ -49,7 +53,7 @@ def cross_attention(
 def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     """Return the output, and the sums for the backward pass."""
     u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         out, sums = forward(_primitive(arguments[2].backend, u, e), u, e, arguments)
     return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
@@ -57,12 +61,11 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
 @torch.library.register_fake(FORWARD)  # type: ignore[untyped-decorator]
 def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]]:
     u, e, (channel, slices, attention) = one_stride(query), one_stride(context), _arguments(*given)
-    cu, ce, depth, dtype = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], sum_dtype(e)
-    count = _count(attention)
+    cu, ce, depth, count = u.shape[1] + 1, e.shape[1] + 1, e.shape[attention.slice_dim], _count(attention)
+    dtype = wide_dtype(e.device) if count == 3 else sum_dtype(e)
     of_channel = [(cu, ce), (cu, cu), (ce, ce)][:count] if channel is not None else []
     of_slices = [(depth, depth), (depth,), (depth,)][:count] if slices is not None else []
-    sums = [e.new_empty((len(e), *shape), dtype=torch.float64 if count == 3 else dtype) for shape in of_channel]
-    sums += [e.new_empty((len(e), *shape), dtype=dtype) for shape in of_slices]
+    sums = [e.new_empty((len(e), *shape), dtype=dtype) for shape in of_channel + of_slices]
     bias = channel.v_bias if channel is not None else cast("SliceParameters", slices).out_bias
     return new_map(e, len(bias)), sums
 
@@ -74,7 +77,7 @@ def _(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *giv
     channel, _, attention = arguments = _arguments(*given)
     count = 0 if channel is None else _count(attention)
     split = Sums(None if channel is None else ChannelSums(*sums[:count]), sums[count:])
-    with torch.autocast(dout.device.type, enabled=False):
+    with without_autocast(dout):
         return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
 
 
@@ -95,7 +98,7 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
     query, context, *others = ctx.saved_tensors
     of_channel, of_slices = ctx.counts
     channel, slices = others[:of_channel], others[of_channel : of_channel + of_slices]
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or is_transformed(dout):
         gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
     else:
         sums = others[of_channel + of_slices :]
@@ -108,12 +111,14 @@ torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_co
 
 
 def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
-    # Views, because one tensor may be given as both maps.
-    query, context, *others = views = [x.view_as(x) for x in inputs]
-    given = _arguments(others[: ctx.counts[0]], others[ctx.counts[0] :], *ctx.options)
-    out = composed.cross_attention(query, context, *given)
-    wanted = [x for x in views if x.requires_grad]
-    found = iter(torch.autograd.grad(out, wanted, dout, create_graph=True, allow_unused=True))
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad(), without_autocast(dout):
+        # Views, because one tensor may be given as both maps.
+        query, context, *others = views = [x.view_as(x) for x in inputs]
+        given = _arguments(others[: ctx.counts[0]], others[ctx.counts[0] :], *ctx.options)
+        out = composed.cross_attention(query, context, *given)
+        wanted = [x for x in views if x.requires_grad]
+        found = iter(torch.autograd.grad(out, wanted, dout, create_graph=twice, allow_unused=True))
     return [next(found) if x.requires_grad else None for x in views]
 
 

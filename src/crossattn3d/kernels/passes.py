@@ -11,16 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import ONES, Gram, Input, Mixture, RunPass, SingleChannel, stacked_rows
-from crossattn3d.kernels.layout import new_map, sum_dtype
+from crossattn3d.kernels import ONES, Centered, Gram, Input, Mixture, RunPass, SingleChannel, stacked_rows
+from crossattn3d.kernels.layout import new_map, sum_dtype, wide_dtype
 
 
 class SliceWeights(NamedTuple):
     """Projections of the slice-wise half, or their gradients.
 
     Args:
-        q: from U~ to one channel, (cu+1,).
-        k, v: from E~ to one channel, (ce+1,).
+        q: from U~ to one channel, (cu+1,) or (b, cu+1).
+        k, v: from E~ to one channel, (ce+1,) or (b, ce+1).
         out: from one channel to the output, (c,).
     """
 
@@ -28,6 +28,13 @@ class SliceWeights(NamedTuple):
     k: Tensor
     v: Tensor
     out: Tensor
+
+
+class Centers(NamedTuple):
+    """Values that are taken off each channel of U, (b, cu), and of E, (b, ce), before products are summed."""
+
+    u: Tensor
+    e: Tensor
 
 
 class ChannelSums(NamedTuple):
@@ -39,22 +46,31 @@ class ChannelSums(NamedTuple):
 
 
 def reduce(
-    run_pass: RunPass, u: Tensor, e: Tensor, weights: SliceWeights | None, *, gram: bool, norms: bool = False
+    run_pass: RunPass,
+    u: Tensor,
+    e: Tensor,
+    centers: Centers | None,
+    weights: SliceWeights | None,
+    *,
+    gram: bool,
+    norms: bool = False,
 ) -> tuple[ChannelSums | None, Tensor | None]:
-    """Return sums over voxels, and the single-channel projections.
+    """Return sums over voxels, and the single-channel projections, of the maps less their centers.
 
     Args:
         run_pass: the primitive.
         u: decoder map.
         e: encoder map.
-        weights: of the slice-wise half, if there is one.
+        centers: of the maps; None for 0.
+        weights: of the slice-wise half, if there is one, for the maps less their centers.
         gram: whether Gram matrices are returned.
         norms: whether they include those of each map with itself; all are then summed in float64.
 
     Returns:
         The Gram matrices; wq U~, wk E~ and wv E~, (b, 3, voxels).
     """
-    stack = _Stack(u=u.flatten(2), ones=ONES, e=e.flatten(2))
+    of_u, of_e = _centered(u, e, centers)
+    stack = _Stack(u=of_u, ones=ONES, e=of_e)
     grams = [stack.gram("u ones", "ones e")] if gram else []
     if gram and norms:
         grams += [stack.gram("u ones", "u ones"), stack.gram("ones e", "ones e")]
@@ -62,7 +78,7 @@ def reduce(
     if weights is not None:
         single = u.new_empty((len(u), 3, u.shape[2:].numel()), dtype=sum_dtype(u))
         mixtures = stack.projections(weights, single[:, :1], single[:, 1:])
-    sums = run_pass(stack.inputs, grams, mixtures, torch.float64 if gram and norms else sum_dtype(u))
+    sums = run_pass(stack.inputs, grams, mixtures, wide_dtype(u.device) if gram and norms else sum_dtype(u))
     if not gram:
         return None, single
     # E~ is stacked with the ones in front.
@@ -102,7 +118,7 @@ def apply(
 
 
 def reduce_backward(
-    run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, weights: SliceWeights | None
+    run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, centers: Centers | None, weights: SliceWeights | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the gradients of what `apply` takes, as far as the gradient of the output alone decides them.
 
@@ -111,12 +127,14 @@ def reduce_backward(
         dout: gradient of the output, a map of c channels.
         u: decoder map.
         e: encoder map.
-        weights: of the slice-wise half, if there is one.
+        centers: as in `reduce`; P mixes the encoder map less its center.
+        weights: as in `reduce`.
 
     Returns:
         Gradients of `p` and `bias`; q, k, do and v, (b, 4, voxels).
     """
-    stack = _Stack(u=None if weights is None else u.flatten(2), ones=ONES, e=e.flatten(2), dout=dout.flatten(2))
+    of_u, of_e = _centered(u, e, centers)
+    stack = _Stack(u=None if weights is None else of_u, ones=ONES, e=of_e, dout=dout.flatten(2))
     single, mixtures = None, []
     if weights is not None:
         single = e.new_empty((len(e), 4, e.shape[2:].numel()), dtype=sum_dtype(e))
@@ -180,6 +198,11 @@ def apply_backward(
     return du, de, SliceWeights(dwq.roll(-1), dwk, dwv, dwo)
 
 
+def _centered(u: Tensor, e: Tensor, centers: Centers | None) -> tuple[Input, Input]:
+    of_u, of_e = u.flatten(2), e.flatten(2)
+    return (of_u, of_e) if centers is None else (Centered(of_u, centers.u), Centered(of_e, centers.e))
+
+
 class _Stack:
     """Inputs of a pass under names, in the order in which they are stacked; those that are None are left out."""
 
@@ -195,10 +218,10 @@ class _Stack:
 
     def projections(self, weights: SliceWeights, q: Tensor, kv: Tensor) -> list[Mixture]:
         """Return the mixtures that write wq U~ to `q`, and wk E~ and wv E~ to `kv`."""
-        of_u, of_e = weights.q[None], torch.stack((weights.k, weights.v))
+        of_u, of_e = weights.q[..., None, :], torch.stack((weights.k, weights.v), -2)
         return [
-            self.mixture(q, {"u": of_u[:, :-1], "ones": of_u[:, -1:]}),
-            self.mixture(kv, {"ones": of_e[:, -1:], "e": of_e[:, :-1]}),
+            self.mixture(q, {"u": of_u[..., :-1], "ones": of_u[..., -1:]}),
+            self.mixture(kv, {"ones": of_e[..., -1:], "e": of_e[..., :-1]}),
         ]
 
     def mixture(self, out: Tensor, columns: Mapping[str, Tensor | None], add: str | None = None) -> Mixture:

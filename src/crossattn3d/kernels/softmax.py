@@ -41,22 +41,31 @@ def attention_map(scores: Scores) -> Float[Tensor, "b n n"]:
 
 
 def attention_backward(
-    dm: Float[Tensor, "b n n"], m: Float[Tensor, "b n n"], scores: Scores
+    dm: Float[Tensor, "b n n"], m: Float[Tensor, "b n n"], scores: Scores, dtype: torch.dtype
 ) -> tuple[Float[Tensor, "b n n"], Squares | None, Tensor | None]:
-    """Return the gradients of products, squares and temperature, given that of `m`, which `attention_map` returned."""
+    """Return the gradients of products, squares and temperature, the first in `dtype`.
+
+    Args:
+        dm: gradient of m.
+        m: what `attention_map` returned.
+        scores: what it was given.
+        dtype: in which the gradient of the products is used.
+    """
     products, length, score_norm, squares, temperature = scores
     dx = m * (dm - (dm * m).sum(-1, keepdim=True))
     if score_norm == "cosine" and squares is not None and temperature is not None:
         lengths = _lengths(squares)
-        along = dx * products / lengths
-        d_log = -0.5 * temperature.to(products.dtype) * along
+        of_products = (temperature.to(products.dtype) * dx / lengths).to(dtype)
+        # Of the rounded gradient: along a query, both must cancel to the last digit.
+        d_log = -0.5 * of_products.to(products.dtype) * products
         q, k = (torch.where(x >= EPS**2, d_log.sum(dim) / x, 0) for x, dim in zip(squares, (-1, -2), strict=True))
-        return temperature.to(products.dtype) * dx / lengths, (q, k), along.sum()
+        return of_products, (q, k), (dx * products / lengths).sum()
     if score_norm == "instance":
         x, root = _standardized(products / length)
-        centered = dx - dx.mean((-2, -1), keepdim=True) - x * (dx * x).mean((-2, -1), keepdim=True)
-        return centered * root / length, None, None
-    return dx / _divisor(length, score_norm), None, None
+        # The mean last: features with a large offset meet the gradients' sum, which is 0 but for rounding.
+        gradient = dx - x * (dx * x).mean((-2, -1), keepdim=True)
+        return ((gradient - gradient.mean((-2, -1), keepdim=True)) * root / length).to(dtype), None, None
+    return (dx / _divisor(length, score_norm)).to(dtype), None, None
 
 
 def _divisor(length: int, score_norm: ScoreNorm) -> float:

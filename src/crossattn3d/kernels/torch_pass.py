@@ -1,7 +1,7 @@
 """The primitive in plain PyTorch, on any device, in chunks of voxels: on a CPU of a size that stays in the cache.
 
-Chunks are read and written where they are; a copy is made, of one chunk, only of maps in half precision, for sums in
-float64, and of the few rows that are no feature map.
+Chunks are read and written where they are; a copy is made, of one chunk, only of maps less their centers, of maps in
+half precision, for sums in float64, and of the few rows that are no feature map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
+from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
 
-#: Values of the widest input in a chunk where chunks are copied: 1 MiB of float32.
+#: Values of the widest input in a chunk where chunks are converted: 1 MiB of float32.
 COPIED = 2**18
 #: The same where they are not. Twice as fast with more threads than processors as `COPIED`, and as fast otherwise.
 CHUNK = 2**20
 #: The same on other devices, where each chunk costs launches: 512 MiB of float32.
 CHUNK_OFF_CPU = 2**27
+#: Rows up to which a product is summed in blocks of voxels: libraries add up so few rows with few partial sums, which
+#: loses digits and time.
+FEW, BLOCK = 4, 256
 
 
 class _Part(NamedTuple):
@@ -40,14 +43,14 @@ def run_pass(
     inputs: Sequence[Input], grams: Sequence[Gram], mixtures: Sequence[Mixture], dtype: torch.dtype
 ) -> list[Tensor]:
     """Read the inputs once; return the sums of products and write the mixtures; `RunPass` has the arguments."""
-    maps = [x for x in inputs if isinstance(x, Tensor)]
+    maps = [x for x in inputs if isinstance(x, Tensor | Centered)]
     # Single-channel maps are gathered with the ones: a product for each would read and write its result once more.
     # Ones alone are not read: sums and a bias are faster than products.
-    few = [x for x in inputs if not isinstance(x, Tensor)]
+    few = [x for x in inputs if isinstance(x, SingleChannel | Ones)]
     single = any(isinstance(x, SingleChannel) for x in few)
     rows = list(zip(inputs, stacked_rows(inputs), strict=True))
-    operands = [list(of_x) for x, of_x in rows if isinstance(x, Tensor)]
-    operands += [[row for x, of_x in rows if not isinstance(x, Tensor) for row in of_x]] if few else []
+    operands = [list(of_x) for x, of_x in rows if isinstance(x, Tensor | Centered)]
+    operands += [[row for x, of_x in rows if isinstance(x, SingleChannel | Ones) for row in of_x]] if few else []
     like = tensors_of(inputs)[0]
     products = [
         [
@@ -62,10 +65,12 @@ def run_pass(
         for m in mixtures
     ]
     added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
+    # Memory for maps less their centers: new memory for each chunk would cost more than the subtraction.
+    memory: dict[int, Tensor] = {}
     for i, voxels in _chunks(tensors_of(inputs), dtype):
-        chunks: list[Tensor | None] = [x[i, :, voxels].to(dtype) for x in maps]
+        chunks: list[Tensor | None] = [_read(x, i, voxels, like, dtype, memory) for x in maps]
         if few:
-            chunks.append(torch.cat([_read(x, i, voxels, like, dtype) for x in few]) if single else None)
+            chunks.append(torch.cat([_read(x, i, voxels, like, dtype, memory) for x in few]) if single else None)
         for blocks in products:
             for a, b, sums in blocks:
                 _add_product(sums[i], _rows(chunks, a), _rows(chunks, b), voxels)
@@ -97,10 +102,15 @@ def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice
             yield i, slice(start, min(start + step, length))
 
 
-def _read(x: SingleChannel | Ones, i: int, voxels: slice, like: Tensor, dtype: torch.dtype) -> Tensor:
+def _read(x: Input, i: int, voxels: slice, like: Tensor, dtype: torch.dtype, memory: dict[int, Tensor]) -> Tensor:
     if isinstance(x, Ones):
         return like.new_ones((1, voxels.stop - voxels.start), dtype=dtype)
-    return x.maps[i, :, voxels].to(dtype)
+    chunk = (x if isinstance(x, Tensor) else x.maps)[i, :, voxels].to(dtype)
+    if not isinstance(x, Centered):
+        return chunk
+    if id(x) not in memory:  # the first chunk is the longest
+        memory[id(x)] = torch.empty_like(chunk)
+    return torch.sub(chunk, x.center[i, :, None].to(dtype), out=memory[id(x)][:, : chunk.shape[1]])
 
 
 def _rows(chunks: list[Tensor | None], part: _Part) -> Tensor | None:
@@ -115,8 +125,13 @@ def _add_product(sums: Tensor, a: Tensor | None, b: Tensor | None, voxels: slice
         sums += voxels.stop - voxels.start if b is None else b.sum(1)
     elif b is None:
         sums += a.sum(1, keepdim=True)
-    else:
+    elif len(a) > FEW:
         sums.addmm_(a, b.mT)
+    else:
+        whole = a.shape[1] // BLOCK
+        of_a, of_b = (x[:, : whole * BLOCK].reshape(len(x), whole, BLOCK).movedim(1, 0) for x in (a, b))
+        sums += torch.bmm(of_a, of_b.mT).sum(0)
+        sums.addmm_(a[:, whole * BLOCK :], b[:, whole * BLOCK :].mT)
 
 
 def _write(out: Tensor, terms: list[tuple[Tensor, Tensor | None]], add: Tensor | None) -> None:

@@ -26,6 +26,7 @@ inline int64_t size_of(Type type) { return type == FLOAT ? 4 : type == DOUBLE ? 
 
 struct Place {  // of an array (batch, rows, voxels); strides in elements
   void* data;
+  const void* center;  // (batch, rows), in the type that is computed in, taken off when rows are read; or null
   int64_t batch_stride, row_stride, voxel_stride;
   int32_t rows;
   Type type;
@@ -50,13 +51,14 @@ int64_t stream([[maybe_unused]] T* to, [[maybe_unused]] const A* from, [[maybe_u
 // --- Between memory and rows of a tile, rows[r * tile + l].
 
 template <class T, class A>
-void read(A* to, int64_t tile, const T* from, int rows, int64_t row_stride, int64_t voxel_stride, int64_t voxels) {
+void read(A* to, int64_t tile, const T* from, const A* center, int rows, int64_t row_stride, int64_t voxel_stride,
+          int64_t voxels) {
   constexpr int N = Vector<A>::LANES;
   using V = typename Vector<A>::type;
   if (voxel_stride == 1) {
     for (int r = 0; r < rows; ++r) {
       const T* line = from + r * row_stride;
-      for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(line[l]);
+      for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(line[l]) - center[r];
     }
     return;
   }
@@ -68,10 +70,10 @@ void read(A* to, int64_t tile, const T* from, int rows, int64_t row_stride, int6
         const int some = int(std::min<int64_t>(N, voxels - l));
         for (int i = 0; i < N; ++i) v[i] = load_as<A>(from + (l + std::min(i, some - 1)) * voxel_stride + r);
         transpose<V, N>(v);
-        for (int i = 0; i < N; ++i) Vector<A>::store(to + (r + i) * tile + l, v[i]);  // tiles are padded
+        for (int i = 0; i < N; ++i) Vector<A>::store(to + (r + i) * tile + l, v[i] - center[r + i]);  // tiles are padded
       }
   for (; r < rows; ++r)
-    for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(from[l * voxel_stride + r * row_stride]);
+    for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(from[l * voxel_stride + r * row_stride]) - center[r];
 }
 
 template <class T, class A>

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Gram, Input, Mixture, Ones, tensors_of
+from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, tensors_of
 from crossattn3d.kernels.cpp.build import library
 
 #: Starting a thread takes about as long as reading this many values.
@@ -20,6 +20,7 @@ TYPES = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3}
 class _Place(ctypes.Structure):
     _fields_ = (
         ("data", c_void_p),
+        ("center", c_void_p),
         ("batch_stride", c_int64),
         ("row_stride", c_int64),
         ("voxel_stride", c_int64),
@@ -61,7 +62,8 @@ def run_pass(
     sums = [like.new_zeros((batch, g.a_rows, g.b_rows), dtype=torch.float64) for g in grams]
     if batch * length:
         matrices = [m.matrix.to(dtype).contiguous() for m in mixtures]
-        places = [_place(x) for x in inputs]
+        given = [Centered(x.maps, x.center.to(dtype).contiguous()) if isinstance(x, Centered) else x for x in inputs]
+        places = [_place(x) for x in given]
         values = batch * length * sum(place.rows for place in places)
         threads = min(torch.get_num_threads(), 1 + values // VALUES_PER_THREAD)
         failed = loaded.run_pass(
@@ -88,9 +90,9 @@ def _array(kind: type[ctypes.Structure], items: Sequence[ctypes.Structure]) -> t
 
 def _place(x: Input) -> _Place:
     if isinstance(x, Ones):
-        return _Place(None, 0, 0, 0, 1, 0)
-    (rows,) = tensors_of([x])
-    return _Place(rows.data_ptr(), *rows.stride(), rows.shape[1], TYPES[rows.dtype])
+        return _Place(None, None, 0, 0, 0, 1, 0)
+    (rows,), center = tensors_of([x]), x.center.data_ptr() if isinstance(x, Centered) else None
+    return _Place(rows.data_ptr(), center, *rows.stride(), rows.shape[1], TYPES[rows.dtype])
 
 
 def _mixture(mixture: Mixture, matrix: Tensor) -> _Mixture:

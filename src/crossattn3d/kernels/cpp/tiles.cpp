@@ -75,6 +75,7 @@ struct Pass {
   int64_t tile = 0, tiles = 0;     // voxels of a tile; tiles of a sample
   int64_t blocks = 0;              // of all products of a tile
   std::vector<std::vector<A>> matrices{};  // of each mixture, in blocks of ROWS rows
+  std::vector<A> zeros{};                  // the center of what has none
 
   void prepare() {
     for (int k = 0; k < n_inputs; ++k) rows += inputs[k].rows;
@@ -92,6 +93,7 @@ struct Pass {
         }
       matrices.push_back(std::move(to));
     }
+    zeros.resize(rows);
     tile = std::max<int64_t>(1, bytes_of_tile() / int64_t(sizeof(A)) / rows / STEP) * STEP;
     tile = std::min(tile, ceil(length, STEP) * STEP);
     tiles = ceil(length, tile);
@@ -101,10 +103,11 @@ struct Pass {
       blocks += ceil(mixtures[k].out.rows, ROWS) * (tile / (COLUMNS * Vector<A>::LANES));
   }
 
-  static void read_rows(A* to, int64_t tile, const Place& from, int64_t sample, int64_t start, int64_t voxels) {
+  void read_rows(A* to, const Place& from, int64_t sample, int64_t start, int64_t voxels) const {
     const int64_t offset = sample * from.batch_stride + start * from.voxel_stride;
+    const A* center = from.center ? static_cast<const A*>(from.center) + sample * from.rows : zeros.data();
     const auto get = [&](auto* data) {
-      read(to, tile, data + offset, from.rows, from.row_stride, from.voxel_stride, voxels);
+      read(to, tile, data + offset, center, from.rows, from.row_stride, from.voxel_stride, voxels);
     };
     if (from.type == ONES) std::fill(to, to + voxels, A(1));
     if (from.type == FLOAT) get(static_cast<const float*>(from.data));
@@ -150,7 +153,7 @@ struct Pass {
       const int64_t padded = ceil(voxels, STEP) * STEP;
       A* to = stacked;
       for (int k = 0; k < n_inputs; ++k) {
-        read_rows(to, tile, inputs[k], sample, start, voxels);
+        read_rows(to, inputs[k], sample, start, voxels);
         for (int r = 0; r < inputs[k].rows; ++r, to += tile) std::fill(to + voxels, to + padded, A(0));
       }
       Prefetcher prefetch = next(t + 1 < last ? t + 1 : t);

@@ -20,6 +20,7 @@ from crossattn3d.kernels.triton.tiles import (
     add_products,
     add_tile,
     exact,
+    less_center,
     load_matrix,
     load_row,
     load_tile,
@@ -41,7 +42,7 @@ def project(x, w, c, C, block):
 @triton.jit
 @no_type_check
 def moments(
-    a, b, wa, wk, wv, out_a, out_k, out_v, s0, s1, gram, vectors, CA, CB, C, L, chunk,
+    a, b, center_a, center_b, wa, wk, wv, out_a, out_k, out_v, s0, s1, gram, vectors, CA, CB, C, L, chunk,
     out_a_block, out_a_batch, out_k_block, out_k_batch, out_v_block, out_v_batch, single_batch,
     a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
     SINGLE: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
@@ -51,6 +52,7 @@ def moments(
 
     Args:
         a, b: the maps, (batch, CA, L) and (batch, CB, L) or None.
+        center_a, center_b: float32, taken off each channel of a float32 map, (batch, CA) and (batch, CB), or None.
         wa, wk, wv: projections of a, b and b with their bias last, (batch, CA + 1) and so on, or None.
         out_a, out_k, out_v: their results, (batch, L), contiguous along L; one for each block of channels.
         s0, s1: SINGLE single-channel maps, (batch, L), contiguous along L, to be multiplied with a.
@@ -70,10 +72,12 @@ def moments(
 
     for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
         x = load_tile(a, z, ca, first, CA, L, a_batch, a_channel, a_voxel, BL)
+        if center_a is not None:
+            x = less_center(x, center_a, z, ca, first, CA, L, BL)
         sum_a += tl.sum(x.to(ACC), 1)
         if wa is not None and j == 0:
             of_a = project(x, wa + batch * (CA + 1), ca, CA, i)
-            store_row(out_a, batch * out_a_batch + i * out_a_block, first, of_a, L, BL)
+            store_row(out_a, batch * out_a_batch + i.to(tl.int64) * out_a_block, first, of_a, L, BL)
         if SINGLE > 0:
             o = load_row(s0, at_single, first, L, BL)
             weighted_0 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
@@ -82,12 +86,14 @@ def moments(
             weighted_1 += tl.sum(x.to(ACC) * o.to(ACC)[None, :], 1)
         if b is not None:
             y = load_tile(b, z, cb, first, CB, L, b_batch, b_channel, b_voxel, BL)
+            if center_b is not None:
+                y = less_center(y, center_b, z, cb, first, CB, L, BL)
             sum_b += tl.sum(y.to(ACC), 1)
             if wk is not None and i == 0:
                 of_k = project(y, wk + batch * (CB + 1), cb, CB, j)
-                store_row(out_k, batch * out_k_batch + j * out_k_block, first, of_k, L, BL)
+                store_row(out_k, batch * out_k_batch + j.to(tl.int64) * out_k_block, first, of_k, L, BL)
                 of_v = project(y, wv + batch * (CB + 1), cb, CB, j)
-                store_row(out_v, batch * out_v_batch + j * out_v_block, first, of_v, L, BL)
+                store_row(out_v, batch * out_v_batch + j.to(tl.int64) * out_v_block, first, of_v, L, BL)
             if gram is not None:
                 if EXACT:
                     sums = tl.dot(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from crossattn3d.kernels import Centered
 from crossattn3d.kernels.triton import kernels as _kernels
 
 #: Untyped, as all of Triton.
@@ -54,8 +55,8 @@ class Source(NamedTuple):
 
 
 def moments(
-    a: Tensor,
-    b: Tensor | None = None,
+    a: Tensor | Centered,
+    b: Tensor | Centered | None = None,
     of_a: Projection | None = None,
     of_b: Sequence[Projection] = (),
     *,
@@ -74,6 +75,8 @@ def moments(
         gram: whether A B^T is wanted.
         exact: whether sums are in float64.
     """
+    a, center_a = _map_and_center(a)
+    b, center_b = (None, None) if b is None else _map_and_center(b)
     batch, ca, length = a.shape
     cb = 1 if b is None else b.shape[1]
     block_a, block_b = _padded(ca), _padded(cb)
@@ -88,8 +91,8 @@ def moments(
     parts = [None if of is None else _parts(of.out, blocks) for of, blocks in projections]
     with _device(a):
         kernels.moments[(runs, blocks_a * blocks_b, batch)](
-            a, b, *(None if of is None else of.weight.contiguous() for of, _ in projections), *parts,
-            *(*single, None, None)[:2], sums, vectors, ca, cb, max(ca, cb), length, chunk,
+            a, b, center_a, center_b, *(None if of is None else of.weight.contiguous() for of, _ in projections),
+            *parts, *(*single, None, None)[:2], sums, vectors, ca, cb, max(ca, cb), length, chunk,
             *(stride for part in parts for stride in ((0, 0) if part is None else part.stride()[:2])),
             single[0].stride(0) if single else 0, *a.stride(), *_strides(b),
             SINGLE=len(single), EXACT=exact, INTERPRETED=INTERPRETED,
@@ -153,6 +156,10 @@ def sums_fit(sources: Sequence[Source]) -> bool:
     """Return whether a program of `mix` reads all channels of the sources, and so can return sums over them."""
     kept = sum(_padded(s.x.shape[1]) for s in sources if s.p is not None)
     return kept <= 2 * BLOCK and all(s.x.shape[1] <= BLOCK for s in sources)
+
+
+def _map_and_center(x: Tensor | Centered) -> tuple[Tensor, Tensor | None]:
+    return (x, None) if isinstance(x, Tensor) else (x.maps, x.center.float().contiguous())
 
 
 def _parts(out: Tensor, blocks: int) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
+from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
 from crossattn3d.kernels.triton.launch import INTERPRETED, Projection, Source, kernels, mix, moments, sums_fit
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -19,8 +19,8 @@ def unsupported_reason(u: Tensor, e: Tensor) -> str | None:
     """Return why these maps cannot be computed with here; None if they can."""
     if u.dtype != e.dtype or u.dtype not in DTYPES:
         return f"maps are {u.dtype} and {e.dtype}, not both float32, bfloat16 or float16"
-    if u[0, 0].numel() >= 2**30:
-        return f"maps have {u[0, 0].numel()} voxels, 2**30 or more"
+    if u.shape[2:].numel() >= 2**30:
+        return f"maps have {u.shape[2:].numel()} voxels, 2**30 or more"
     if kernels.VERSION < (3, 5):
         return f"Triton {'.'.join(map(str, kernels.VERSION))} is older than 3.5"
     if INTERPRETED:
@@ -40,8 +40,12 @@ def run_pass(
 ) -> list[Tensor]:
     """Read the inputs; return the sums of products and write the mixtures; `RunPass` has the arguments.
 
-    Grams and mixtures take whole inputs. A mixture takes up to three feature maps and two single-channel maps.
+    Grams and mixtures take whole inputs. A mixture takes up to three feature maps and two single-channel maps; of
+    centered maps it is a projection, of one map to one or two rows.
     """
+    like = tensors_of(inputs)[0]
+    if not like.numel():
+        return [like.new_zeros((len(like), gram.a_rows, gram.b_rows), dtype=dtype) for gram in grams]
     launches = _Launches(inputs, grams, dtype)
     projections = [m for m in mixtures if launches.is_projection(m)]
     launches.sum_maps(projections)
@@ -57,7 +61,7 @@ class _Launches:
 
     def __init__(self, inputs: Sequence[Input], grams: Sequence[Gram], dtype: torch.dtype) -> None:
         self.rows, self.dtype, self.like = stacked_rows(inputs), dtype, tensors_of(inputs)[0]
-        self.maps = {i: x for i, x in enumerate(inputs) if isinstance(x, Tensor)}
+        self.maps = {i: x for i, x in enumerate(inputs) if isinstance(x, Tensor | Centered)}
         self.singles = {i: x.maps for i, x in enumerate(inputs) if isinstance(x, SingleChannel)}
         self.ones = next((i for i, x in enumerate(inputs) if isinstance(x, Ones)), -1)
         self.found: dict[tuple[int, int], Tensor] = {}
@@ -93,7 +97,7 @@ class _Launches:
         """Write a mixture, and sum the products with single-channel maps of what is read for that."""
         columns = self._columns(mixture)
         maps = sorted((i for i in columns if i in self.maps), key=lambda i: -len(self._left_of(i)))
-        sources = [Source(self.maps[i], columns[i]) for i in maps]
+        sources = [Source(self._map(i), columns[i]) for i in maps]
         bias = columns[self.ones][:, :, 0] if self.ones in columns else None
         weights = [
             (columns[i][:, :, r], row)
@@ -101,7 +105,7 @@ class _Launches:
             if i in self.singles
             for r, row in enumerate(self.singles[i].unbind(1))
         ]
-        residual = None if mixture.add is None else self.maps[[r.start for r in self.rows].index(mixture.add)]
+        residual = None if mixture.add is None else self._map([r.start for r in self.rows].index(mixture.add))
         summed = [self._left_of(i) for i in maps] if sums_fit(sources) else []
         first, second = (
             rows if len(rows) <= most else [] for rows, most in zip((*summed, [], []), (2, 1), strict=False)
@@ -129,6 +133,11 @@ class _Launches:
             for b, columns in self._blocks(gram.b, gram.b_rows).items():
                 whole[:, rows, columns] = self._product(a, b)
         return whole
+
+    def _map(self, i: int) -> Tensor:
+        x = self.maps[i]
+        assert isinstance(x, Tensor), "centered maps are read by `moments` alone"
+        return x
 
     def _product(self, a: int, b: int) -> Tensor:
         if (a, b) in self.found:

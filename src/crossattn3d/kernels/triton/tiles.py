@@ -21,6 +21,15 @@ def load_tile(x, z, c, first, C, L, batch_stride, channel_stride, voxel_stride, 
 
 @triton.jit
 @no_type_check
+def less_center(x, center, z, c, first, C, L, BL: tl.constexpr):
+    """A tile that `load_tile` returned less the center of each channel, (batch, C); still 0 outside the map."""
+    of_c = tl.load(center + z.to(tl.int64) * C + c, mask=c < C, other=0.0)
+    inside = (c < C)[:, None] & (first + tl.arange(0, BL) < L)[None, :]
+    return tl.where(inside, x - of_c[:, None], 0.0)
+
+
+@triton.jit
+@no_type_check
 def load_row(x, offset, first, L, BL: tl.constexpr):
     """A single-channel map at voxels first .. first + BL, 0 outside."""
     step = tl.arange(0, BL)
@@ -69,7 +78,10 @@ def rounded(x, DTYPE: tl.constexpr, INTERPRETED: tl.constexpr):
 @triton.jit
 @no_type_check
 def load_matrix(p, z, m, k, M, K, batch_stride, row_stride, column_stride, DTYPE: tl.constexpr):
-    """A block of P as high + low part in the maps' dtype and a factor: no digit is lost, no range exceeded."""
+    """A block of P as high + low part in the maps' dtype and a factor: 16 bits of it in bfloat16, 22 in float16.
+
+    The factor keeps it within the range of float16. What is lost is far below the rounding of the maps.
+    """
     at = p + z * batch_stride + m[:, None] * row_stride + k[None, :] * column_stride
     block = tl.load(at, mask=(m < M)[:, None] & (k < K)[None, :], other=0.0).to(tl.float32)
     largest = tl.max(tl.max(tl.abs(block), 1), 0)

@@ -1,0 +1,106 @@
+"""Checks of options, maps and projections; every error says what was expected, what came, and what helps."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from crossattn3d.kernels.parameters import BACKENDS, SCORE_NORMS, Attention, ChannelParameters, SliceParameters
+
+#: Earlier names of backends.
+RENAMED = {"factorised": "torch", "native": "cpp"}
+
+
+def check_option(who: str, name: str, value: object, known: Sequence[object]) -> None:
+    """Raise ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(f"{who}: expected {name} to be one of {', '.join(map(repr, known))}; got {value!r}")
+
+
+def check_options(who: str, attention: Attention) -> None:
+    """Raise ValueError, naming `who`, unless each option is a known one."""
+    check_option(who, "score_norm", attention.score_norm, SCORE_NORMS)
+    for old, new in RENAMED.items():
+        if attention.backend == old:
+            raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
+    check_option(who, "backend", attention.backend, BACKENDS)
+    if attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
+        raise ValueError(
+            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
+            f"{attention.slice_dim!r}"
+        )
+
+
+def check_arguments(
+    who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
+) -> None:
+    """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
+    check_options(who, attention)
+    _check_maps(who, query, context)
+    widths = [_check_projections(who, query, context, part, attention) for part in parts]
+    if len(set(widths)) != 1:
+        raise ValueError(f"{who}: expected both parts to give as many channels; got {widths[0]} and {widths[1]}")
+    if attention.residual and query.shape[1] != widths[0]:
+        raise ValueError(
+            f"{who}: expected a query with the {widths[0]} channels of the output, for residual=True; "
+            f"got {query.shape[1]}; use residual=False or equal widths"
+        )
+
+
+def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
+    for name, x in (("query", query), ("context", context)):
+        if x.ndim != 5:
+            raise ValueError(
+                f"{who}: expected {name} as (batch, channels, depth, height, width); got {x.ndim} dimensions, "
+                f"{tuple(x.shape)}; add a batch or depth dimension with unsqueeze"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"{who}: expected {name} of floating-point numbers; got {x.dtype}; convert it to float32")
+    if query.shape[0] != context.shape[0] or query.shape[2:] != context.shape[2:]:
+        raise ValueError(
+            f"{who}: expected query and context of one batch and spatial size; got {tuple(query.shape)} and "
+            f"{tuple(context.shape)}; resize the query to the context first"
+        )
+    _check_device(who, "context", context, query)
+
+
+def _check_device(who: str, name: str, x: Tensor, query: Tensor) -> None:
+    # Kernels take addresses, which mean nothing on another device.
+    if x.device != query.device:
+        raise ValueError(
+            f"{who}: expected {name} on {query.device}, as the query; got it on {x.device}; move one with .to()"
+        )
+
+
+def _check_projections(
+    who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, attention: Attention
+) -> int:
+    """Return the number of output channels; raise ValueError unless the projections fit the maps."""
+    for name, parameter in part._asdict().items():
+        if parameter is not None:
+            _check_device(who, name, parameter, query)
+            if parameter.ndim != (dimensions := 2 if "weight" in name else 1 if "bias" in name else 0):
+                raise ValueError(
+                    f"{who}: expected {name} with {dimensions} dimensions; got {tuple(parameter.shape)}; flatten or "
+                    "reshape it"
+                )
+    reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
+    for name, x, weight in reads:
+        if x.shape[1] != weight.shape[1]:
+            raise ValueError(
+                f"{who}: expected a {name} with {weight.shape[1]} channels; got {x.shape[1]}, {tuple(x.shape)}; "
+                f"make the layer with {name}_channels={x.shape[1]}"
+            )
+    inner = [weight.shape[0] for _, _, weight in reads]
+    if len(set(inner)) != 1 or (isinstance(part, SliceParameters) and {*inner, part.out_weight.shape[1]} != {1}):
+        raise ValueError(
+            f"{who}: expected queries, keys and values of one width, which is 1 for slices; got {inner}; "
+            "give q_weight, k_weight and v_weight as many rows"
+        )
+    tensors = part._asdict()
+    for name in ("q", "k", "v", *(["out"] if isinstance(part, SliceParameters) else [])):
+        rows, biases = len(tensors[f"{name}_weight"]), len(tensors[f"{name}_bias"])
+        if rows != biases:
+            raise ValueError(f"{who}: expected {name}_bias with {rows} values, a row of its weight each; got {biases}")
+    if attention.score_norm == "cosine" and part.temperature is None:
+        raise ValueError(f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor")
+    return len(part.v_weight if isinstance(part, ChannelParameters) else part.out_weight)

@@ -1,0 +1,54 @@
+"""Maps less a center of each channel, so that sums of products keep their digits where a common offset cancels.
+
+With U = U' + mu 1^T, W U + b 1^T = W U' + (b + W mu) 1^T: the same projections with other biases, one for each sample.
+Any mu is right; the nearer it is to the mean, the smaller are the sums that scores are the difference of.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crossattn3d.kernels.layout import sum_dtype, wide_dtype
+
+#: Runs of voxels whose mean is a center, and the voxels of each: of float32, a cache line.
+RUNS, RUN = 16, 16
+
+
+def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
+    """Return a value near the mean of each channel, from a few runs of voxels spread over the map."""
+    rows = x.flatten(2)
+    step = max(1, rows.shape[2] // RUNS)
+    some = rows.unfold(2, min(step, RUN, max(1, rows.shape[2])), step) if rows.shape[2] else rows[..., None]
+    return some.mean((-2, -1), dtype=sum_dtype(x)) if some.numel() else x.new_zeros(x.shape[:2], dtype=sum_dtype(x))
+
+
+def with_bias(
+    weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype, center: Tensor | None = None
+) -> Float[Tensor, "*b o i+1"]:
+    """Return W~, the weights with the bias as the last column, for maps less their center, (b, i), if there is one."""
+    if center is None:
+        return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
+    # W mu may be large and b nearly -W mu. An error here would be the same in all voxels, unlike those of a projection.
+    # Runtimes that nets are exported to may lack float64; without it gradients would suffer, outputs hardly.
+    wide = dtype if torch.compiler.is_exporting() else wide_dtype(weight.device)
+    shifted = bias.to(wide) + center.to(wide) @ weight.to(wide).mT
+    return torch.cat([weight.to(dtype).expand(len(center), -1, -1), shifted[:, :, None].to(dtype)], dim=2)
+
+
+def weight_and_bias_gradients(
+    gradient: Float[Tensor, "b o n"], center: Tensor | None
+) -> tuple[Float[Tensor, "o n-1"], Float[Tensor, " o"]]:
+    """Return the gradients of weight and bias from that of what `with_bias` returned, sample by sample."""
+    of_weight, of_bias = gradient[:, :, :-1], gradient[:, :, -1]
+    if center is not None:
+        of_weight = of_weight + of_bias[:, :, None] * center[:, None].to(gradient.dtype)
+    return of_weight.sum(0), of_bias.sum(0)
+
+
+def sums_gradient(
+    gradient: Float[Tensor, "b m n"], a: Float[Tensor, "b _"], b: Float[Tensor, "b _"]
+) -> Float[Tensor, "b m n"]:
+    """Return the gradient of [A; 1] [B; 1]^T from that of the same of the maps less their centers `a` and `b`."""
+    last = gradient[:, :, -1:] - gradient[:, :, :-1] @ b[:, :, None].to(gradient.dtype)
+    gradient = torch.cat([gradient[:, :, :-1], last], 2)
+    return torch.cat([gradient[:, :-1], gradient[:, -1:] - a[:, None].to(gradient.dtype) @ gradient[:, :-1]], 1)

@@ -1,0 +1,120 @@
+"""Features far from 0 in single precision: as accurate as the reference, where the offset cancels and where not."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from crossattn3d import CSCA
+from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.kernels import centers
+from support.backends import FAST
+from support.output_and_gradients import output_and_gradients
+from support.random_parameters import assert_close, generator, normal, randomize
+
+SIZE, OFFSET = (7, 16, 22), 100.0
+#: Errors differ tenfold from seed to seed: the mean over fewer is one outlier's.
+SEEDS = range(12)
+#: Roundings of the largest value or gradient that any way of computing may lose.
+FLOOR = 8 * 2.0**-24
+
+
+def offset_maps(seed: int, offset: float) -> list[Tensor]:
+    """Return maps of variance 1, whose mean is another for each channel and each sample."""
+    g = generator(seed)
+    return [
+        (normal((2, c, *SIZE), g) + offset * (1 + 0.1 * normal((2, c, 1, 1, 1), g))).float().double() for c in (5, 6)
+    ]
+
+
+def attention(seed: int, score_norm: str, cancelling: list[Tensor]) -> CSCA:
+    """Return an attention; with maps, one whose projections take the mean of the first sample to 0."""
+    module = randomize(CSCA(5, 6, score_norm=score_norm), seed)
+    for half in (module.channel, module.slices):
+        for layer, x in zip((half.to_query, half.to_key, half.to_value), [*cancelling, *cancelling[1:]], strict=False):
+            mean = x[0].mean((-3, -2, -1))
+            with torch.no_grad():
+                weight = layer.weight.flatten(1).double()
+                weight -= (weight @ mean)[:, None] * mean / mean.square().sum()
+                layer.weight.copy_(weight.reshape(layer.weight.shape))
+    return module
+
+
+def errors(score_norm: str, cancels: bool, backend: str) -> tuple[dict[str, float], ...]:
+    """Return RMS errors in float32 of a backend and of the reference, and the sizes of what they err in, over seeds."""
+    found: list[dict[str, list[Tensor]]] = [{}, {}, {}]
+    for seed in SEEDS:
+        maps = offset_maps(seed, OFFSET)
+        module = attention(seed, score_norm, maps if cancels else [])
+        single = [x.float() for x in maps]
+        ours, plain = (output_and_gradients(module, *single, way) for way in (backend, "reference"))
+        truth = output_and_gradients(module.double(), *maps, "reference")
+        for name, value in truth.items():
+            for kept, x in zip(found, (ours[name] - value, plain[name] - value, value), strict=True):
+                kept.setdefault(name, []).append(x.square().mean())
+    return tuple({name: float(torch.stack(x).mean().sqrt()) for name, x in kept.items()} for kept in found)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("cancels", [False, True])
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_as_accurate_as_the_reference(score_norm, cancels, backend):
+    """The output and every gradient err at most 4 times as much as the reference in single precision."""
+    ours, plain, size = errors(score_norm, cancels, backend)
+    largest = max(size.values())
+    for name in size:
+        of_gradients = size["output"] if name == "output" else largest
+        assert ours[name] <= 4 * plain[name] + FLOOR * of_gradients, name
+
+
+@pytest.mark.parametrize("score_norm", ["instance", "cosine"])
+def test_an_exported_attention_is_as_accurate(score_norm):
+    """Though other runtimes get no float64 to fold the centers with."""
+    ours, plain = [], []
+    for seed in SEEDS[:3]:
+        maps = offset_maps(seed, OFFSET)
+        single = tuple(x.float() for x in maps)
+        module = attention(seed, score_norm, maps)
+        exported = torch.export.export(module, single).module()
+        module.backend = "reference"
+        with torch.no_grad():
+            found = exported(*single), module(*single), module.double()(*maps)
+        for kept, x in zip((ours, plain), found[:2], strict=True):
+            kept.append((x - found[2]).square().mean())
+    largest = found[2].square().mean().sqrt()
+    assert torch.stack(ours).mean().sqrt() <= 4 * torch.stack(plain).mean().sqrt() + FLOOR * largest
+
+
+def test_any_center_gives_the_same(monkeypatch):
+    """In float64, where none is needed, values far from the means change nothing."""
+    maps = offset_maps(0, 3.0)
+    for score_norm in SCORE_NORMS:
+        module = randomize(CSCA(5, 6, score_norm=score_norm).double(), 1)
+        expected = output_and_gradients(module, *maps, "torch")
+        for value in (0.0, -7.0):
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    "crossattn3d.kernels.derivative.center_of", lambda x, value=value: x.new_full(x.shape[:2], value)
+                )
+                actual = output_and_gradients(module, *maps, "torch")
+            for name, found in actual.items():
+                assert_close(found, expected[name], 1e-9, f"{score_norm} {name}")
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 3, 5), (2, 8, 16), (9, 31, 37)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_centers_are_near_the_means(size, layout):
+    x = normal((2, 3, *size), generator(0)) + torch.tensor([-50.0, 0.0, 20.0])[:, None, None, None]
+    found = centers.center_of(x.contiguous(memory_format=layout))
+    # Of 256 voxels or all: 6 standard deviations of their mean and of that of all.
+    some = min(size[0] * size[1] * size[2], 256)
+    assert ((found - x.mean((2, 3, 4))).abs() <= 12 / some**0.5).all()
+
+
+def test_centers_of_no_voxels_and_of_no_samples():
+    assert torch.equal(centers.center_of(torch.ones(2, 3, 0, 4, 5)), torch.zeros(2, 3))
+    assert centers.center_of(torch.ones(0, 3, 2, 4, 5)).shape == (0, 3)
+
+
+def test_devices_without_float64_sum_in_float32():
+    assert centers.wide_dtype(torch.device("mps")) == torch.float32
+    assert centers.wide_dtype(torch.device("cpu")) == torch.float64

@@ -1,0 +1,97 @@
+"""`torch.func`, forward-mode differentiation and batches of gradients, against the reference, in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
+from torch.utils._pytree import tree_leaves
+
+from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
+from crossattn3d.functional import SCORE_NORMS
+from support.random_parameters import assert_close, generator, maps, normal, randomize
+
+SIZE = (2, 3, 4)
+U, E = maps(0, 2, 3, 4, SIZE)
+DU, DE = (normal(tuple(x.shape), generator(1)) for x in (U, E))
+
+
+def parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in module.named_parameters()}
+
+
+def tangents(module: nn.Module) -> dict[str, Tensor]:
+    g = generator(2)
+    return {name: normal(tuple(p.shape), g) for name, p in module.named_parameters()}
+
+
+def energy(module: nn.Module, p: dict[str, Tensor], u: Tensor, e: Tensor) -> Tensor:
+    return functional_call(module, p, (u, e)).square().sum()
+
+
+def of_frozen_parameters(module: nn.Module) -> Tensor:
+    module.requires_grad_(False)
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(module(forward_ad.make_dual(U, DU), E)).tangent
+
+
+def of_a_batch(module: nn.Module) -> tuple[Tensor, ...]:
+    u = U.clone().requires_grad_()
+    out = module(u, E)
+    several = normal((3, *out.shape), generator(3))
+    return torch.autograd.grad(out, [u, *module.parameters()], several, is_grads_batched=True)
+
+
+TRANSFORMS: dict[str, Callable[[nn.Module], Any]] = {
+    "jvp": lambda m: jvp(lambda u, e, p: functional_call(m, p, (u, e)), (U, E, parameters(m)), (DU, DE, tangents(m))),
+    "jacfwd": lambda m: jacfwd(lambda u: m(u, E).sum((1, 2, 3)))(U),
+    "jacrev": lambda m: jacrev(lambda e: m(U, e).sum((1, 2, 3)))(E),
+    "grad": lambda m: grad(lambda p: energy(m, p, U, E))(parameters(m)),
+    "vmap": lambda m: vmap(m)(torch.stack([U, 2 * U]), torch.stack([E, E + 1])),
+    "a gradient per sample": lambda m: vmap(grad(lambda p, u, e: energy(m, p, u[None], e[None])), in_dims=(None, 0, 0))(
+        parameters(m), U, E
+    ),
+    "forward over reverse": lambda m: jvp(grad(lambda u: m(u, E).square().sum()), (U,), (DU,)),
+    "dual numbers": of_frozen_parameters,
+    "is_grads_batched": of_a_batch,
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+@pytest.mark.parametrize("kind", [ChannelCrossAttention3d, SliceCrossAttention3d, CSCA])
+def test_transforms(kind, score_norm, transform):
+    found = []
+    for backend in ("torch", "reference"):
+        module = randomize(kind(3, 4, score_norm=score_norm, backend=backend).double(), 1)
+        found.append(tree_leaves(TRANSFORMS[transform](module)))
+    assert len(found[0]) == len(found[1]) > 0
+    for actual, expected in zip(*found, strict=True):
+        assert_close(actual, expected, 1e-10, transform)
+
+
+@pytest.mark.parametrize("use_checkpoint", [False, True])
+@pytest.mark.parametrize("kind", [UCANet, UNet3d])
+def test_transforms_of_a_net(kind, use_checkpoint):
+    """Neither the maps that are recomputed nor checkpoints are in the way."""
+    net = randomize(kind(1, 2, (4, 8), norm="instance", use_checkpoint=use_checkpoint).double(), 1)
+    x = normal((1, 1, 4, 6, 8), generator(0))
+    gradients = grad(lambda p: functional_call(net, p, (x,)).square().sum())(parameters(net))
+    net(x).square().sum().backward()
+    for name, p in net.named_parameters():
+        assert_close(gradients[name], p.grad, 1e-10, name)
+    dx, step = normal(tuple(x.shape), generator(4)), 1e-6
+    with torch.no_grad():
+        difference = (net(x + step * dx) - net(x - step * dx)) / (2 * step)
+    assert_close(jvp(net, (x,), (dx,))[1].detach(), difference, 1e-6)
+
+
+def test_every_way_of_gradcheck():
+    module = randomize(CSCA(3, 4).double(), 1)
+    u, e = U[:1].clone().requires_grad_(), E[:1].clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        module, (u, e), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
