@@ -4,6 +4,8 @@ With U = U' + mu 1^T, W U + b 1^T = W U' + (b + W mu) 1^T: the same projections 
 Any mu is right; the nearer it is to the mean, the smaller are the sums that scores are the difference of.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,23 +24,35 @@ def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
     return some.mean((-2, -1), dtype=sum_dtype(x)) if some.numel() else x.new_zeros(x.shape[:2], dtype=sum_dtype(x))
 
 
-def with_bias(
-    weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], dtype: torch.dtype, center: Tensor | None = None
-) -> Float[Tensor, "*b o i+1"]:
-    """Return W~, the weights with the bias as the last column, for maps less their center, (b, i), if there is one."""
+def with_biases(
+    pairs: Sequence[tuple[Float[Tensor, "_ i"], Float[Tensor, " _"]]], dtype: torch.dtype, center: Tensor | None = None
+) -> tuple[Float[Tensor, "*b _ _"], ...]:
+    """Return W~ of each pair, the weight with the bias as the last column, for the map less its center.
+
+    Args:
+        pairs: weights, (o, i), and biases, (o,), of projections of one map.
+        dtype: of the results.
+        center: of the map, (b, i); None for 0.
+
+    Returns:
+        (b, o, i+1) each, (o, i+1) without a center.
+    """
+    weight, bias = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    widths = [len(of_pair) for _, of_pair in pairs]
     if center is None:
-        return torch.cat([weight, bias[:, None]], dim=1).to(dtype)
+        return torch.split(torch.cat([weight, bias[:, None]], dim=1).to(dtype), widths, -2)
     # W mu may be large and b nearly -W mu. An error here would be the same in all voxels, unlike those of a projection.
     # Runtimes that nets are exported to may lack float64; without it gradients would suffer, outputs hardly.
     wide = dtype if torch.compiler.is_exporting() else wide_dtype(weight.device)
     shifted = bias.to(wide) + center.to(wide) @ weight.to(wide).mT
-    return torch.cat([weight.to(dtype).expand(len(center), -1, -1), shifted[:, :, None].to(dtype)], dim=2)
+    both = torch.cat([weight.to(dtype).expand(len(center), -1, -1), shifted[:, :, None].to(dtype)], dim=2)
+    return torch.split(both, widths, -2)
 
 
 def weight_and_bias_gradients(
     gradient: Float[Tensor, "b o n"], center: Tensor | None
 ) -> tuple[Float[Tensor, "o n-1"], Float[Tensor, " o"]]:
-    """Return the gradients of weight and bias from that of what `with_bias` returned, sample by sample."""
+    """Return the gradients of weight and bias from that of what `with_biases` returned, sample by sample."""
     of_weight, of_bias = gradient[:, :, :-1], gradient[:, :, -1]
     if center is not None:
         of_weight = of_weight + of_bias[:, :, None] * center[:, None].to(gradient.dtype)

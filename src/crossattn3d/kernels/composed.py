@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.centers import with_bias
+from crossattn3d.kernels.centers import with_biases
 from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
@@ -33,8 +33,8 @@ def channel_attention(
     # Constants, since the result does not depend on them.
     of_u, of_e = u.detach().mean(-1), e.detach().mean(-1)
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
-    wq = with_bias(channel.q_weight, channel.q_bias, u.dtype, of_u)
-    wk = with_bias(channel.k_weight, channel.k_bias, u.dtype, of_e)
+    (wq,) = with_biases([(channel.q_weight, channel.q_bias)], u.dtype, of_u)
+    (wk,) = with_biases([(channel.k_weight, channel.k_bias)], u.dtype, of_e)
     squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
     scores = Scores(wq @ _gram(u, e) @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
     return attention_map(scores).to(dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, passes
-from crossattn3d.kernels.centers import center_of, sums_gradient, weight_and_bias_gradients, with_bias
+from crossattn3d.kernels.centers import center_of, sums_gradient, weight_and_bias_gradients, with_biases
 from crossattn3d.kernels.composed import projected_squares
 from crossattn3d.kernels.layout import from_slices, sum_dtype, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
@@ -29,6 +29,8 @@ Arguments = tuple[ChannelParameters | None, SliceParameters | None, Attention]
 
 #: Number of parts in which single-channel maps are converted, and replaced by their gradients.
 PARTS = 6
+#: The same on other devices, where each call takes its time.
+PARTS_OFF_CPU = 2
 
 
 class Sums(NamedTuple):
@@ -43,25 +45,41 @@ class Sums(NamedTuple):
     slices: Sequence[Tensor]
 
 
+class _Weights(NamedTuple):
+    """W~ of both halves.
+
+    Args:
+        q, k, v: of the channel-wise half, or else not used.
+        slices: of the slice-wise half, if there is one.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    slices: SliceWeights | None
+
+
 def forward(run_pass: RunPass, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Tensor, Sums]:
     """Return the output, and the sums that `backward` needs."""
     channel, slices, attention = arguments
     dtype, cosine, length = sum_dtype(e), attention.score_norm == "cosine", e.shape[2:].numel()
     centers = _centers(channel, u, e)
-    weights = None if slices is None else _slice_weights(slices, dtype, centers)
-    channel_sums, single = passes.reduce(run_pass, u, e, centers, weights, gram=channel is not None, norms=cosine)
+    weights = _weights(arguments, e, centers)
+    channel_sums, single = passes.reduce(
+        run_pass, u, e, centers, weights.slices, gram=channel is not None, norms=cosine
+    )
     p, bias, mixed = None, torch.zeros((), dtype=dtype, device=e.device), None
     slice_sums: list[Tensor] = []
     if channel is not None and channel_sums is not None:
-        m = attention_map(_channel_scores(channel, channel_sums, centers, length, attention)[2]).to(dtype)
+        m = attention_map(_channel_scores(channel, weights, channel_sums, length, attention)).to(dtype)
         p, bias = m @ channel.v_weight.to(dtype), m @ channel.v_bias.to(dtype)
-    if slices is not None and weights is not None and single is not None:
+    if slices is not None and weights.slices is not None and single is not None:
         qkv = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
         q, k, v = qkv.unbind(1)
         slice_sums = _slice_sums(q, k, cosine)
         torch.bmm(attention_map(_slice_scores(slices, slice_sums, q.shape[-1], attention)).to(dtype), v, out=q)
-        mixed = weights.out, from_slices(qkv[:, :1], e.shape[2:], attention.slice_dim)[:, 0]
+        mixed = weights.slices.out, from_slices(qkv[:, :1], e.shape[2:], attention.slice_dim)[:, 0]
         del q, k, v
         bias = bias + slices.out_bias.to(dtype).expand(len(e), -1)
     out = passes.apply(run_pass, e, p, bias, mixed, u if attention.residual else None)
@@ -72,13 +90,13 @@ def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: A
     """Return the gradients of both maps and of every parameter, in order."""
     channel, slices, attention = arguments
     centers = _centers(channel, u, e)
-    weights = None if slices is None else _slice_weights(slices, sum_dtype(e), centers)
-    dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, centers, weights)
+    weights = _weights(arguments, e, centers)
+    dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, centers, weights.slices)
     p = dsums = None
     pairs: list[tuple[Tensor | None, Tensor | None]] = []
     if channel is not None and sums.channel is not None:
         length = e.shape[2:].numel()
-        p, dsums, dchannel = _channel_backward(channel, sums.channel, centers, dp, dbias, length, attention)
+        p, dsums, dchannel = _channel_backward(channel, weights, sums.channel, centers, dp, dbias, length, attention)
         pairs += zip(channel, dchannel, strict=True)
     dtemperature = None
     if slices is not None and single is not None:
@@ -87,14 +105,18 @@ def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: A
         dtemperature = _slice_backward(slices, sums.slices, sliced, attention)
         single = from_slices(sliced, e.shape[2:], attention.slice_dim)
         del sliced
-        weights = _slice_weights(slices, sum_dtype(e))
-    du, de, d = passes.apply_backward(run_pass, dout, u, e, p, dsums, weights, single, attention.residual)
+    # Of the maps as they are.
+    plain = None if centers is None or slices is None else _weights((None, slices, attention), e, None)
+    of_slices = (plain or weights).slices
+    du, de, d = passes.apply_backward(run_pass, dout, u, e, p, dsums, of_slices, single, attention.residual)
     if slices is not None and d is not None:
         of_inputs = [part for w in (d.q, d.k, d.v) for part in (w[None, :-1], w[-1:])]
         pairs += zip(slices, (*of_inputs, d.out[:, None], dbias.sum(0), dtemperature), strict=True)
     # Copied, since an operation's results may not share memory. A temperature that is not used has no gradient: 0.
-    given = [(x, 0 if gradient is None else gradient) for x, gradient in pairs if x is not None]
-    return [du, de, *(torch.empty(x.shape, dtype=x.dtype, device=x.device).copy_(torch.as_tensor(g)) for x, g in given)]
+    given = [(x, torch.zeros_like(x) if gradient is None else gradient) for x, gradient in pairs if x is not None]
+    copies = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x, _ in given]
+    torch._foreach_copy_(copies, [gradient for _, gradient in given])
+    return [du, de, *copies]
 
 
 def _centers(channel: ChannelParameters | None, u: Tensor, e: Tensor) -> Centers | None:
@@ -102,25 +124,31 @@ def _centers(channel: ChannelParameters | None, u: Tensor, e: Tensor) -> Centers
     return None if channel is None or e.element_size() < 4 else Centers(center_of(u), center_of(e))
 
 
-def _slice_weights(slices: SliceParameters, dtype: torch.dtype, centers: Centers | None = None) -> SliceWeights:
+def _weights(arguments: Arguments, e: Tensor, centers: Centers | None) -> _Weights:
+    """Return the weights for maps less their centers, of the channel-wise half in the dtype of its sums."""
+    channel, slices, attention = arguments
     of_u, of_e = centers or (None, None)
-    q = with_bias(slices.q_weight, slices.q_bias, dtype, of_u)
-    k = with_bias(slices.k_weight, slices.k_bias, dtype, of_e)
-    v = with_bias(slices.v_weight, slices.v_bias, dtype, of_e)
-    return SliceWeights(q[..., 0, :], k[..., 0, :], v[..., 0, :], slices.out_weight[:, 0].to(dtype))
+    parts = [part for part in (channel, slices) if part is not None]
+    dtype = wide_dtype(e.device) if attention.score_norm == "cosine" else sum_dtype(e)
+    queries = with_biases([(part.q_weight, part.q_bias) for part in parts], dtype, of_u)
+    pairs = [pair for part in parts for pair in ((part.k_weight, part.k_bias), (part.v_weight, part.v_bias))]
+    others = with_biases(pairs, dtype, of_e)
+    of_slices = None
+    if slices is not None:
+        q, k, v = (x[..., 0, :].to(sum_dtype(e)) for x in (queries[-1], *others[-2:]))
+        of_slices = SliceWeights(q, k, v, slices.out_weight[:, 0].to(sum_dtype(e)))
+    return _Weights(queries[0], others[0], others[1], of_slices)
 
 
 def _channel_scores(
-    channel: ChannelParameters, sums: ChannelSums, centers: Centers | None, length: int, attention: Attention
-) -> tuple[Tensor, Tensor, Scores]:
-    """Return W~q, W~k, and the scores of the channels, in the dtype of the sums."""
-    of_u, of_e = centers or (None, None)
-    wq = with_bias(channel.q_weight, channel.q_bias, sums.ue.dtype, of_u)
-    wk = with_bias(channel.k_weight, channel.k_bias, sums.ue.dtype, of_e)
+    channel: ChannelParameters, weights: _Weights, sums: ChannelSums, length: int, attention: Attention
+) -> Scores:
+    """Return the scores of the channels, in the dtype of the sums."""
+    wq, wk, *_ = weights
     squares = None
     if sums.uu is not None and sums.ee is not None:
         squares = projected_squares(wq, sums.uu), projected_squares(wk, sums.ee)
-    return wq, wk, Scores(wq @ sums.ue @ wk.mT, length, attention.score_norm, squares, channel.temperature)
+    return Scores(wq @ sums.ue @ wk.mT, length, attention.score_norm, squares, channel.temperature)
 
 
 def _slice_sums(q: Tensor, k: Tensor, cosine: bool) -> list[Tensor]:
@@ -136,7 +164,7 @@ def _slice_sums(q: Tensor, k: Tensor, cosine: bool) -> list[Tensor]:
 
 def _part(single: Tensor) -> int:
     """Return the positions in a part of single-channel maps: a copy of it needs little memory beside the maps."""
-    return max(1, -(-single.shape[-1] // PARTS))
+    return max(1, -(-single.shape[-1] // (PARTS if single.is_cpu else PARTS_OFF_CPU)))
 
 
 def _slice_scores(slices: SliceParameters, sums: Sequence[Tensor], length: int, attention: Attention) -> Scores:
@@ -146,6 +174,7 @@ def _slice_scores(slices: SliceParameters, sums: Sequence[Tensor], length: int, 
 
 def _channel_backward(
     channel: ChannelParameters,
+    weights: _Weights,
     sums: ChannelSums,
     centers: Centers | None,
     dp: Tensor,
@@ -155,8 +184,8 @@ def _channel_backward(
 ) -> tuple[Tensor, ChannelSums, tuple[Tensor | None, ...]]:
     """Return P, and the gradients of the sums of the maps, centers included, and of the parameters."""
     of_u, of_e = centers or (None, None)
-    wq, wk, scores = _channel_scores(channel, sums, centers, length, attention)
-    wv = with_bias(channel.v_weight, channel.v_bias, wq.dtype, of_e)
+    wq, wk, wv, _ = weights
+    scores = _channel_scores(channel, weights, sums, length, attention)
     m = attention_map(scores)
     p = m.to(dp.dtype) @ channel.v_weight.to(dp.dtype)
     dp = torch.cat([dp, dbias[:, :, None]], 2).to(m.dtype)

@@ -226,9 +226,13 @@ class _Stack:
 
     def mixture(self, out: Tensor, columns: Mapping[str, Tensor | None], add: str | None = None) -> Mixture:
         """Return the mixture of named rows, each with the columns of its matrix, (b, m, rows) or (m, rows)."""
-        blocks = {self.rows[name]: block for name, block in columns.items() if block is not None}
-        first, last = min(rows.start for rows in blocks), max(rows.stop for rows in blocks)
-        matrix = out.new_zeros((*out.shape[:2], last - first), dtype=sum_dtype(out))
-        for rows, block in blocks.items():
-            matrix[:, :, rows.start - first : rows.stop - first] = block
-        return Mixture(matrix, first, out, None if add is None else self.rows[add].start)
+        dtype, shape = sum_dtype(out), out.shape[:2]
+        given = [(self.rows[name], block) for name, block in columns.items() if block is not None]
+        blocks, ends = sorted(given, key=lambda pair: pair[0].start), [0]
+        parts: list[Tensor] = []
+        for rows, block in blocks:
+            if parts and ends[-1] < rows.start:
+                parts.append(out.new_zeros((*shape, rows.start - ends[-1]), dtype=dtype))
+            parts.append(block.to(dtype).expand(*shape, -1))
+            ends.append(rows.stop)
+        return Mixture(torch.cat(parts, 2), blocks[0][0].start, out, None if add is None else self.rows[add].start)

@@ -5,6 +5,7 @@ half precision, for sums in float64, and of the few rows that are no feature map
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -18,17 +19,18 @@ COPIED = 2**18
 CHUNK = 2**20
 #: The same on other devices, where each chunk costs launches: 512 MiB of float32.
 CHUNK_OFF_CPU = 2**27
-#: Rows up to which a product is summed in blocks of voxels: libraries add up so few rows with few partial sums, which
-#: loses digits and time.
+#: Rows up to which a product is summed in blocks of voxels on a CPU: libraries keep few partial sums of so few rows,
+#: which loses digits and time.
 FEW, BLOCK = 4, 256
 
 
 class _Part(NamedTuple):
-    """Rows of one operand that lie in a range of stacked rows: which, and where in the range."""
+    """Rows of one operand that lie in a range of stacked rows: which, where in the range, and how many."""
 
     operand: int
     rows: slice
-    places: list[int]
+    places: slice | list[int]
+    size: int
 
 
 class _Product(NamedTuple):
@@ -52,16 +54,15 @@ def run_pass(
     operands = [list(of_x) for x, of_x in rows if isinstance(x, Tensor | Centered)]
     operands += [[row for x, of_x in rows if isinstance(x, SingleChannel | Ones) for row in of_x]] if few else []
     like = tensors_of(inputs)[0]
-    products = [
-        [
-            _Product(a, b, like.new_zeros((len(like), len(a.places), len(b.places)), dtype=dtype))
-            for a in _parts(operands, gram.a, gram.a_rows)
-            for b in _parts(operands, gram.b, gram.b_rows)
-        ]
-        for gram in grams
+    pairs = [
+        list(product(_parts(operands, gram.a, gram.a_rows), _parts(operands, gram.b, gram.b_rows))) for gram in grams
     ]
+    # One memory, since off the CPU each call takes its time.
+    zeros = like.new_zeros((len(like), sum(a.size * b.size for of_gram in pairs for a, b in of_gram)), dtype=dtype)
+    blocks = iter(torch.split(zeros, [a.size * b.size for of_gram in pairs for a, b in of_gram], 1))
+    products = [[_Product(a, b, next(blocks).view(len(like), a.size, b.size)) for a, b in of_gram] for of_gram in pairs]
     terms = [
-        [(m.matrix[:, :, part.places].to(dtype), part) for part in _parts(operands, m.first, m.matrix.shape[2])]
+        [(_columns(m.matrix, part).to(dtype), part) for part in _parts(operands, m.first, m.matrix.shape[2])]
         for m in mixtures
     ]
     added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
@@ -71,8 +72,8 @@ def run_pass(
         chunks: list[Tensor | None] = [_read(x, i, voxels, like, dtype, memory) for x in maps]
         if few:
             chunks.append(torch.cat([_read(x, i, voxels, like, dtype, memory) for x in few]) if single else None)
-        for blocks in products:
-            for a, b, sums in blocks:
+        for of_gram in products:
+            for a, b, sums in of_gram:
                 _add_product(sums[i], _rows(chunks, a), _rows(chunks, b), voxels)
         for mixture, factors, add in zip(mixtures, terms, added, strict=True):
             _write(
@@ -80,7 +81,7 @@ def run_pass(
                 [(matrix[i], _rows(chunks, part)) for matrix, part in factors],
                 None if add is None else _rows(chunks, add),
             )
-    return [_assemble(gram, blocks) for gram, blocks in zip(grams, products, strict=True)]
+    return [_assemble(gram, of_gram) for gram, of_gram in zip(grams, products, strict=True)]
 
 
 def _parts(operands: list[list[int]], first: int, count: int) -> Iterator[_Part]:
@@ -88,7 +89,17 @@ def _parts(operands: list[list[int]], first: int, count: int) -> Iterator[_Part]
     for k, rows in enumerate(operands):
         inside = [j for j, row in enumerate(rows) if first <= row < first + count]
         if inside:
-            yield _Part(k, slice(inside[0], inside[-1] + 1), [rows[j] - first for j in inside])
+            places = [rows[j] - first for j in inside]
+            together = places[-1] - places[0] == len(places) - 1  # makes a view, not a copy
+            of_range = slice(places[0], places[-1] + 1) if together else places
+            yield _Part(k, slice(inside[0], inside[-1] + 1), of_range, len(inside))
+
+
+def _columns(matrix: Tensor, part: _Part) -> Tensor:
+    if isinstance(part.places, slice):
+        return matrix[:, :, part.places]
+    # Not by a list, which would go to the device first.
+    return torch.cat([matrix[:, :, place : place + 1] for place in part.places], 2)
 
 
 def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice]]:
@@ -125,7 +136,7 @@ def _add_product(sums: Tensor, a: Tensor | None, b: Tensor | None, voxels: slice
         sums += voxels.stop - voxels.start if b is None else b.sum(1)
     elif b is None:
         sums += a.sum(1, keepdim=True)
-    elif len(a) > FEW:
+    elif len(a) > FEW or not a.is_cpu:
         sums.addmm_(a, b.mT)
     else:
         whole = a.shape[1] // BLOCK
@@ -153,8 +164,13 @@ def _write(out: Tensor, terms: list[tuple[Tensor, Tensor | None]], add: Tensor |
 
 def _assemble(gram: Gram, products: list[_Product]) -> Tensor:
     """Return the Gram matrix that the products are the blocks of."""
+    if len(products) == 1:
+        return products[0].sums
     whole = products[0].sums.new_empty((len(products[0].sums), gram.a_rows, gram.b_rows))
     for a, b, sums in products:
-        rows = torch.tensor(a.places, device=whole.device)[:, None]
-        whole[:, rows, torch.tensor(b.places, device=whole.device)] = sums
+        if isinstance(a.places, slice):
+            whole[:, a.places, b.places] = sums
+        else:
+            for row, place in enumerate(a.places):
+                whole[:, place, b.places] = sums[:, row]
     return whole
