@@ -23,7 +23,7 @@ def check_options(who: str, attention: Attention) -> None:
         if attention.backend == old:
             raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
     check_option(who, "backend", attention.backend, BACKENDS)
-    if attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
+    if not isinstance(attention.slice_dim, int) or attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
         raise ValueError(
             f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
             f"{attention.slice_dim!r}"
@@ -76,7 +76,10 @@ def _check_projections(
 ) -> int:
     """Return the number of output channels; raise ValueError unless the projections fit the maps."""
     for name, parameter in part._asdict().items():
-        if parameter is not None:
+        if parameter is not None or name != "temperature":
+            if not isinstance(parameter, Tensor) or not parameter.is_floating_point():
+                got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
+                raise ValueError(f"{who}: expected {name} as a tensor of floating-point numbers; got {got}; convert it")
             _check_device(who, name, parameter, query)
             if parameter.ndim != (dimensions := 2 if "weight" in name else 1 if "bias" in name else 0):
                 raise ValueError(

@@ -8,7 +8,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from crossattn3d.kernels.modes import is_transformed
+from crossattn3d.kernels.modes import is_transformed, is_transforming
 
 
 def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
 
 
 def _checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
-    if is_transformed():  # which checkpoints do not support
+    if is_transforming():  # which checkpoints do not support
         return function(*inputs)
     result = torch.utils.checkpoint.checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _FrozenStatistics(modules))
@@ -44,7 +44,8 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
         x: their input, kept alive by the caller inside the context.
         recompute_input: returns the same map again, without side effects.
     """
-    if x.is_meta or is_transformed():  # tensors are then known by no address
+    # Without memory, or with wrappers around it, a map has no address to be known by; another one has no tangent.
+    if x.is_meta or is_transforming() or is_transformed(x):
         yield
         return
     # Not the map itself, which would then live as long as the graph.

@@ -111,6 +111,7 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
     with pytest.raises(ValueError, match=f"^{before}.*{re.escape(reason)}.*; {after}$"):
         CSCA(3, backend="cpp")(u, e)
     assert not list((tmp_path / "open").glob("*"))
+    assert not list(tmp_path.rglob("*.so"))
     assert not list(tmp_path.rglob("building-*"))
 
 

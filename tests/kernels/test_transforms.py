@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
 from crossattn3d.functional import SCORE_NORMS
+from crossattn3d.kernels import composed
 from support.random_parameters import assert_close, generator, maps, normal, randomize
 
 SIZE = (2, 3, 4)
@@ -95,3 +96,67 @@ def test_every_way_of_gradcheck():
     assert torch.autograd.gradcheck(
         module, (u, e), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
     )
+
+
+def checkpointed() -> tuple[UCANet, Tensor]:
+    net = randomize(UCANet(1, 2, (4, 8), norm="instance", use_checkpoint=True).double(), 1)
+    return net, normal((1, 1, 4, 6, 8), generator(0)).requires_grad_()
+
+
+def test_a_checkpoint_is_computed_again_as_it_was_computed():
+    """Whatever mode the backward pass runs in."""
+    net, x = checkpointed()
+    out = net(x)
+    several = normal((2, *out.shape), generator(1))
+    expected = torch.stack([torch.autograd.grad(out, x, one, retain_graph=True)[0] for one in several])
+    with forward_ad.dual_level():
+        assert_close(torch.autograd.grad(out, x, several[0], retain_graph=True)[0], expected[0], 1e-12)
+    for batch in (
+        vmap(lambda one: torch.autograd.grad(out, x, one, retain_graph=True)[0])(several),
+        torch.autograd.grad(out, x, several, retain_graph=True, is_grads_batched=True)[0],
+    ):
+        assert_close(batch, expected, 1e-10)
+
+
+def test_a_level_of_another_thread_has_no_effect(monkeypatch):
+    """The level of forward mode is one for the whole process."""
+    net, x = checkpointed()
+    net.use_checkpoint = False
+    called = []
+    monkeypatch.setattr(composed, "cross_attention", lambda *_: called.append(1))
+    with forward_ad.dual_level():
+        net(x).sum().backward()
+    assert called == []
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("transform", ["jvp", "jacfwd", "grad", "vmap"])
+def test_compiled_transforms(transform):
+    module = randomize(CSCA(3, 4).double(), 1)
+    expected = tree_leaves(TRANSFORMS[transform](module))
+    torch._dynamo.reset()
+    actual = tree_leaves(torch.compile(TRANSFORMS[transform], backend="eager")(module))
+    for found, wanted in zip(actual, expected, strict=True):
+        assert_close(found.detach(), wanted.detach(), 1e-10, transform)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_compiled_backward_pass():
+    """All of it in one graph."""
+    module = randomize(CSCA(3, 4).double(), 1)
+    u = U.clone().requires_grad_()
+    expected = torch.autograd.grad(module(u, E).square().sum(), u)[0]
+    torch._dynamo.reset()
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="eager", fullgraph=True)):
+        module(u, E).square().sum().backward()
+    assert_close(u.grad, expected, 1e-12)
+
+
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_maps_without_voxels(score_norm):
+    """Transformed or not, and in the attention's map."""
+    module = randomize(CSCA(3, 4, score_norm=score_norm), 1)
+    u, e = torch.ones(2, 3, 2, 3, 0), torch.ones(2, 4, 2, 3, 0)
+    assert module(u, e).shape == vmap(module)(u[None], e[None])[0].shape == (2, 4, 2, 3, 0)
+    if score_norm in ("none", "cosine"):  # the others divide by the number of voxels
+        assert module.attention_maps(u, e)[0].isfinite().all()

@@ -126,6 +126,22 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: F.channel_cross_attention(U, E.long(), CHANNEL),
         ["expected context of floating-point numbers", "got torch.int64", "float32"],
     ),
+    "weights of whole numbers": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(k_weight=CHANNEL.k_weight.int())),
+        ["expected k_weight as a tensor of floating-point numbers", "got torch.int32"],
+    ),
+    "no bias": (
+        lambda: F.slice_cross_attention(U, E, SLICES._replace(v_bias=None)),
+        ["expected v_bias as a tensor of floating-point numbers", "got NoneType"],
+    ),
+    "a temperature that is no tensor": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(temperature=1.5), score_norm="cosine"),
+        ["expected temperature as a tensor", "got float"],
+    ),
+    "a slice_dim that is no int": (
+        lambda: F.slice_cross_attention(U, E, SLICES, slice_dim=-3.0),
+        ["expected slice_dim", "got -3.0"],
+    ),
     "maps on two devices": (
         lambda: F.channel_cross_attention(U, E.to("meta"), CHANNEL),
         ["channel_cross_attention", "expected context on cpu", "got it on meta", ".to()"],

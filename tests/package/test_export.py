@@ -1,4 +1,4 @@
-"""torch.export without the operation of our own, at any depth; in a process of its own, as for torch.compile."""
+"""torch.export without the operation of our own, at any depth and batch; in a process of its own, as for torch.compile."""
 
 import os
 import subprocess
@@ -23,15 +23,15 @@ SCRIPT = """
 import sys, torch, crossattn3d
 torch.set_num_threads(1)
 torch.manual_seed(0)
-def volume(*shape): return torch.randn(1, *shape)
+def volume(*shape): return torch.randn(batch, *shape)
 def inputs(d): return ({inputs})
 module = {module}.eval()
-depth = torch.export.Dim("depth", min=2, max=20)
+depth, batch = torch.export.Dim("depth", min=2, max=20), 2
 example = inputs(16)
-shapes = tuple({{2: {depth}}} for _ in example)
+shapes = tuple({{0: torch.export.Dim("batch", min=1, max=8), 2: {depth}}} for _ in example)
 exported = torch.export.export(module, example, dynamic_shapes=shapes)
 assert "crossattn3d" not in str([node.target for node in exported.graph.nodes])
-for d in (16, 24, 40):
+for d, batch in ((16, 1), (24, 2), (40, 3)):
     given = inputs(d if "{depth}" != "depth" else d // 2)
     torch.testing.assert_close(exported.module()(*given), module(*given), rtol=1e-4, atol=1e-5)
 print("exported")
@@ -40,7 +40,7 @@ print("exported")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_exported_it_gives_the_same_at_other_depths(name):
+def test_exported_it_gives_the_same_at_other_depths_and_batches(name):
     module, inputs, depth = CASES[name]
     source = str(Path(crossattn3d.__file__).parents[1])
     done = subprocess.run(

@@ -12,16 +12,22 @@ from torch import Tensor
 
 from crossattn3d.kernels.layout import sum_dtype, wide_dtype
 
-#: Runs of voxels whose mean is a center, and the voxels of each: of float32, a cache line.
+#: Runs of voxels that a center is taken from, and the voxels of each: of float32, a cache line.
 RUNS, RUN = 16, 16
 
 
 def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
-    """Return a value near the mean of each channel, from a few runs of voxels spread over the map."""
-    rows = x.flatten(2)
+    """Return a value near the mean of each channel: the middle one of the means of a few runs of voxels.
+
+    The middle one, since a single voxel far from all others would move their mean.
+    """
+    rows, dtype = x.flatten(2), sum_dtype(x)
+    if not rows.numel():
+        return rows.new_zeros(rows.shape[:2], dtype=dtype)
     step = max(1, rows.shape[2] // RUNS)
-    some = rows.unfold(2, min(step, RUN, max(1, rows.shape[2])), step) if rows.shape[2] else rows[..., None]
-    return some.mean((-2, -1), dtype=sum_dtype(x)) if some.numel() else x.new_zeros(x.shape[:2], dtype=sum_dtype(x))
+    means = rows.unfold(2, min(step, RUN), step).mean(-1, dtype=dtype)
+    # Not `median`, which is not deterministic on CUDA.
+    return means.sort(-1).values[..., means.shape[2] // 2]
 
 
 def with_biases(
@@ -45,7 +51,7 @@ def with_biases(
     # Runtimes that nets are exported to may lack float64; without it gradients would suffer, outputs hardly.
     wide = dtype if torch.compiler.is_exporting() else wide_dtype(weight.device)
     shifted = bias.to(wide) + center.to(wide) @ weight.to(wide).mT
-    both = torch.cat([weight.to(dtype).expand(len(center), -1, -1), shifted[:, :, None].to(dtype)], dim=2)
+    both = torch.cat([weight.to(dtype).expand(center.shape[0], -1, -1), shifted[:, :, None].to(dtype)], dim=2)
     return torch.split(both, widths, -2)
 
 

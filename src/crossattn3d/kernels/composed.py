@@ -31,7 +31,7 @@ def channel_attention(
         # squared norms could even come out negative.
         u, e = u.to(wide_dtype(u.device)), e.to(wide_dtype(e.device))
     # Constants, since the result does not depend on them.
-    of_u, of_e = u.detach().mean(-1), e.detach().mean(-1)
+    of_u, of_e = (x.detach().sum(-1) / max(x.shape[-1], 1) for x in (u, e))
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
     (wq,) = with_biases([(channel.q_weight, channel.q_bias)], u.dtype, of_u)
     (wk,) = with_biases([(channel.k_weight, channel.k_bias)], u.dtype, of_e)

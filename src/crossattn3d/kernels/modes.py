@@ -13,11 +13,25 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
-def is_transformed(*tensors: Tensor) -> bool:
-    """Return whether PyTorch looks into operations now, for `torch.func`, forward-mode differentiation or a batch.
+def is_transforming() -> bool:
+    """Return whether `torch.func` transforms what runs now."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
 
-    Args:
-        tensors: to look at, too: a gradient stands for several with `is_grads_batched`.
+
+def is_transformed(*tensors: Tensor) -> bool:
+    """Return whether PyTorch has to look into an operation on these tensors.
+
+    That is so if one of them is inside a transform of `torch.func`, has a tangent, or stands for several, as gradients
+    do with `is_grads_batched`. The tensors decide and not the modes, so that a map computed again comes out the same
+    way, and what another thread does has no effect.
     """
-    active: bool = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return active or any(map(torch._C._functorch.is_legacy_batchedtensor, tensors))
+    if torch.compiler.is_compiling():  # which cannot look at the tensors
+        return is_transforming() or forward_ad._current_level >= 0
+    functorch, dual = torch._C._functorch, forward_ad._current_level >= 0
+    return any(
+        functorch.is_functorch_wrapped_tensor(x)
+        or functorch.is_legacy_batchedtensor(x)
+        or (dual and forward_ad.unpack_dual(x).tangent is not None)  # type: ignore[no-untyped-call]
+        for x in tensors
+    )

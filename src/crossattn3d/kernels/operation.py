@@ -43,9 +43,9 @@ def cross_attention(
     attention: Attention,
 ) -> Float[Tensor, "b c x y z"]:
     """Return O = CCA (+) SCA (+) U, the sum of the parts asked for."""
-    if not torch.compiler.is_compiling() and is_transformed():
-        return composed.cross_attention(query, context, channel, slices, attention)
     tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
+    if is_transformed(query, context, *tensors[0], *tensors[1]):
+        return composed.cross_attention(query, context, channel, slices, attention)
     return cast("Tensor", torch.ops.crossattn3d.attend(query, context, *tensors, *attention)[0])
 
 
@@ -98,7 +98,7 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
     query, context, *others = ctx.saved_tensors
     of_channel, of_slices = ctx.counts
     channel, slices = others[:of_channel], others[of_channel : of_channel + of_slices]
-    if torch.is_grad_enabled() or is_transformed(dout):
+    if torch.is_grad_enabled() or is_transformed(dout, query, context, *others):
         gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
     else:
         sums = others[of_channel + of_slices :]

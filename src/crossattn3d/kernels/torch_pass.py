@@ -107,7 +107,7 @@ def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice
     batch, _, length = maps[0].shape
     widest = max(maps, key=lambda x: x.shape[1])
     on_cpu = CHUNK if widest.dtype == dtype else COPIED
-    step = max(1, (on_cpu if widest.is_cpu else CHUNK_OFF_CPU) // widest.shape[1])
+    step = max(1, (on_cpu if widest.is_cpu else CHUNK_OFF_CPU) // max(1, widest.shape[1]))
     for i in range(batch):
         for start in range(0, length, step):
             yield i, slice(start, min(start + step, length))

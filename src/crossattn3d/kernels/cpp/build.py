@@ -85,9 +85,9 @@ def _checksum(path: Path) -> str:
 def _built(folder: Path, key: str) -> Iterator[ctypes.CDLL]:
     """Yield what was compiled before and can be loaded."""
     for path in sorted(folder.glob(f"tiles-{key}-*.so")):
-        found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and _is_own(found) and path.stem.endswith(_checksum(path)):
-            with suppress(OSError):  # made on a machine with other libraries
+        with suppress(OSError):  # gone by now, or made on a machine with other libraries
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and _is_own(found) and path.stem.endswith(_checksum(path)):
                 yield _load(path)
 
 
@@ -100,7 +100,7 @@ def _build(folder: Path, key: str) -> ctypes.CDLL:
     failures = []
     for compiler in _compilers():
         try:
-            return _load(_compile(compiler, folder, key))
+            return _compile(compiler, folder, key)
         except (UnavailableError, OSError, AttributeError, subprocess.TimeoutExpired) as error:
             failures.append(f"{error}")
     raise UnavailableError("; ".join(failures) or "no C++ compiler (g++ 12 or newer, or clang++) was found")
@@ -111,8 +111,8 @@ def _compilers() -> list[str]:
     return list(dict.fromkeys(found for name in names if name and (found := shutil.which(name))))
 
 
-def _compile(compiler: str, folder: Path, key: str) -> Path:
-    """Compile to a temporary file and rename it, so that another process finds all of it or nothing."""
+def _compile(compiler: str, folder: Path, key: str) -> ctypes.CDLL:
+    """Compile to a temporary file, and rename it once it is loaded: another process finds all that works or nothing."""
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as name:
         made = Path(name) / "tiles.so"
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
@@ -122,7 +122,9 @@ def _compile(compiler: str, folder: Path, key: str) -> Path:
             reason = " ".join((lines or ["no reason given"])[0].split())[:200]
             raise UnavailableError(f"{compiler} could not compile it ({reason})")
         made.chmod(0o700)
-        return made.replace(folder / f"tiles-{key}-{_checksum(made)}.so")
+        loaded = _load(made)
+        made.replace(folder / f"tiles-{key}-{_checksum(made)}.so")
+        return loaded
 
 
 def _load(path: Path) -> ctypes.CDLL:
