@@ -36,6 +36,7 @@ from benchmarks.time_and_memory import bandwidth  # noqa: E402
 from crossattn3d.kernels.triton import launch  # noqa: E402
 from ltvs.runtime.files import read_json, write_json  # noqa: E402
 from support import triton_cases  # noqa: E402
+from support.random_maps import normal  # noqa: E402
 from support.triton_cases import TRITON  # noqa: E402
 
 PAPER = (32, 320, 320)
@@ -156,9 +157,9 @@ def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str)
 
     u, e, dout = feature_map(), feature_map(), feature_map()
     n, voxels = channels + 1, math.prod(size)
-    wq, wk, wv, wo = (triton_cases.normal(k, g=g) for k in (n, n, n, channels))
-    p, bias = triton_cases.normal(1, channels, channels, g=g), triton_cases.normal(1, channels, g=g)
-    o, single_maps, due = (triton_cases.normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
+    wq, wk, wv, wo = (normal(k, g=g) for k in (n, n, n, channels))
+    p, bias = normal(1, channels, channels, g=g), normal(1, channels, g=g)
+    o, single_maps, due = (normal(*s, g=g) for s in ((1, voxels), (1, 4, voxels), (1, n, n)))
     return {
         "reduce": lambda: TRITON.reduce(u, e, wq, wk, wv, False),
         "apply": lambda: TRITON.apply(e, p, bias, o, wo, None),

@@ -1,4 +1,4 @@
-"""torch.export without the operation of our own, at any depth and batch; in a process of its own, as for torch.compile."""
+"""torch.export without the operation of our own, at any depth and batch; in a process of its own, as torch.compile."""
 
 import os
 import subprocess

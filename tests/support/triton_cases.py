@@ -14,7 +14,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -29,115 +29,11 @@ from crossattn3d.kernels.triton import launch
 from crossattn3d.kernels.triton.run import run_pass, unsupported_reason
 from support.four_passes import FourPasses
 from support.output_and_gradients import output_and_gradients
+from support.pass_formulas import Formulas
+from support.random_maps import DTYPES, FORMATS, HALF_ULP, PAPER, SHAPES, Case, feature_map, known, normal, rms
 from support.random_parameters import maps, randomize
 
 TRITON = FourPasses(run_pass)
-Results = tuple[Tensor | None, ...]
-Size = tuple[int, int, int]
-HALF_ULP = 2.0**-24
-PAPER = (32, 320, 320)
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-FORMATS = ("contiguous", "channels_last", "strided")
-#: (query channels, context channels, size); no number of voxels is a multiple of a tile.
-SHAPES = [
-    (1, 3, (3, 5, 19)),
-    (3, 1, (5, 19, 3)),
-    (32, 33, (3, 5, 19)),
-    (33, 32, (1, 5, 37)),
-    (80, 64, (3, 5, 7)),
-    (5, 320, (2, 3, 13)),
-    (320, 80, (2, 3, 13)),
-]
-
-
-class Case(NamedTuple):
-    """Widths, size, dtype and memory formats of the maps."""
-
-    cu: int
-    ce: int
-    size: Size
-    dtype: torch.dtype
-    of_u: str
-    of_e: str
-    batch: int = 2
-
-
-def rows(x: Tensor) -> Tensor:
-    return x.flatten(2)
-
-
-def with_one(x: Tensor, center: Any = None) -> Tensor:
-    of_x = rows(x) if center is None else rows(x) - center[:, :, None]
-    return torch.cat((of_x, torch.ones_like(of_x[:, :1])), 1)
-
-
-class Formulas:
-    """The four passes, as docstrings of `passes` have them."""
-
-    @staticmethod
-    def reduce(
-        u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, need_norms: bool, want_gram: bool = True, centers: Any = None
-    ) -> Results:
-        u1, e1 = (with_one(*pair) for pair in zip((u, e), centers or (None, None), strict=True))
-        qkv = None if wq is None else torch.stack((wq @ u1, wk @ e1, wv @ e1), 1)
-        if not want_gram:
-            return None, None, None, qkv
-        return u1 @ e1.mT, u1 @ u1.mT if need_norms else None, e1 @ e1.mT if need_norms else None, qkv
-
-    @staticmethod
-    def apply(e: Tensor, p: Any, bias: Tensor, o: Any, wo: Any, u: Any) -> Results:
-        out = bias[:, :, None].expand(-1, -1, rows(e).shape[2])
-        out = out if p is None else out + p @ rows(e)
-        out = out if o is None else out + wo[:, None] * o[:, None]
-        out = out if u is None else out + rows(u)
-        return (out.reshape(*bias.shape, *e.shape[2:]),)
-
-    @staticmethod
-    def reduce_backward(
-        dout: Tensor, u: Tensor, e: Tensor, wq: Any, wk: Any, wv: Any, wo: Any, centers: Any = None
-    ) -> Results:
-        d = rows(dout)
-        u1, e1 = (with_one(*pair) for pair in zip((u, e), centers or (None, None), strict=True))
-        single_maps = None if wo is None else torch.stack((wq @ u1, wk @ e1, wo @ d, wv @ e1), 1)
-        return d @ e1[:, :-1].mT, d.sum(2), single_maps
-
-    @staticmethod
-    def apply_backward(
-        dout: Tensor, u: Tensor, e: Tensor, p: Any, due: Any, duu: Any, dee: Any, single_maps: Any, wq: Any, wk: Any,
-        wv: Any, residual: bool,
-    ) -> Results:  # fmt: skip
-        u1, e1 = with_one(u), with_one(e)
-        du, de = torch.zeros_like(rows(u)), torch.zeros_like(rows(e))
-        if due is not None:
-            du, de = du + due[:, :-1] @ e1, de + due[:, :, :-1].mT @ u1
-        if duu is not None:
-            du, de = du + (duu + duu.mT)[:, :-1] @ u1, de + (dee + dee.mT)[:, :-1] @ e1
-        de = de if p is None else de + p.mT @ rows(dout)
-        du = du + rows(dout) if residual else du
-        weights: Results = (None, None, None, None)
-        if single_maps is not None:
-            dq, dk, dv, o = single_maps.split(1, 1)
-            du, de = du + wq[:-1, None] * dq, de + wk[:-1, None] * dk + wv[:-1, None] * dv
-            weights = (u1 * dq).sum((0, 2)), (e1 * dk).sum((0, 2)), (e1 * dv).sum((0, 2)), (rows(dout) * o).sum((0, 2))
-        return du.reshape(u.shape), de.reshape(e.shape), *weights
-
-
-def feature_map(shape: tuple[int, ...], dtype: torch.dtype, layout: str, g: torch.Generator) -> Tensor:
-    """A random map with NaN before and behind it in memory, and, if strided, between its channels."""
-    b, c, *size = shape
-    order = (b, math.prod(size), c) if layout == "channels_last" else (b, c, math.prod(size))
-    gap = 48 if layout == "strided" else 0
-    memory = torch.full((order[0], order[1], order[2] + gap), math.nan, dtype=dtype, device=g.device)
-    margin = torch.full((64,), math.nan, dtype=dtype, device=g.device)
-    memory = torch.cat((margin, memory.flatten(), margin))[64:-64].view(memory.shape)[:, :, : order[2]]
-    values = torch.randn(order, generator=g, device=g.device, dtype=torch.float64) + 0.3
-    memory.copy_(values)
-    x = memory.mT if layout == "channels_last" else memory
-    return x.unflatten(2, size)
-
-
-def normal(*shape: int, g: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=g, device=g.device)
 
 
 def converted(arguments: tuple[Any, ...], how: Callable[[Tensor], Tensor], sign: float = 1) -> tuple[Any, ...]:
@@ -198,10 +94,6 @@ def compare(name: str, case: Case, arguments: tuple[Any, ...], single: tuple[int
         used[f"{name}[{i}]"] = error / bound
         assert error <= bound, f"{what}: error {error:.2e}, allowed {bound:.2e}"
     return used
-
-
-def rms(x: Tensor) -> float:
-    return x.square().mean().sqrt().item()
 
 
 def run_case(name: str, case: Case, variant: int, seed: int, device: str) -> dict[str, float]:
@@ -308,11 +200,6 @@ def check_single_offsets(device: str) -> None:
         results.append((single, sums, out, known(summed)))
     for a, b in zip(*results, strict=True):
         assert torch.equal(a, b)
-
-
-def known(x: Tensor | None) -> Tensor:
-    assert x is not None
-    return x
 
 
 def check_supports(device: str) -> str:
