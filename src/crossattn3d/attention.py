@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from crossattn3d import functional
 from crossattn3d._checks import check_options
 from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.backends import backend_of
 
 
 class AttentionMaps(NamedTuple):
@@ -106,7 +107,7 @@ class _CrossAttention3d(_Projections):
 
         That takes two passes over the maps, little beside the convolutions; the reference is too expensive.
         """
-        return self.backend != "reference" if self._recompute is None else self._recompute
+        return backend_of(self.backend) != "reference" if self._recompute is None else self._recompute
 
     @recompute.setter
     def recompute(self, value: bool) -> None:

@@ -8,8 +8,14 @@ function checks its input and hands it to a backend:
 | `reference` | the equations literally, to check the others against |
 | `torch` | the factorized equations, exact and without the projected maps, in PyTorch on any device |
 | `cpp` | the same in C++, on CPUs with a compiler; not for float16 |
-| `triton` | the same in Triton, on NVIDIA GPUs; tested in the interpreter only so far, not yet on a GPU |
-| `auto` | as `cpp` for large maps where it can run, else as `torch` |
+| `triton` | the same in Triton, on NVIDIA GPUs of compute capability 8.0 or more; not for float64 |
+| `auto` | as `triton` on a GPU, as `cpp` for large maps on a CPU, and where these cannot run as `torch` |
+
+`auto` compares `triton` with `torch` first, on small maps, once in a process for each GPU; if they differ or Triton
+fails there, it warns and takes `torch`.
+
+The environment variable CROSSATTN3D_BACKEND, set before the import, names a backend to take in place of `auto`. What
+`auto` takes is logged by the logger `crossattn3d` at debug level, and a failed check as a warning.
 
 `cpp` is compiled when it is first used, in a few seconds, and kept in the user's cache folder
 (`~/.cache/crossattn3d`).
@@ -23,6 +29,7 @@ from torch import Tensor
 
 from crossattn3d._checks import check_arguments
 from crossattn3d.kernels import composed, operation, reference
+from crossattn3d.kernels.backends import backend_of
 from crossattn3d.kernels.modes import without_autocast
 from crossattn3d.kernels.parameters import (
     BACKENDS,
@@ -196,7 +203,7 @@ def channel_attention_map(
     """
     attention = Attention(score_norm, False, -3, backend)
     check_arguments("channel_attention_map", query, context, (channel,), attention)
-    compute = reference.channel_attention if backend == "reference" else composed.channel_attention
+    compute = reference.channel_attention if backend_of(backend) == "reference" else composed.channel_attention
     with without_autocast(query):
         return compute(query.to(context.dtype), context, channel, score_norm)
 
@@ -223,7 +230,7 @@ def slice_attention_map(
     """
     attention = Attention(score_norm, False, slice_dim, backend)
     check_arguments("slice_attention_map", query, context, (slices,), attention)
-    compute = reference.slice_attention if backend == "reference" else composed.slice_attention
+    compute = reference.slice_attention if backend_of(backend) == "reference" else composed.slice_attention
     with without_autocast(query):
         return compute(query.to(context.dtype), context, slices, score_norm, _negative(slice_dim))
 
@@ -242,7 +249,7 @@ def attend(
     """
     parts = [part for part in (channel, slices) if part is not None]
     check_arguments(who, query, context, parts, attention)
-    attention = attention._replace(slice_dim=_negative(attention.slice_dim))
+    attention = attention._replace(slice_dim=_negative(attention.slice_dim), backend=backend_of(attention.backend))
     compute = operation.cross_attention
     if attention.backend == "reference":
         compute = reference.cross_attention

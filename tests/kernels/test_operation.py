@@ -1,18 +1,21 @@
 """The attention as an operation of PyTorch's: what autograd, layouts, autocast and export see of it."""
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import BACKENDS, SCORE_NORMS
-from crossattn3d.kernels import composed, derivative, operation, torch_pass
+from crossattn3d.kernels import backends, composed, derivative, operation, torch_pass
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
 from support.backends import FAST, needs_cpp
+from support.calls import Calls
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import (
     assert_close,
@@ -206,7 +209,8 @@ def test_gradcheck_of_attention_from_scores(score_norm):
     m = attention_map(Scores(scores, 9, score_norm, *given))
     inputs = [scores, *squares, temperature] if score_norm == "cosine" else [scores]
     expected = torch.autograd.grad(m, inputs, dm)
-    dscores, dsquares, dtemperature = attention_backward(dm, m, Scores(scores, 9, score_norm, *given), m.dtype)
+    again, dscores, dsquares, dtemperature = attention_backward(dm, Scores(scores, 9, score_norm, *given), m.dtype)
+    assert torch.equal(again, m)
     actual = [dscores, *dsquares, dtemperature] if score_norm == "cosine" else [dscores]
     for a, b in zip(actual, expected, strict=True):
         assert_close(a.detach(), b, 1e-12)
@@ -216,7 +220,7 @@ def test_rows_shorter_than_the_bound_have_no_gradient_by_their_length():
     squares = torch.tensor([[0.0, 1.0]]).double(), torch.ones(1, 2).double()
     scores = Scores(torch.ones(1, 2, 2).double(), 1, "cosine", squares, torch.tensor(1.0))
     m = attention_map(scores)
-    _, (dq, _), _ = attention_backward(torch.rand_like(m), m, scores, m.dtype)
+    _, _, (dq, _), _ = attention_backward(torch.rand_like(m), scores, m.dtype)
     assert dq.isfinite().all()
     assert dq[0, 0] == 0
 
@@ -234,10 +238,44 @@ PRIMITIVES = [
 def test_the_primitive_that_makes_the_passes(backend, size, primitive, monkeypatch):
     """`auto` takes C++ where maps are large enough for compiling it to be worth the wait."""
     used = []
-    original = operation._primitive
-    monkeypatch.setattr(operation, "_primitive", lambda *a: used.append(original(*a)) or used[-1])
+    original = operation.implementation
+    monkeypatch.setattr(operation, "implementation", lambda *a: used.append(original(*a)) or used[-1])
     functional.channel_cross_attention(*maps(2, 1, 3, 4, size), channel_parameters(2, 3, 4, 4), backend=backend)
-    assert used == [primitive]
+    assert [how.run_pass for how in used] == [primitive]
+
+
+@pytest.mark.parametrize("named", ["reference", "torch", "cpp"])
+def test_the_environment_names_a_backend_in_place_of_auto(named, monkeypatch):
+    """Of all functions and modules, and whether a skip is recomputed; not in place of a backend that was chosen."""
+    if named == "cpp" and "cpp" not in FAST:
+        pytest.skip("no C++")
+    u, e = (x.float() for x in maps(1, 2, 3, 4, SIZE))
+    chosen, auto, other = (CSCA(3, 4, backend=backend) for backend in (named, "auto", "torch"))
+    auto.load_state_dict(chosen.state_dict())
+    other.load_state_dict(chosen.state_dict())
+    expected, expected_other = chosen(u, e), other(u, e)
+    monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", named)
+    assert torch.equal(auto(u, e), expected)
+    assert auto.recompute == chosen.recompute
+    assert all(map(torch.equal, auto.attention_maps(u, e), chosen.attention_maps(u, e)))
+    assert torch.equal(other(u, e), expected_other)
+
+
+def test_an_unknown_name_in_the_environment(monkeypatch):
+    monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", "cuda")
+    with pytest.raises(
+        ValueError, match="CROSSATTN3D_BACKEND: expected auto, reference, torch, cpp, triton or nothing; "
+    ):
+        CSCA(3)(*maps(1, 1, 3, 3, SIZE))
+
+
+def test_the_environment_is_read_at_the_import():
+    code = "from crossattn3d import functional; print(functional.backend_of('auto'), functional.backend_of('torch'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"CROSSATTN3D_BACKEND": "reference"}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["reference", "torch"]
 
 
 def test_while_exporting_it_is_plain_products(monkeypatch):
@@ -288,33 +326,17 @@ def test_maps_without_memory(kind, backend):
         assert backend == "reference" or actual.stride() == expected.stride()
 
 
-#: Calls that only make or reshape tensors, though PyTorch does not count them among its views.
-NO_KERNEL = ("empty", "empty_strided", "new_empty", "empty_like", "split", "_unsafe_view")
-
-
-class Calls(TorchDispatchMode):
-    """Counts the calls that compute something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.computing = 0
-
-    def __torch_dispatch__(self, call, types, args=(), kwargs=None):
-        name = call.name().removeprefix("aten::").split(".")[0]
-        self.computing += not (call.is_view or name in NO_KERNEL)
-        return call(*args, **(kwargs or {}))
-
-
 @pytest.mark.usefixtures("unchecked")
 def test_few_calls_off_the_cpu():
     """On a GPU each takes some microseconds to launch: 60 forward and 150 backward for a skip of the paper's size."""
     module = CSCA(32).to("meta")
     x = torch.empty(1, 32, 32, 320, 320, dtype=torch.bfloat16, device="meta")
     parts = module.channel.parameters_of_attention(), module.slices.parameters_of_attention()
+    how = derivative.Implementation(torch_pass.run_pass)
     with torch.no_grad():
         with Calls() as of_forward:
-            out, sums = derivative.forward(torch_pass.run_pass, x, x, (*parts, module.attention))
+            out, sums = derivative.forward(how, x, x, (*parts, module.attention))
         with Calls() as of_backward:
-            derivative.backward(torch_pass.run_pass, out, x, x, (*parts, module.attention), sums)
+            derivative.backward(how, out, x, x, (*parts, module.attention), sums)
     assert 10 < of_forward.computing <= 60
     assert 20 < of_backward.computing <= 150

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from crossattn3d.kernels import torch_pass
+from crossattn3d.kernels.centers import Centers
 from crossattn3d.kernels.cpp import run as cpp
 from crossattn3d.kernels.cpp.build import library
 from crossattn3d.kernels.layout import new_map
-from crossattn3d.kernels.passes import Centers
 from support.four_passes import FourPasses
 from support.random_parameters import assert_close, generator, normal
 
@@ -67,7 +67,7 @@ class Case:
 
 def defined_reduce(u, e, wq, wk, wv):
     ones = torch.ones(u.shape[0], 1, u[0, 0].numel(), dtype=torch.float64)
-    x, y = torch.cat([u.flatten(2), ones], 1), torch.cat([e.flatten(2), ones], 1)
+    x, y = torch.cat([u.flatten(2), ones], 1), torch.cat([ones, e.flatten(2)], 1)
     return x @ y.mT, x @ x.mT, y @ y.mT, torch.stack([wq @ x, wk @ y, wv @ y], 1)
 
 

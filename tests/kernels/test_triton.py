@@ -49,6 +49,12 @@ def test_interpreted(groups):
     assert [line.partition(": ")[0] for line in lines] == list(groups)
 
 
+@pytest.mark.parametrize("group", ["launches", "traffic", "auto"])
+def test_plans(group):
+    """Few launches beside the two kernels, few maps moved; `auto` takes Triton where it is right."""
+    assert run("triton_plans.py", group, TRITON_INTERPRET="1").startswith(f"{group}: ")
+
+
 def test_every_group_is_interpreted():
     assert sorted(sum(SHARED, ())) == sorted(GROUPS)
 

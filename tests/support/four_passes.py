@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from crossattn3d.kernels import RunPass, passes
-from crossattn3d.kernels.passes import Centers, ChannelSums, SliceWeights
+from crossattn3d.kernels.centers import Centers
+from crossattn3d.kernels.passes import ChannelSums
+from crossattn3d.kernels.weights import SliceWeights
 
 MaybeTensor = Tensor | None
 
@@ -20,7 +23,7 @@ class FourPasses(NamedTuple):
         want_gram: bool = True, centers: Centers | None = None,
     ) -> tuple[MaybeTensor, ...]:  # fmt: skip
         """U~ E~^T, U~ U~^T, E~ E~^T, and q, k, v."""
-        weights = None if wq is None else SliceWeights(wq, wk, wv, wq[:0])
+        weights = None if wq is None else SliceWeights(wq, torch.stack((wk, wv)), wq[:0])
         sums, single = passes.reduce(self.run_pass, u, e, centers, weights, gram=want_gram, norms=need_norms)
         return (*(sums or (None, None, None)), single)
 
@@ -33,8 +36,9 @@ class FourPasses(NamedTuple):
         centers: Centers | None = None,
     ) -> tuple[Tensor, Tensor, MaybeTensor]:  # fmt: skip
         """The gradients of P and the bias; q, k, do and v."""
-        weights = None if wo is None else SliceWeights(wq, wk, wv, wo)
-        return passes.reduce_backward(self.run_pass, dout, u, e, centers, weights)
+        weights = None if wo is None else SliceWeights(wq, torch.stack((wk, wv)), wo)
+        sums, single = passes.reduce_backward(self.run_pass, dout, u, e, centers, weights)
+        return sums[:, :, 1:], sums[:, :, 0], single
 
     def apply_backward(
         self, dout: Tensor, u: Tensor, e: Tensor, p: MaybeTensor, due: MaybeTensor, duu: MaybeTensor, dee: MaybeTensor,
@@ -42,6 +46,8 @@ class FourPasses(NamedTuple):
     ) -> tuple[MaybeTensor, ...]:  # fmt: skip
         """The gradients of the maps, of the projections to one channel and of that from it."""
         dsums = None if due is None else ChannelSums(due, duu, dee)
-        weights = None if single_maps is None else SliceWeights(wq, wk, wv, wq[:0])
+        weights = None if single_maps is None else SliceWeights(wq, torch.stack((wk, wv)), wq[:0])
         du, de, dweights = passes.apply_backward(self.run_pass, dout, u, e, p, dsums, weights, single_maps, residual)
-        return (du, de, *(dweights or (None,) * 4))
+        if dweights is None:
+            return du, de, None, None, None, None
+        return du, de, dweights.q.sum(0), *dweights.kv.sum(0), dweights.out.sum(0)

@@ -24,8 +24,8 @@ from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpretedFunction
 
 from crossattn3d import CSCA
-from crossattn3d.kernels.passes import Centers
-from crossattn3d.kernels.triton import launch
+from crossattn3d.kernels.centers import Centers
+from crossattn3d.kernels.triton import launch, tuning
 from crossattn3d.kernels.triton.run import run_pass, unsupported_reason
 from support.four_passes import FourPasses
 from support.output_and_gradients import output_and_gradients
@@ -51,7 +51,7 @@ def accumulations(case: Case) -> float:
     if launch.INTERPRETED or case.dtype == torch.float32:
         return 1.0
     widest, processors = max(case.cu, case.ce), torch.cuda.get_device_properties(0).multi_processor_count
-    blocks = case.batch * math.ceil(case.cu / launch.BLOCK) * math.ceil(case.ce / launch.BLOCK)
+    blocks = case.batch * math.ceil(case.cu / tuning.BLOCK_WIDE) * math.ceil(case.ce / tuning.BLOCK_WIDE)
     run = max(math.prod(case.size) * blocks / launch.PROGRAMS / processors, launch.VOXELS_PER_CHANNEL * widest)
     return 2.0 * math.ceil(max(256, widest) / 16 + 8) + run / 64
 
@@ -189,15 +189,17 @@ def check_single_offsets(device: str) -> None:
         memory = torch.zeros(apart + 210, device=device)
     g = torch.Generator(device).manual_seed(6)
     far, near = memory.as_strided((2, 3, 70), (apart, 70, 1)), torch.zeros(2, 3, 70, device=device)
-    x, w = normal(2, 4, *size, g=g).flatten(2), normal(2, 5, g=g)
+    x, w, p = normal(2, 4, *size, g=g).flatten(2), normal(2, 4, g=g), normal(2, 4, 4, g=g)
     results = []
     for single in (far, near):
-        of_x = [launch.Projection(w, single[:, row]) for row in range(3)]
+        of_x = [launch.Projection(w, w[:, row], single[:, row]) for row in range(3)]
         launch.moments(x, x, of_x[0], of_x[1:])
-        sums = launch.moments(x, single=[single[:, 0], single[:, 1]]).single
+        first, second, third = (launch.Weighted(single[:, row], 4 * row) for row in range(3))
+        slots = launch.slots_for(x, 13, 1, torch.float32)
+        launch.moments(x, weighted=[first, second], slots=slots)
         out = torch.empty_like(x)
-        summed = launch.mix(out, [launch.Source(x, None)], None, [(w[:, :4], single[:, 2])], None, [single[:, 0]])[0]
-        results.append((single, sums, out, known(summed)))
+        launch.mix(out, [launch.Source(x, p)], None, [(w, first._replace(place=12))], None, [third], slots=slots)
+        results.append((single, slots.memory, out))
     for a, b in zip(*results, strict=True):
         assert torch.equal(a, b)
 

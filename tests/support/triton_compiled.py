@@ -16,8 +16,10 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from crossattn3d.kernels.passes import Centers
-from crossattn3d.kernels.triton import kernels, launch
+from crossattn3d.kernels.centers import Centers
+from crossattn3d.kernels.parameters import SCORE_NORMS
+from crossattn3d.kernels.softmax import Scores
+from crossattn3d.kernels.triton import kernels, launch, softmax
 from crossattn3d.kernels.triton.run import run_pass
 from support.four_passes import FourPasses
 
@@ -34,7 +36,7 @@ class Recorder:
         self.kernel, self.launches = kernel, launches
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        assert max(grid[1:]) < 2**16
+        assert max(grid[1:], default=1) < 2**16
         return lambda *args, **options: self.launches.append((self.kernel, args, options))
 
 
@@ -47,12 +49,18 @@ def compiled(kernel: Any, args: tuple[Any, ...], options: dict[str, Any], capabi
             signature[name], constants[(i,)] = "constexpr", value
         elif isinstance(value, Tensor):
             signature[name], attributes[(i,)] = "*" + NAMES[value.dtype], [["tt.divisibility", 16]]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
         else:
             signature[name] = "i32" if value < 2**31 else "i64"
             if value % 16 == 0:
                 attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": options["num_warps"]})
+    return triton.compile(
+        source,
+        target=GPUTarget("cuda", capability, 32),
+        options={name: options[name] for name in ("num_warps", "num_stages") if name in options},
+    )
 
 
 def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -73,7 +81,27 @@ def launch_all(channels: int, dtype: torch.dtype, memory_format: torch.memory_fo
         TRITON.apply_backward(x, x, x, p, grams[0], *norms, single_maps, w, w, w, True)
 
 
+def launch_softmax(n: int) -> None:
+    """The softmax of every normalization and its derivative."""
+    x = torch.empty((2, n, n), device="meta")
+    for score_norm in SCORE_NORMS:
+        if score_norm != "cosine":
+            softmax.attention_map(Scores(x, 9, score_norm))
+            softmax.attention_backward(x, Scores(x, 9, score_norm), torch.float32)
+
+
+def check_softmax(capability: int) -> None:
+    launches: list[Launch] = []
+    softmax.forward, softmax.backward = (Recorder(kernel, launches) for kernel in (softmax.forward, softmax.backward))
+    for n in (5, 32, softmax.MOST_ROWS):
+        launch_softmax(n)
+    for kernel, args, options in launches:
+        assert compiled(kernel, args, options, capability).metadata.shared <= 99 * 1024, options
+    assert len(launches) == 3 * 4 * 2
+
+
 def main(capability: int) -> None:
+    check_softmax(capability)
     launches: list[Launch] = []
     launch.kernels = SimpleNamespace(moments=Recorder(kernels.moments, launches), mix=Recorder(kernels.mix, launches))
     torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(multi_processor_count=132)  # type: ignore
@@ -84,6 +112,8 @@ def main(capability: int) -> None:
         (64, torch.bfloat16, torch.channels_last_3d),
         (64, torch.float32, torch.contiguous_format),
         (80, torch.bfloat16, torch.contiguous_format),
+        (128, torch.bfloat16, torch.channels_last_3d),
+        (320, torch.float16, torch.contiguous_format),
     ):
         launches.clear()
         launch_all(channels, dtype, memory_format)
@@ -94,7 +124,7 @@ def main(capability: int) -> None:
             shared = max(shared, binary.metadata.shared)
             assert "tf32" not in ptx, what
             assert binary.metadata.shared <= 99 * 1024, what
-            multiplies = kernel.arg_names[0] == "out" or args[kernel.arg_names.index("gram")] is not None
+            multiplies = kernel.arg_names[0] == "out" or options["GRAM"]
             if multiplies and dtype == torch.bfloat16 and not options.get("EXACT"):
                 assert re.search(r"mma\S*\.f32\.bf16\.bf16", ptx), what
     print(f"compiled for {capability}: shared memory {shared}")

@@ -6,7 +6,7 @@ hand-derived gradients of `derivative`. That makes four passes over the maps (`p
 tells where PyTorch has to look into the operation, so that `composed` computes instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -44,7 +44,7 @@ Input = Tensor | Centered | SingleChannel | Ones
 
 
 class Gram(NamedTuple):
-    """Sums over voxels of the products of some rows with some others, (batch, a_rows, b_rows).
+    """Sums over voxels of the products of some rows with some others, (batch, a_rows, b_rows); of whole inputs.
 
     Args:
         a, b: first rows, counted through all inputs.
@@ -58,17 +58,16 @@ class Gram(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """A matrix for each sample times some rows, plus some rows.
+    """A matrix for each sample times some inputs, plus one input.
 
     Args:
-        matrix: (batch, m, n).
-        first: first of the n rows that are mixed.
+        columns: by the number of an input, the columns that multiply its rows, (batch, m, rows) each; of inputs that
+            follow each other.
         out: destination, (batch, m, voxels), any strides; no memory of an input.
-        add: first of m rows of one input that are added; None for no rows.
+        add: number of the input of m rows that is added; None for no input.
     """
 
-    matrix: Tensor
-    first: int
+    columns: Mapping[int, Tensor]
     out: Tensor
     add: int | None = None
 

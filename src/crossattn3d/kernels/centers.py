@@ -4,7 +4,7 @@ With U = U' + mu 1^T, W U + b 1^T = W U' + (b + W mu) 1^T: the same projections 
 Any mu is right; the nearer it is to the mean, the smaller are the sums that scores are the difference of.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,13 @@ from crossattn3d.kernels.layout import sum_dtype, wide_dtype
 
 #: Runs of voxels that a center is taken from, and the voxels of each: of float32, a cache line.
 RUNS, RUN = 16, 16
+
+
+class Centers(NamedTuple):
+    """Values that are taken off each channel of U, (b, cu), and of E, (b, ce), before products are summed."""
+
+    u: Tensor
+    e: Tensor
 
 
 def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
@@ -30,45 +37,48 @@ def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
     return means.sort(-1).values[..., means.shape[2] // 2]
 
 
-def with_biases(
-    pairs: Sequence[tuple[Float[Tensor, "_ i"], Float[Tensor, " _"]]], dtype: torch.dtype, center: Tensor | None = None
-) -> tuple[Float[Tensor, "*b _ _"], ...]:
-    """Return W~ of each pair, the weight with the bias as the last column, for the map less its center.
-
-    Args:
-        pairs: weights, (o, i), and biases, (o,), of projections of one map.
-        dtype: of the results.
-        center: of the map, (b, i); None for 0.
-
-    Returns:
-        (b, o, i+1) each, (o, i+1) without a center.
-    """
-    weight, bias = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    widths = [len(of_pair) for _, of_pair in pairs]
-    if center is None:
-        return torch.split(torch.cat([weight, bias[:, None]], dim=1).to(dtype), widths, -2)
+def shift_biases(matrix: Float[Tensor, "o n"], centers: Centers, dtype: torch.dtype) -> Float[Tensor, "b o n"]:
+    """Return [Wq bq bk Wk bv Wv] for the maps less their centers, in `dtype`."""
+    cu = centers.u.shape[1]
     # W mu may be large and b nearly -W mu. An error here would be the same in all voxels, unlike those of a projection.
     # Runtimes that nets are exported to may lack float64; without it gradients would suffer, outputs hardly.
-    wide = dtype if torch.compiler.is_exporting() else wide_dtype(weight.device)
-    shifted = bias.to(wide) + center.to(wide) @ weight.to(wide).mT
-    both = torch.cat([weight.to(dtype).expand(center.shape[0], -1, -1), shifted[:, :, None].to(dtype)], dim=2)
-    return torch.split(both, widths, -2)
+    wide = dtype if torch.compiler.is_exporting() else wide_dtype(matrix.device)
+    terms = matrix.to(wide) * _factors(centers, of_bias=1.0)[:, None].to(wide)
+    of_q, of_k, of_v = (block.sum(-1, keepdim=True).to(dtype) for block in blocks_of(terms, cu))
+    q, k, v = blocks_of(matrix.to(dtype).expand(terms.shape), cu)
+    return torch.cat([q[..., :-1], of_q, of_k, k[..., 1:], of_v, v[..., 1:]], 2)
 
 
-def weight_and_bias_gradients(
-    gradient: Float[Tensor, "b o n"], center: Tensor | None
-) -> tuple[Float[Tensor, "o n-1"], Float[Tensor, " o"]]:
-    """Return the gradients of weight and bias from that of what `with_biases` returned, sample by sample."""
-    of_weight, of_bias = gradient[:, :, :-1], gradient[:, :, -1]
-    if center is not None:
-        of_weight = of_weight + of_bias[:, :, None] * center[:, None].to(gradient.dtype)
-    return of_weight.sum(0), of_bias.sum(0)
+def shift_gradients(gradient: Float[Tensor, "b o n"], centers: Centers) -> Float[Tensor, "b o n"]:
+    """Return the gradient of the matrix from that of what `shift_biases` returned."""
+    q, k, v = blocks_of(gradient, centers.u.shape[1])
+    biases = torch.cat([q[..., -1:].expand_as(q), k[..., :1].expand_as(k), v[..., :1].expand_as(v)], 2)
+    return torch.addcmul(gradient, biases, _factors(centers, of_bias=0.0)[:, None].to(gradient.dtype))
 
 
-def sums_gradient(
-    gradient: Float[Tensor, "b m n"], a: Float[Tensor, "b _"], b: Float[Tensor, "b _"]
-) -> Float[Tensor, "b m n"]:
-    """Return the gradient of [A; 1] [B; 1]^T from that of the same of the maps less their centers `a` and `b`."""
-    last = gradient[:, :, -1:] - gradient[:, :, :-1] @ b[:, :, None].to(gradient.dtype)
-    gradient = torch.cat([gradient[:, :, :-1], last], 2)
-    return torch.cat([gradient[:, :-1], gradient[:, -1:] - a[:, None].to(gradient.dtype) @ gradient[:, :-1]], 1)
+def shift_sums_gradient_(gradient: Float[Tensor, "b m n"], a: Tensor, b: Tensor, ones: tuple[int, int]) -> None:
+    """Turn the gradient of sums of products of maps less their centers into that of the same of the maps, in place.
+
+    Args:
+        gradient: of the products of A and of B, both with a row of ones.
+        a: center of A, (batch, m-1).
+        b: center of B, (batch, n-1).
+        ones: place of the row of ones in A and in B, 0 or -1.
+    """
+    for x, center, place in zip((gradient.mT, gradient), (a, b), ones, strict=True):
+        of_one, others = (x[:, :, :1], x[:, :, 1:]) if place == 0 else (x[:, :, -1:], x[:, :, :-1])
+        of_one -= others @ center[:, :, None].to(x.dtype)
+
+
+def blocks_of(matrix: Float[Tensor, "*b o n"], query_channels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return [Wq bq], [bk Wk] and [bv Wv]."""
+    of_others = matrix[..., query_channels + 1 :]
+    k, v = torch.split(of_others, of_others.shape[-1] // 2, -1)
+    return matrix[..., : query_channels + 1], k, v
+
+
+def _factors(centers: Centers, of_bias: float) -> Float[Tensor, "b n"]:
+    """Return what multiplies the columns of a packed matrix in W mu + b, with another factor of b."""
+    u, e = centers
+    one = u.new_full((len(u), 1), of_bias)
+    return torch.cat([u, one, one, e, one, e], 1)

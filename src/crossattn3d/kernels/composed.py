@@ -1,6 +1,6 @@
 """The same attention, exactly, without ever forming Q, K and V.
 
-With U~ = [U; 1], E~ = [E; 1] and the biases as a last column of the weights, the channel scores are
+With U~ = [U; 1], E~ = [1; E] and the biases as a column of the weights, the channel scores are
 
     Q K^T = W~q (U~ E~^T) W~k^T,      M V = (M Wv) E + M bv,
 
@@ -9,14 +9,20 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. Autograd differentiates it as often as is needed, and it exports to standard operators.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.centers import with_biases
+from crossattn3d.kernels.centers import Centers, blocks_of, shift_biases
 from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
+from crossattn3d.kernels.weights import columns_of
+
+#: Of a row of ones.
+Place = Literal["first", "last"]
 
 
 def channel_attention(
@@ -33,10 +39,15 @@ def channel_attention(
     # Constants, since the result does not depend on them.
     of_u, of_e = (x.detach().sum(-1) / max(x.shape[-1], 1) for x in (u, e))
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
-    (wq,) = with_biases([(channel.q_weight, channel.q_bias)], u.dtype, of_u)
-    (wk,) = with_biases([(channel.k_weight, channel.k_bias)], u.dtype, of_e)
-    squares = (projected_squares(wq, _gram(u, u)), projected_squares(wk, _gram(e, e))) if cosine else None
-    scores = Scores(wq @ _gram(u, e) @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
+    matrix = shift_biases(torch.cat(columns_of(channel), 1), Centers(of_u, of_e), u.dtype)
+    wq, wk, _ = blocks_of(matrix, u.shape[1])
+    squares = None
+    if cosine:
+        squares = (
+            projected_squares(wq, _gram(u, u, "last", "last")),
+            projected_squares(wk, _gram(e, e, "first", "first")),
+        )
+    scores = Scores(wq @ _gram(u, e, "last", "first") @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
     return attention_map(scores).to(dtype)
 
 
@@ -80,12 +91,14 @@ def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
     return (x.float() if x.element_size() < 4 else x).flatten(2)
 
 
-def _gram(a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"]) -> Float[Tensor, "b m+1 n+1"]:
-    """Return [a; 1] [b; 1]^T without appending the ones: the products, the row sums, and the number of voxels."""
+def _gram(
+    a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"], one_of_a: Place, one_of_b: Place
+) -> Float[Tensor, "b m+1 n+1"]:
+    """Return A~ B~^T without appending the rows of ones: the products, the sums of rows, and the number of voxels."""
+    of_a, of_b = a.sum(-1, keepdim=True), b.sum(-1)[:, None, :]
     length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
-    upper = torch.cat([a @ b.mT, a.sum(-1, keepdim=True)], dim=2)
-    lower = torch.cat([b.sum(-1)[:, None, :], length], dim=2)
-    return torch.cat([upper, lower], dim=1)
+    rows = [torch.cat(pair if one_of_b == "last" else pair[::-1], 2) for pair in ((a @ b.mT, of_a), (of_b, length))]
+    return torch.cat(rows if one_of_a == "last" else rows[::-1], 1)
 
 
 def projected_squares(weight: Float[Tensor, "*b o i"], gram: Float[Tensor, "b i i"]) -> Float[Tensor, "b o"]:

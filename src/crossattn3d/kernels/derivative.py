@@ -10,27 +10,36 @@ At most four single-channel maps exist at a time beyond inputs and results, and 
 v are projected again in the backward pass, and why their gradients are written over them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import RunPass, passes
-from crossattn3d.kernels.centers import center_of, sums_gradient, weight_and_bias_gradients, with_biases
+from crossattn3d.kernels import RunPass, passes, softmax
+from crossattn3d.kernels.centers import Centers, center_of, shift_sums_gradient_
 from crossattn3d.kernels.composed import projected_squares
 from crossattn3d.kernels.layout import from_slices, sum_dtype, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
-from crossattn3d.kernels.passes import Centers, ChannelSums, SliceWeights
-from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
+from crossattn3d.kernels.passes import ChannelSums
+from crossattn3d.kernels.softmax import Scores
+from crossattn3d.kernels.weights import ChannelWeights, channel_gradients, pack, slice_gradients
 
 #: Parameters of the two halves, None for a half that is not asked for, and the options.
 Arguments = tuple[ChannelParameters | None, SliceParameters | None, Attention]
 
-#: Number of parts in which single-channel maps are converted, and replaced by their gradients.
+#: Number of parts in which single-channel maps are converted, and on a CPU replaced by their gradients.
 PARTS = 6
 #: The same on other devices, where each call takes its time.
 PARTS_OFF_CPU = 2
+
+
+class Implementation(NamedTuple):
+    """How a kind of device computes: the primitive, and the softmax of small matrices and its derivative."""
+
+    run_pass: RunPass
+    attention_map: Callable[[Scores], Tensor] = softmax.attention_map
+    attention_backward: Callable[[Tensor, Scores, torch.dtype], softmax.Gradients] = softmax.attention_backward
 
 
 class Sums(NamedTuple):
@@ -45,78 +54,64 @@ class Sums(NamedTuple):
     slices: Sequence[Tensor]
 
 
-class _Weights(NamedTuple):
-    """W~ of both halves.
-
-    Args:
-        q, k, v: of the channel-wise half, or else not used.
-        slices: of the slice-wise half, if there is one.
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    slices: SliceWeights | None
-
-
-def forward(run_pass: RunPass, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Tensor, Sums]:
+def forward(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Tensor, Sums]:
     """Return the output, and the sums that `backward` needs."""
     channel, slices, attention = arguments
-    dtype, cosine, length = sum_dtype(e), attention.score_norm == "cosine", e.shape[2:].numel()
-    centers = _centers(channel, u, e)
-    weights = _weights(arguments, e, centers)
-    channel_sums, single = passes.reduce(
-        run_pass, u, e, centers, weights.slices, gram=channel is not None, norms=cosine
-    )
-    p, bias, mixed = None, torch.zeros((), dtype=dtype, device=e.device), None
+    dtype, cosine = sum_dtype(e), attention.score_norm == "cosine"
+    centers, plain = _centers(channel, u, e), pack(channel, slices)
+    packed = plain.less(centers, _channel_dtype(e, attention))
+    of_slices = packed.of_slices()
+    channel_sums, single = passes.reduce(how.run_pass, u, e, centers, of_slices, gram=channel is not None, norms=cosine)
+    p = bias = mixed = None
     slice_sums: list[Tensor] = []
     if channel is not None and channel_sums is not None:
-        m = attention_map(_channel_scores(channel, weights, channel_sums, length, attention)).to(dtype)
-        p, bias = m @ channel.v_weight.to(dtype), m @ channel.v_bias.to(dtype)
-    if slices is not None and weights.slices is not None and single is not None:
+        weights = packed.of_channels(len(e), channel_sums.ue.dtype)
+        scores = _channel_scores(channel, weights, weights.q @ channel_sums.ue, channel_sums, e, attention)
+        bias_and_p = how.attention_map(scores).to(dtype) @ plain.of_channels(len(e), dtype).v
+        bias, p = bias_and_p[:, :, 0], bias_and_p[:, :, 1:]
+    if slices is not None and of_slices is not None and single is not None:
         qkv = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
         q, k, v = qkv.unbind(1)
         slice_sums = _slice_sums(q, k, cosine)
-        torch.bmm(attention_map(_slice_scores(slices, slice_sums, q.shape[-1], attention)).to(dtype), v, out=q)
-        mixed = weights.slices.out, from_slices(qkv[:, :1], e.shape[2:], attention.slice_dim)[:, 0]
+        m = how.attention_map(_slice_scores(slices, slice_sums, q.shape[-1], attention))
+        torch.bmm(m.to(dtype), v, out=q)
+        mixed = of_slices.out, from_slices(qkv[:, :1], e.shape[2:], attention.slice_dim)[:, 0]
         del q, k, v
-        bias = bias + slices.out_bias.to(dtype).expand(len(e), -1)
-    out = passes.apply(run_pass, e, p, bias, mixed, u if attention.residual else None)
+        out_bias = slices.out_bias.to(dtype)
+        bias = out_bias.expand(len(e), -1) if bias is None else bias + out_bias
+    assert bias is not None, "there is a half"
+    out = passes.apply(how.run_pass, e, p, bias, mixed, u if attention.residual else None)
     return out, Sums(channel_sums, slice_sums)
 
 
-def backward(run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, arguments: Arguments, sums: Sums) -> list[Tensor]:
+def backward(how: Implementation, dout: Tensor, u: Tensor, e: Tensor, arguments: Arguments, sums: Sums) -> list[Tensor]:
     """Return the gradients of both maps and of every parameter, in order."""
     channel, slices, attention = arguments
-    centers = _centers(channel, u, e)
-    weights = _weights(arguments, e, centers)
-    dp, dbias, single = passes.reduce_backward(run_pass, dout, u, e, centers, weights.slices)
+    centers, plain = _centers(channel, u, e), pack(channel, slices)
+    packed = plain.less(centers, _channel_dtype(e, attention))
+    dbias_and_p, single = passes.reduce_backward(how.run_pass, dout, u, e, centers, packed.of_slices())
     p = dsums = None
-    pairs: list[tuple[Tensor | None, Tensor | None]] = []
-    if channel is not None and sums.channel is not None:
-        length = e.shape[2:].numel()
-        p, dsums, dchannel = _channel_backward(channel, weights, sums.channel, centers, dp, dbias, length, attention)
-        pairs += zip(channel, dchannel, strict=True)
+    gradients: list[Tensor] = []
     dtemperature = None
+    if channel is not None and sums.channel is not None:
+        weights = packed.of_channels(len(e), sums.channel.ue.dtype)
+        p, dsums, dweights, dtemperature = _channel_backward(
+            how, channel, weights, sums.channel, e, centers, dbias_and_p, attention
+        )
+        gradients += [*channel_gradients(channel, dweights, centers), *_of_temperature(channel, dtemperature)]
     if slices is not None and single is not None:
         sliced = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
-        dtemperature = _slice_backward(slices, sums.slices, sliced, attention)
+        sliced, dtemperature = _slice_backward(how, slices, sums.slices, sliced, attention)
         single = from_slices(sliced, e.shape[2:], attention.slice_dim)
         del sliced
     # Of the maps as they are.
-    plain = None if centers is None or slices is None else _weights((None, slices, attention), e, None)
-    of_slices = (plain or weights).slices
-    du, de, d = passes.apply_backward(run_pass, dout, u, e, p, dsums, of_slices, single, attention.residual)
-    if slices is not None and d is not None:
-        of_inputs = [part for w in (d.q, d.k, d.v) for part in (w[None, :-1], w[-1:])]
-        pairs += zip(slices, (*of_inputs, d.out[:, None], dbias.sum(0), dtemperature), strict=True)
-    # Copied, since an operation's results may not share memory. A temperature that is not used has no gradient: 0.
-    given = [(x, torch.zeros_like(x) if gradient is None else gradient) for x, gradient in pairs if x is not None]
-    copies = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x, _ in given]
-    torch._foreach_copy_(copies, [gradient for _, gradient in given])
-    return [du, de, *copies]
+    of_slices = plain.of_slices()
+    du, de, dslices = passes.apply_backward(how.run_pass, dout, u, e, p, dsums, of_slices, single, attention.residual)
+    if slices is not None and dslices is not None:
+        gradients += [*slice_gradients(slices, dslices, dbias_and_p[:, :, 0]), *_of_temperature(slices, dtemperature)]
+    return [du, de, *gradients]
 
 
 def _centers(channel: ChannelParameters | None, u: Tensor, e: Tensor) -> Centers | None:
@@ -124,31 +119,32 @@ def _centers(channel: ChannelParameters | None, u: Tensor, e: Tensor) -> Centers
     return None if channel is None or e.element_size() < 4 else Centers(center_of(u), center_of(e))
 
 
-def _weights(arguments: Arguments, e: Tensor, centers: Centers | None) -> _Weights:
-    """Return the weights for maps less their centers, of the channel-wise half in the dtype of its sums."""
-    channel, slices, attention = arguments
-    of_u, of_e = centers or (None, None)
-    parts = [part for part in (channel, slices) if part is not None]
-    dtype = wide_dtype(e.device) if attention.score_norm == "cosine" else sum_dtype(e)
-    queries = with_biases([(part.q_weight, part.q_bias) for part in parts], dtype, of_u)
-    pairs = [pair for part in parts for pair in ((part.k_weight, part.k_bias), (part.v_weight, part.v_bias))]
-    others = with_biases(pairs, dtype, of_e)
-    of_slices = None
-    if slices is not None:
-        q, k, v = (x[..., 0, :].to(sum_dtype(e)) for x in (queries[-1], *others[-2:]))
-        of_slices = SliceWeights(q, k, v, slices.out_weight[:, 0].to(sum_dtype(e)))
-    return _Weights(queries[0], others[0], others[1], of_slices)
+def _channel_dtype(e: Tensor, attention: Attention) -> torch.dtype:
+    """Return the dtype of the sums of the channel-wise half."""
+    return wide_dtype(e.device) if attention.score_norm == "cosine" else sum_dtype(e)
+
+
+def _of_temperature(half: ChannelParameters | SliceParameters, gradient: Tensor | None) -> list[Tensor]:
+    """Return the gradient of a temperature, if there is one: 0 if it is not used."""
+    if half.temperature is None:
+        return []
+    return [torch.zeros_like(half.temperature) if gradient is None else gradient.to(half.temperature.dtype)]
 
 
 def _channel_scores(
-    channel: ChannelParameters, weights: _Weights, sums: ChannelSums, length: int, attention: Attention
+    channel: ChannelParameters,
+    weights: ChannelWeights,
+    queries: Tensor,
+    sums: ChannelSums,
+    e: Tensor,
+    attention: Attention,
 ) -> Scores:
-    """Return the scores of the channels, in the dtype of the sums."""
-    wq, wk, *_ = weights
+    """Return the scores of the channels, in the dtype of the sums; `queries` are W~q U~ E~^T."""
     squares = None
     if sums.uu is not None and sums.ee is not None:
-        squares = projected_squares(wq, sums.uu), projected_squares(wk, sums.ee)
-    return Scores(wq @ sums.ue @ wk.mT, length, attention.score_norm, squares, channel.temperature)
+        squares = projected_squares(weights.q, sums.uu), projected_squares(weights.k, sums.ee)
+    length = e.shape[2:].numel()
+    return Scores(queries @ weights.k.mT, length, attention.score_norm, squares, channel.temperature)
 
 
 def _slice_sums(q: Tensor, k: Tensor, cosine: bool) -> list[Tensor]:
@@ -173,57 +169,63 @@ def _slice_scores(slices: SliceParameters, sums: Sequence[Tensor], length: int, 
 
 
 def _channel_backward(
+    how: Implementation,
     channel: ChannelParameters,
-    weights: _Weights,
+    weights: ChannelWeights,
     sums: ChannelSums,
+    e: Tensor,
     centers: Centers | None,
-    dp: Tensor,
-    dbias: Tensor,
-    length: int,
+    dbias_and_p: Tensor,
     attention: Attention,
-) -> tuple[Tensor, ChannelSums, tuple[Tensor | None, ...]]:
-    """Return P, and the gradients of the sums of the maps, centers included, and of the parameters."""
-    of_u, of_e = centers or (None, None)
-    wq, wk, wv, _ = weights
-    scores = _channel_scores(channel, weights, sums, length, attention)
-    m = attention_map(scores)
-    p = m.to(dp.dtype) @ channel.v_weight.to(dp.dtype)
-    dp = torch.cat([dp, dbias[:, :, None]], 2).to(m.dtype)
-    dm = dp @ wv.mT
-    dscores, dsquares, dtemperature = attention_backward(dm, m, scores, m.dtype)
-    dwq, dwk, dwv = dscores @ wk @ sums.ue.mT, dscores.mT @ wq @ sums.ue, m.mT @ dp
+) -> tuple[Tensor, ChannelSums, ChannelWeights, Tensor | None]:
+    """Return P, and the gradients of the sums of the maps, centers included, of the weights and the temperature."""
+    wq, wk, wv = weights
+    queries = wq @ sums.ue
+    scores = _channel_scores(channel, weights, queries, sums, e, attention)
+    d = dbias_and_p.to(wv.dtype)
+    m, dscores, dsquares, dtemperature = how.attention_backward(d @ wv.mT, scores, wv.dtype)
+    p = m.to(dbias_and_p.dtype) @ channel.v_weight.to(dbias_and_p.dtype)
+    dkeys = dscores @ wk
+    dwq, dwk, dwv, due = dkeys @ sums.ue.mT, dscores.mT @ queries, m.mT @ d, wq.mT @ dkeys
     duu = dee = None
     if dsquares is not None and sums.uu is not None and sums.ee is not None:
         by_q, by_k = dsquares[0][:, :, None] * wq, dsquares[1][:, :, None] * wk
         duu, dee = wq.mT @ by_q, wk.mT @ by_k
         dwq, dwk = dwq + 2 * (by_q @ sums.uu), dwk + 2 * (by_k @ sums.ee)
-    pairs = (weight_and_bias_gradients(*pair) for pair in ((dwq, of_u), (dwk, of_e), (dwv, of_e)))
-    due = wq.mT @ dscores @ wk
-    if of_u is not None and of_e is not None:
-        due = sums_gradient(due, of_u, of_e)
-        duu = None if duu is None else sums_gradient(duu, of_u, of_u)
-        dee = None if dee is None else sums_gradient(dee, of_e, of_e)
-    return p, ChannelSums(due, duu, dee), (*(x for pair in pairs for x in pair), dtemperature)
+    if centers is not None:
+        shift_sums_gradient_(due, centers.u, centers.e, (-1, 0))
+        if duu is not None and dee is not None:
+            shift_sums_gradient_(duu, centers.u, centers.u, (-1, -1))
+            shift_sums_gradient_(dee, centers.e, centers.e, (0, 0))
+    return p, ChannelSums(due, duu, dee), ChannelWeights(dwq, dwk, dwv), dtemperature
 
 
 def _slice_backward(
-    slices: SliceParameters, sums: Sequence[Tensor], single: Tensor, attention: Attention
-) -> Tensor | None:
-    """Return the gradient of the temperature; q, k, do and v, (b, 4, d, p), become dq, dk, dv and o."""
+    how: Implementation, slices: SliceParameters, sums: Sequence[Tensor], single: Tensor, attention: Attention
+) -> tuple[Tensor, Tensor | None]:
+    """Return dq, dk, dv and o from q, k, do and v, (b, 4, d, p), in the same memory on a CPU; and dtemperature."""
     length = single.shape[-1]
     scores = _slice_scores(slices, sums, length, attention)
-    m = attention_map(scores)
-    dm = (single[:, 2] @ single[:, 3].mT).to(m.dtype)
-    dqk, dsquares, dtemperature = attention_backward(dm, m, scores, single.dtype)
+    dm = (single[:, 2] @ single[:, 3].mT).to(sums[0].dtype)
+    m, dqk, dsquares, dtemperature = how.attention_backward(dm, scores, single.dtype)
     m = m.to(single.dtype)
+    if not single.is_cpu:
+        # Single-channel maps are small beside the memory of a GPU, and each call takes its time.
+        results = torch.empty_like(single)
+        for i, factor, j in ((0, dqk, 1), (1, dqk.mT, 0), (2, m.mT, 2), (3, m, 3)):
+            torch.bmm(factor, single[:, j], out=results[:, i])
+        _add_squares(results.unbind(1), single, dsquares)
+        return results, dtemperature
     for part in torch.split(single, _part(single), -1):
         q, k, do, v = part.unbind(1)
         dq, dk = dqk @ k, dqk.mT @ q
-        if dsquares is not None:
-            dq += 2 * dsquares[0][:, :, None].to(q.dtype) * q
-            dk += 2 * dsquares[1][:, :, None].to(k.dtype) * k
-        q.copy_(dq)
-        k.copy_(dk)
-        do.copy_(m.mT @ do)
-        v.copy_(m @ v)
-    return dtemperature
+        _add_squares((dq, dk), part, dsquares)
+        for x, product in ((q, dq), (k, dk), (do, m.mT @ do), (v, m @ v)):
+            x.copy_(product)
+    return single, dtemperature
+
+
+def _add_squares(products: Sequence[Tensor], single: Tensor, dsquares: softmax.Squares | None) -> None:
+    """Add to dq and dk what comes from the squared lengths of q and k, for `cosine`."""
+    for product, x, gradient in zip(products, single.unbind(1), dsquares or (), strict=False):
+        product += 2 * gradient[:, :, None].to(x.dtype) * x

@@ -5,24 +5,19 @@ into every operation, `composed` computes.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels import RunPass, composed, torch_pass
-from crossattn3d.kernels.cpp import run as cpp
+from crossattn3d.kernels import composed
+from crossattn3d.kernels.backends import implementation
 from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
 from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype, wide_dtype
 from crossattn3d.kernels.modes import is_transformed, without_autocast
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
-
-#: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
-LARGE = 2**18
 
 OPTIONS = "Tensor[] channel, Tensor[] slices, str score_norm, bool residual, int slice_dim, str backend"
 FORWARD, BACKWARD = "crossattn3d::attend", "crossattn3d::attend_backward"
@@ -54,7 +49,7 @@ def _(query: Tensor, context: Tensor, *given: Any) -> tuple[Tensor, list[Tensor]
     """Return the output, and the sums for the backward pass."""
     u, e, arguments = one_stride(query), one_stride(context), _arguments(*given)
     with without_autocast(query):
-        out, sums = forward(_primitive(arguments[2].backend, u, e), u, e, arguments)
+        out, sums = forward(implementation(arguments[2], u, e), u, e, arguments)
     return out, [x for x in (*(sums.channel or ()), *sums.slices) if x is not None]
 
 
@@ -78,7 +73,7 @@ def _(dout: Tensor, query: Tensor, context: Tensor, sums: Sequence[Tensor], *giv
     count = 0 if channel is None else _count(attention)
     split = Sums(None if channel is None else ChannelSums(*sums[:count]), sums[count:])
     with without_autocast(dout):
-        return backward(_primitive(attention.backend, u, e), d, u, e, arguments, split)
+        return backward(implementation(attention, u, e), d, u, e, arguments, split)
 
 
 @torch.library.register_fake(BACKWARD)  # type: ignore[untyped-decorator]
@@ -131,19 +126,3 @@ def _arguments(channel: Sequence[Tensor], slices: Sequence[Tensor], *options: An
 def _count(attention: Attention) -> int:
     """Return how many sums each half has."""
     return 3 if attention.score_norm == "cosine" else 1
-
-
-def _primitive(backend: str, u: Tensor, e: Tensor) -> RunPass:
-    if backend == "auto":
-        wanted = max(u.numel(), e.numel()) >= LARGE and cpp.unsupported_reason(u, e) is None
-        backend = "cpp" if wanted else "torch"
-    if backend == "torch":
-        return torch_pass.run_pass
-    if backend == "triton" and find_spec("triton") is None:
-        reason: str | None = "Triton is not installed"
-    else:
-        module: Any = import_module("crossattn3d.kernels.triton.run") if backend == "triton" else cpp
-        reason = module.unsupported_reason(u, e)
-    if reason is not None:
-        raise ValueError(f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto'")
-    return cast("RunPass", module.run_pass)

@@ -1,44 +1,23 @@
 """The four passes over the maps, two forward and two backward, each one call of the primitive.
 
-U~ = [U; 1] and E~ = [E; 1]; weights and Gram matrices have their biases in the last column and row. Maps are
-(b, c, d, h, w) with one stride along their voxels. Everything else is in the dtype of sums, float64 for float64 maps
-and else float32. Rows are stacked so that every product takes rows that follow each other.
+U~ = [U; 1] and E~ = [1; E], stacked with one row of ones between U and E; so every product takes rows that follow
+each other, and every matrix is used as it comes out. Maps are (b, c, d, h, w) with one stride along their voxels.
+Everything else is in the dtype of sums, float64 for float64 maps and else float32.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from crossattn3d.kernels import ONES, Centered, Gram, Input, Mixture, RunPass, SingleChannel, stacked_rows
+from crossattn3d.kernels.centers import Centers
 from crossattn3d.kernels.layout import new_map, sum_dtype, wide_dtype
-
-
-class SliceWeights(NamedTuple):
-    """Projections of the slice-wise half, or their gradients.
-
-    Args:
-        q: from U~ to one channel, (cu+1,) or (b, cu+1).
-        k, v: from E~ to one channel, (ce+1,) or (b, ce+1).
-        out: from one channel to the output, (c,).
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    out: Tensor
-
-
-class Centers(NamedTuple):
-    """Values that are taken off each channel of U, (b, cu), and of E, (b, ce), before products are summed."""
-
-    u: Tensor
-    e: Tensor
+from crossattn3d.kernels.weights import SliceWeights
 
 
 class ChannelSums(NamedTuple):
-    """U~ E~^T, (b, cu+1, ce+1), and for `cosine` U~ U~^T and E~ E~^T; or their gradients, not always symmetric."""
+    """U~ E~^T, (b, cu+1, 1+ce), and for `cosine` U~ U~^T and E~ E~^T; or their gradients, not always symmetric."""
 
     ue: Tensor
     uu: Tensor | None = None
@@ -81,10 +60,7 @@ def reduce(
     sums = run_pass(stack.inputs, grams, mixtures, wide_dtype(u.device) if gram and norms else sum_dtype(u))
     if not gram:
         return None, single
-    # E~ is stacked with the ones in front.
-    ue, *own = sums
-    ue = ue.roll(-1, 2)
-    return (ChannelSums(ue, own[0], own[1].roll((-1, -1), (1, 2))) if own else ChannelSums(ue)), single
+    return ChannelSums(*sums), single
 
 
 def apply(
@@ -108,10 +84,10 @@ def apply(
     out = new_map(e, bias.shape[1])
     wo, o = (None, None) if single is None else (single[0][:, None], SingleChannel(single[1][:, None]))
     stack = _Stack(
-        e=None if p is None else e.flatten(2), ones=ONES, o=o, u=None if residual is None else residual.flatten(2)
+        ones=ONES, e=None if p is None else e.flatten(2), o=o, u=None if residual is None else residual.flatten(2)
     )
     mixture = stack.mixture(
-        out.flatten(2), {"e": p, "ones": bias[:, :, None], "o": wo}, add=None if residual is None else "u"
+        out.flatten(2), {"ones": bias[:, :, None], "e": p, "o": wo}, add=None if residual is None else "u"
     )
     run_pass(stack.inputs, [], [mixture], sum_dtype(e))
     return out
@@ -119,7 +95,7 @@ def apply(
 
 def reduce_backward(
     run_pass: RunPass, dout: Tensor, u: Tensor, e: Tensor, centers: Centers | None, weights: SliceWeights | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None]:
     """Return the gradients of what `apply` takes, as far as the gradient of the output alone decides them.
 
     Args:
@@ -131,7 +107,7 @@ def reduce_backward(
         weights: as in `reduce`.
 
     Returns:
-        Gradients of `p` and `bias`; q, k, do and v, (b, 4, voxels).
+        Gradients of [bias P], (b, c, 1+ce); q, k, do and v, (b, 4, voxels).
     """
     of_u, of_e = _centered(u, e, centers)
     stack = _Stack(u=None if weights is None else of_u, ones=ONES, e=of_e, dout=dout.flatten(2))
@@ -139,9 +115,9 @@ def reduce_backward(
     if weights is not None:
         single = e.new_empty((len(e), 4, e.shape[2:].numel()), dtype=sum_dtype(e))
         mixtures = stack.projections(weights, single[:, :1], single[:, 1::2])
-        mixtures.append(stack.mixture(single[:, 2:3], {"dout": weights.out[None]}))
+        mixtures.append(stack.mixture(single[:, 2:3], {"dout": weights.out[..., None, :]}))
     (sums,) = run_pass(stack.inputs, [stack.gram("dout", "ones e")], mixtures, sum_dtype(e))
-    return sums[:, :, 1:], sums[:, :, 0], single
+    return sums, single
 
 
 def apply_backward(
@@ -155,7 +131,7 @@ def apply_backward(
     single: Tensor | None,
     residual: bool,
 ) -> tuple[Tensor, Tensor, SliceWeights | None]:
-    """Return the gradients of the maps and of the slice-wise projections.
+    """Return the gradients of the maps, and for each sample those of the slice-wise projections.
 
     Args:
         run_pass: the primitive.
@@ -173,29 +149,29 @@ def apply_backward(
     for_e: dict[str, Tensor] = {} if p is None else {"dout": p.mT}
     dq = dkv = o = None
     if dsums is not None:
-        for_u |= {"e": dsums.ue[:, :-1, :-1], "ones": dsums.ue[:, :-1, -1:]}
-        for_e |= {"u": dsums.ue[:, :-1, :-1].mT, "ones": dsums.ue[:, -1, :-1, None]}
-        for terms, own, gradient in ((for_u, "u", dsums.uu), (for_e, "e", dsums.ee)):
-            if gradient is not None:
-                both = (gradient + gradient.mT)[:, :-1]
-                terms |= {own: both[:, :, :-1], "ones": terms["ones"] + both[:, :, -1:]}
+        for_u |= {"ones": dsums.ue[:, :-1, :1], "e": dsums.ue[:, :-1, 1:]}
+        for_e |= {"u": dsums.ue[:, :-1, 1:].mT, "ones": dsums.ue[:, -1:, 1:].mT}
+        if dsums.uu is not None and dsums.ee is not None:
+            uu, ee = dsums.uu + dsums.uu.mT, dsums.ee + dsums.ee.mT
+            for_u |= {"u": uu[:, :-1, :-1], "ones": for_u["ones"] + uu[:, :-1, -1:]}
+            for_e |= {"e": ee[:, 1:, 1:], "ones": for_e["ones"] + ee[:, 1:, :1]}
     if weights is not None and single is not None:
         dq, dkv, o = (SingleChannel(x) for x in (single[:, :1], single[:, 1:3], single[:, 3:]))
-        for_u["dq"], for_e["dkv"] = weights.q[:-1, None], torch.stack((weights.k[:-1], weights.v[:-1]), 1)
-    # dU is made of the first rows, dE of those from the ones on; for `cosine` of more.
-    stack = _Stack(dq=dq, e=e.flatten(2), ones=ONES, u=u.flatten(2), dkv=dkv, dout=dout.flatten(2), o=o)
+        for_u["dq"], for_e["dkv"] = weights.q[..., :-1, None], weights.kv[..., 1:].mT
+    # dU is made of the last rows, dE of those up to the ones; for `cosine` of more.
+    stack = _Stack(dkv=dkv, dout=dout.flatten(2), u=u.flatten(2), ones=ONES, e=e.flatten(2), dq=dq, o=o)
     mixtures = [
         stack.mixture(du.flatten(2), for_u, add="dout" if residual else None),
         stack.mixture(de.flatten(2), for_e),
     ]
     grams = []
     if weights is not None:
-        grams = [stack.gram("dq", "ones u"), stack.gram("dkv", "e ones"), stack.gram("o", "dout")]
-    sums = [x.sum(0) for x in run_pass(stack.inputs, grams, mixtures, sum_dtype(e))]
+        grams = [stack.gram("dq", "u ones"), stack.gram("dkv", "ones e"), stack.gram("o", "dout")]
+    sums = run_pass(stack.inputs, grams, mixtures, sum_dtype(e))
     if not sums:
         return du, de, None
-    (dwq,), (dwk, dwv), (dwo,) = sums
-    return du, de, SliceWeights(dwq.roll(-1), dwk, dwv, dwo)
+    dwq, dwkv, dwo = sums
+    return du, de, SliceWeights(dwq[:, 0], dwkv, dwo[:, 0])
 
 
 def _centered(u: Tensor, e: Tensor, centers: Centers | None) -> tuple[Input, Input]:
@@ -210,6 +186,7 @@ class _Stack:
         given = {name: x for name, x in inputs.items() if x is not None}
         self.inputs = list(given.values())
         self.rows = dict(zip(given, stacked_rows(self.inputs), strict=True))
+        self.numbers = {name: number for number, name in enumerate(given)}
 
     def gram(self, a: str, b: str) -> Gram:
         """Return the sums of products of the rows from the first to the last name in `a` with those in `b`."""
@@ -218,21 +195,14 @@ class _Stack:
 
     def projections(self, weights: SliceWeights, q: Tensor, kv: Tensor) -> list[Mixture]:
         """Return the mixtures that write wq U~ to `q`, and wk E~ and wv E~ to `kv`."""
-        of_u, of_e = weights.q[..., None, :], torch.stack((weights.k, weights.v), -2)
+        of_u, of_e = weights.q[..., None, :], weights.kv
         return [
             self.mixture(q, {"u": of_u[..., :-1], "ones": of_u[..., -1:]}),
-            self.mixture(kv, {"ones": of_e[..., -1:], "e": of_e[..., :-1]}),
+            self.mixture(kv, {"ones": of_e[..., :1], "e": of_e[..., 1:]}),
         ]
 
     def mixture(self, out: Tensor, columns: Mapping[str, Tensor | None], add: str | None = None) -> Mixture:
-        """Return the mixture of named rows, each with the columns of its matrix, (b, m, rows) or (m, rows)."""
+        """Return the mixture of named inputs, each with the columns of its matrix, (b, m, rows) or (m, rows)."""
         dtype, shape = sum_dtype(out), out.shape[:2]
-        given = [(self.rows[name], block) for name, block in columns.items() if block is not None]
-        blocks, ends = sorted(given, key=lambda pair: pair[0].start), [0]
-        parts: list[Tensor] = []
-        for rows, block in blocks:
-            if parts and ends[-1] < rows.start:
-                parts.append(out.new_zeros((*shape, rows.start - ends[-1]), dtype=dtype))
-            parts.append(block.to(dtype).expand(*shape, -1))
-            ends.append(rows.stop)
-        return Mixture(torch.cat(parts, 2), blocks[0][0].start, out, None if add is None else self.rows[add].start)
+        given = {self.numbers[name]: x.to(dtype).expand(*shape, -1) for name, x in columns.items() if x is not None}
+        return Mixture(dict(sorted(given.items())), out, None if add is None else self.numbers[add])

@@ -10,6 +10,8 @@ from crossattn3d.kernels.parameters import EPS, ScoreNorm
 
 #: Squared lengths of the rows of Q and of K.
 Squares = tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]
+#: softmax(s(Q K^T)), and the gradients of Q K^T, of the squared lengths and of the temperature.
+Gradients = tuple[Float[Tensor, "b n n"], Float[Tensor, "b n n"], Squares | None, Tensor | None]
 
 
 class Scores(NamedTuple):
@@ -32,26 +34,23 @@ class Scores(NamedTuple):
 
 def attention_map(scores: Scores) -> Float[Tensor, "b n n"]:
     """Return softmax(s(Q K^T))."""
-    products, length, score_norm, squares, temperature = scores
+    products, _, score_norm, squares, temperature = scores
     if score_norm == "cosine" and squares is not None and temperature is not None:
         return (temperature.to(products.dtype) * products / _lengths(squares)).softmax(-1)
-    if score_norm == "instance":
-        return _standardized(products / length)[0].softmax(-1)
-    return (products / _divisor(length, score_norm)).softmax(-1)
+    x = products / divisor(scores)
+    return (_standardized(x)[0] if score_norm == "instance" else x).softmax(-1)
 
 
-def attention_backward(
-    dm: Float[Tensor, "b n n"], m: Float[Tensor, "b n n"], scores: Scores, dtype: torch.dtype
-) -> tuple[Float[Tensor, "b n n"], Squares | None, Tensor | None]:
-    """Return the gradients of products, squares and temperature, the first in `dtype`.
+def attention_backward(dm: Float[Tensor, "b n n"], scores: Scores, dtype: torch.dtype) -> Gradients:
+    """Return the attention map again, and the gradients of products, squares and temperature.
 
     Args:
-        dm: gradient of m.
-        m: what `attention_map` returned.
-        scores: what it was given.
-        dtype: in which the gradient of the products is used.
+        dm: gradient of the map.
+        scores: what `attention_map` was given.
+        dtype: in which the gradient of the products is used, and returned.
     """
-    products, length, score_norm, squares, temperature = scores
+    products, _, score_norm, squares, temperature = scores
+    m = attention_map(scores)
     dx = m * (dm - (dm * m).sum(-1, keepdim=True))
     if score_norm == "cosine" and squares is not None and temperature is not None:
         lengths = _lengths(squares)
@@ -59,17 +58,19 @@ def attention_backward(
         # Of the rounded gradient: along a query, both must cancel to the last digit.
         d_log = -0.5 * of_products.to(products.dtype) * products
         q, k = (torch.where(x >= EPS**2, d_log.sum(dim) / x, 0) for x, dim in zip(squares, (-1, -2), strict=True))
-        return of_products, (q, k), (dx * products / lengths).sum()
+        return m, of_products, (q, k), (dx * products / lengths).sum()
     if score_norm == "instance":
-        x, root = _standardized(products / length)
+        x, root = _standardized(products / divisor(scores))
         # The mean last: features with a large offset meet the gradients' sum, which is 0 but for rounding.
         gradient = dx - x * (dx * x).mean((-2, -1), keepdim=True)
-        return ((gradient - gradient.mean((-2, -1), keepdim=True)) * root / length).to(dtype), None, None
-    return (dx / _divisor(length, score_norm)).to(dtype), None, None
+        return m, ((gradient - gradient.mean((-2, -1), keepdim=True)) * root / divisor(scores)).to(dtype), None, None
+    return m, (dx / divisor(scores)).to(dtype), None, None
 
 
-def _divisor(length: int, score_norm: ScoreNorm) -> float:
-    return float(length**0.5 if score_norm == "sqrt" else length if score_norm == "mean" else 1)
+def divisor(scores: Scores) -> float:
+    """Return what the products are divided by first."""
+    by_length = {"sqrt": scores.length**0.5, "mean": scores.length, "instance": scores.length}
+    return float(by_length.get(scores.score_norm, 1))
 
 
 def _standardized(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:

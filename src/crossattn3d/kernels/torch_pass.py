@@ -61,11 +61,9 @@ def run_pass(
     zeros = like.new_zeros((len(like), sum(a.size * b.size for of_gram in pairs for a, b in of_gram)), dtype=dtype)
     blocks = iter(torch.split(zeros, [a.size * b.size for of_gram in pairs for a, b in of_gram], 1))
     products = [[_Product(a, b, next(blocks).view(len(like), a.size, b.size)) for a, b in of_gram] for of_gram in pairs]
-    terms = [
-        [(_columns(m.matrix, part).to(dtype), part) for part in _parts(operands, m.first, m.matrix.shape[2])]
-        for m in mixtures
-    ]
-    added = [None if m.add is None else next(_parts(operands, m.add, m.out.shape[1])) for m in mixtures]
+    starts = [of_x.start for _, of_x in rows]
+    terms = [_terms(m, operands, rows, dtype) for m in mixtures]
+    added = [None if m.add is None else next(_parts(operands, starts[m.add], m.out.shape[1])) for m in mixtures]
     # Memory for maps less their centers: new memory for each chunk would cost more than the subtraction.
     memory: dict[int, Tensor] = {}
     for i, voxels in _chunks(tensors_of(inputs), dtype):
@@ -95,11 +93,22 @@ def _parts(operands: list[list[int]], first: int, count: int) -> Iterator[_Part]
             yield _Part(k, slice(inside[0], inside[-1] + 1), of_range, len(inside))
 
 
-def _columns(matrix: Tensor, part: _Part) -> Tensor:
-    if isinstance(part.places, slice):
-        return matrix[:, :, part.places]
-    # Not by a list, which would go to the device first.
-    return torch.cat([matrix[:, :, place : place + 1] for place in part.places], 2)
+def _terms(
+    mixture: Mixture, operands: list[list[int]], rows: list[tuple[Input, range]], dtype: torch.dtype
+) -> list[tuple[Tensor, _Part]]:
+    """Return the matrix for each operand that is mixed; the few rows gathered in one operand have one."""
+    of_operands: dict[int, list[tuple[range, Tensor]]] = {}
+    for number, columns in mixture.columns.items():
+        of_input = rows[number][1]
+        k = next(k for k, of_operand in enumerate(operands) if of_input.start in of_operand)
+        of_operands.setdefault(k, []).append((of_input, columns.to(dtype)))
+    terms = []
+    for k, given in of_operands.items():
+        first = operands[k].index(given[0][0].start)
+        size = sum(len(of_input) for of_input, _ in given)
+        matrix = given[0][1] if len(given) == 1 else torch.cat([columns for _, columns in given], 2)
+        terms.append((matrix, _Part(k, slice(first, first + size), slice(0, size), size)))
+    return terms
 
 
 def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice]]:

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, tensors_of
+from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, stacked_rows, tensors_of
 from crossattn3d.kernels.cpp.build import library
 
 #: Starting a thread takes about as long as reading this many values.
@@ -61,7 +61,8 @@ def run_pass(
     batch, _, length = like.shape
     sums = [like.new_zeros((batch, g.a_rows, g.b_rows), dtype=torch.float64) for g in grams]
     if batch * length:
-        matrices = [m.matrix.to(dtype).contiguous() for m in mixtures]
+        starts = [of_x.start for of_x in stacked_rows(inputs)]
+        matrices = [torch.cat([x.to(dtype) for x in m.columns.values()], 2).contiguous() for m in mixtures]
         given = [Centered(x.maps, x.center.to(dtype).contiguous()) if isinstance(x, Centered) else x for x in inputs]
         places = [_place(x) for x in given]
         values = batch * length * sum(place.rows for place in places)
@@ -69,7 +70,7 @@ def run_pass(
         failed = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
-            *_array(_Mixture, [_mixture(m, matrix) for m, matrix in zip(mixtures, matrices, strict=True)]),
+            *_array(_Mixture, [_mixture(m, matrix, starts) for m, matrix in zip(mixtures, matrices, strict=True)]),
             batch, length, dtype == torch.float64, threads, _team(),
         )  # fmt: skip
         if failed:
@@ -95,6 +96,6 @@ def _place(x: Input) -> _Place:
     return _Place(rows.data_ptr(), center, *rows.stride(), rows.shape[1], TYPES[rows.dtype])
 
 
-def _mixture(mixture: Mixture, matrix: Tensor) -> _Mixture:
-    add = -1 if mixture.add is None else mixture.add
-    return _Mixture(matrix.data_ptr(), mixture.first, matrix.shape[2], add, _place(mixture.out))
+def _mixture(mixture: Mixture, matrix: Tensor, starts: Sequence[int]) -> _Mixture:
+    first, add = starts[min(mixture.columns)], -1 if mixture.add is None else starts[mixture.add]
+    return _Mixture(matrix.data_ptr(), first, matrix.shape[2], add, _place(mixture.out))

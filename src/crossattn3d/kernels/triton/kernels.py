@@ -1,10 +1,12 @@
 """The two Triton kernels: sums over the voxels, and mixtures of channels.
 
     moments   A B^T, the row sums of A and B, A s^T for up to two single-channel maps s, and w A + b, w B + b
-    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, X_0 s^T for up to two maps s, X_1 s^T for one
+    mix       out = sum_s P_s X_s + bias + sum_r w_r (x) d_r + residual, X_0 s^T for up to two maps s, X_1 s^T for one,
+              and the sums of the d_r
 
 A program takes a run of voxels, tile by tile, of one sample and one block of channels. Sums over the voxels go to
-the program's own slot, so that the result does not depend on which program ends first.
+the slot of its run, so that the result does not depend on which program ends first. The blocks of channels of a run
+follow each other, so that what one of them reads the next finds in the cache.
 """
 # mypy: ignore-errors
 # ruff: noqa: D417, N803
@@ -32,20 +34,23 @@ from crossattn3d.kernels.triton.tiles import (
 
 @triton.jit
 @no_type_check
-def project(x, w, c, C, block):
-    """W x + b of one output channel, from this block of channels; the bias, last in `w`, counts once."""
+def project(x, w, bias, c, C, block):
+    """W x + b of one output channel, from this block of channels; the bias counts once, and may be None."""
     weight = tl.load(w + c, mask=c < C, other=0.0).to(tl.float32)
-    bias = tl.load(w + C, mask=block == 0, other=0.0).to(tl.float32)
-    return tl.sum(x.to(tl.float32) * weight[:, None], 0) + bias
+    sums = tl.sum(x.to(tl.float32) * weight[:, None], 0)
+    if bias is not None:
+        sums += tl.load(bias, mask=block == 0, other=0.0).to(tl.float32)
+    return sums
 
 
 @triton.jit
 @no_type_check
 def moments(
-    a, b, center_a, center_b, wa, wk, wv, out_a, out_k, out_v, s0, s1, gram, vectors, CA, CB, C, L, chunk,
+    a, b, center_a, center_b, wa, wk, wv, bias_a, bias_k, bias_v, out_a, out_k, out_v, s0, s1, slots, CA, CB, L, chunk,
+    slot, gram, gram_row, sums_a, sums_b, count, at_s0, at_s1, wa_batch, wb_batch, bias_a_batch, bias_b_batch,
     out_a_block, out_a_batch, out_k_block, out_k_batch, out_v_block, out_v_batch, single_batch,
     a_batch, a_channel, a_voxel, b_batch, b_channel, b_voxel,
-    SINGLE: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
+    SINGLE: tl.constexpr, GRAM: tl.constexpr, EXACT: tl.constexpr, INTERPRETED: tl.constexpr,
     BA: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
 ):  # fmt: skip
     """Sums over the voxels of one run, and single-channel projections.
@@ -53,15 +58,18 @@ def moments(
     Args:
         a, b: the maps, (batch, CA, L) and (batch, CB, L) or None.
         center_a, center_b: float32, taken off each channel of a float32 map, (batch, CA) and (batch, CB), or None.
-        wa, wk, wv: projections of a, b and b with their bias last, (batch, CA + 1) and so on, or None.
+        wa, wk, wv: projections of a, b and b, (batch, CA) and so on, or None.
+        bias_a, bias_k, bias_v: their biases, (batch,), or None.
         out_a, out_k, out_v: their results, (batch, L), contiguous along L; one for each block of channels.
         s0, s1: SINGLE single-channel maps, (batch, L), contiguous along L, to be multiplied with a.
-        gram: a slot for A B^T per run, (runs, batch, CA, CB), or None.
-        vectors: slots for the sums of a, of b, and A s^T, (runs, batch, 2 + SINGLE, C); C is the larger of CA, CB.
+        slots: sums, (runs, batch, slot), or None.
+        gram, gram_row: where A B^T is in a slot, and from row to row.
+        sums_a, sums_b, count: where the sums of a, `gram_row` apart, those of b and L are; below 0: nowhere.
+        at_s0, at_s1: where A s^T are.
     """
-    run, z = tl.program_id(0), tl.program_id(2)
+    run, z = tl.program_id(1), tl.program_id(2)
     blocks = tl.cdiv(CB, BB)
-    i, j = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    i, j = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     ca, cb = i * BA + tl.arange(0, BA), j * BB + tl.arange(0, BB)
     ACC: tl.constexpr = tl.float64 if EXACT else tl.float32
     sums = tl.zeros((BA, BB), ACC)
@@ -69,14 +77,17 @@ def moments(
     weighted_0, weighted_1 = tl.zeros((BA,), ACC), tl.zeros((BA,), ACC)
     batch = z.to(tl.int64)
     at_single = batch * single_batch
+    last = tl.minimum((run + 1) * chunk, L)
 
-    for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
+    for first in tl.range(run * chunk, last, BL):
         x = load_tile(a, z, ca, first, CA, L, a_batch, a_channel, a_voxel, BL)
         if center_a is not None:
             x = less_center(x, center_a, z, ca, first, CA, L, BL)
-        sum_a += tl.sum(x.to(ACC), 1)
+        if GRAM:
+            sum_a += tl.sum(x.to(ACC), 1)
         if wa is not None and j == 0:
-            of_a = project(x, wa + batch * (CA + 1), ca, CA, i)
+            bias = bias_a if bias_a is None else bias_a + batch * bias_a_batch
+            of_a = project(x, wa + batch * wa_batch, bias, ca, CA, i)
             store_row(out_a, batch * out_a_batch + i.to(tl.int64) * out_a_block, first, of_a, L, BL)
         if SINGLE > 0:
             o = load_row(s0, at_single, first, L, BL)
@@ -88,13 +99,15 @@ def moments(
             y = load_tile(b, z, cb, first, CB, L, b_batch, b_channel, b_voxel, BL)
             if center_b is not None:
                 y = less_center(y, center_b, z, cb, first, CB, L, BL)
-            sum_b += tl.sum(y.to(ACC), 1)
             if wk is not None and i == 0:
-                of_k = project(y, wk + batch * (CB + 1), cb, CB, j)
+                bias = bias_k if bias_k is None else bias_k + batch * bias_b_batch
+                of_k = project(y, wk + batch * wb_batch, bias, cb, CB, j)
                 store_row(out_k, batch * out_k_batch + j.to(tl.int64) * out_k_block, first, of_k, L, BL)
-                of_v = project(y, wv + batch * (CB + 1), cb, CB, j)
+                bias = bias_v if bias_v is None else bias_v + batch * bias_b_batch
+                of_v = project(y, wv + batch * wb_batch, bias, cb, CB, j)
                 store_row(out_v, batch * out_v_batch + j.to(tl.int64) * out_v_block, first, of_v, L, BL)
-            if gram is not None:
+            if GRAM:
+                sum_b += tl.sum(y.to(ACC), 1)
                 if EXACT:
                     sums = tl.dot(
                         exact(x, INTERPRETED),
@@ -106,26 +119,26 @@ def moments(
                 else:
                     sums = add_tile(sums, operand(x, INTERPRETED), tl.trans(operand(y, INTERPRETED)))
 
-    slot = run.to(tl.int64) * tl.num_programs(2) + z
-    if gram is not None:
-        at = gram + slot * CA * CB + ca[:, None] * CB + cb[None, :]
-        tl.store(at, sums, mask=(ca < CA)[:, None] & (cb < CB)[None, :])
-    at = vectors + slot * (2 + SINGLE) * C
-    if j == 0:
-        tl.store(at + ca, sum_a, mask=ca < CA)
-        if SINGLE > 0:
-            tl.store(at + 2 * C + ca, weighted_0, mask=ca < CA)
-        if SINGLE > 1:
-            tl.store(at + 3 * C + ca, weighted_1, mask=ca < CA)
-    if i == 0:
-        tl.store(at + C + cb, sum_b, mask=cb < CB)
+    at = slots
+    if slots is not None:
+        at = slots + (run.to(tl.int64) * tl.num_programs(2) + z) * slot
+    if GRAM:
+        tl.store(at + gram + ca[:, None] * gram_row + cb[None, :], sums, mask=(ca < CA)[:, None] & (cb < CB)[None, :])
+        tl.store(at + sums_a + ca * gram_row, sum_a, mask=(ca < CA) & (sums_a >= 0) & (j == 0))
+        tl.store(at + sums_b + cb, sum_b, mask=(cb < CB) & (sums_b >= 0) & (i == 0))
+        tl.store(at + count, (last - run * chunk).to(ACC), mask=(count >= 0) & (i + j == 0))
+    if SINGLE > 0:
+        tl.store(at + at_s0 + ca, weighted_0, mask=(ca < CA) & (j == 0))
+    if SINGLE > 1:
+        tl.store(at + at_s1 + ca, weighted_1, mask=(ca < CA) & (j == 0))
 
 
 @triton.jit
 @no_type_check
 def mix(
-    out, residual, bias, w0, w1, d0, d1, s0, s1, t1, vectors, others, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
-    single_batch, bias_batch, bias_row, out_batch, out_channel, out_voxel,
+    out, residual, bias, w0, w1, d0, d1, s0, s1, t1, slots, x0, x1, x2, p0, p1, p2, C, C0, C1, C2, L, chunk,
+    slot, at_s0, at_s1, at_t1, at_d0, at_d1, single_batch, bias_batch, bias_row,
+    w0_batch, w0_row, w1_batch, w1_row, out_batch, out_channel, out_voxel,
     residual_batch, residual_channel, residual_voxel, x0_batch, x0_channel, x0_voxel,
     x1_batch, x1_channel, x1_voxel, x2_batch, x2_channel, x2_voxel,
     p0_batch, p0_row, p0_column, p1_batch, p1_row, p1_column, p2_batch, p2_row, p2_column,
@@ -140,18 +153,20 @@ def mix(
         bias: (batch, C) float32, or None.
         w0, w1: (batch, C) float32 or None, to be multiplied with d0 and d1, and added.
         d0, d1, s0, s1, t1: single-channel maps or None, (batch, L) float32, contiguous along L.
-        vectors: a slot for X_0 s^T per run, (runs, batch, SINGLE, C0), for the SINGLE maps s0, s1.
-        others: a slot for X_1 t1^T per run, (runs, batch, C1), or None.
+        slots: sums, (runs, batch, slot), or None.
+        at_s0, at_s1, at_t1: where X_0 s^T, for SINGLE maps s, and X_1 t1^T are in a slot.
+        at_d0, at_d1: where the sums of d0 and d1 are; below 0: nowhere.
         x0, x1, x2: the maps that are mixed, (batch, C0, L) and so on, or None.
         p0, p1, p2: their matrices, (batch, C, C0) and so on, float32, or None.
         HOIST: every map is one block of channels, so that a program reads the matrices once.
     """
-    run, z = tl.program_id(0), tl.program_id(2)
-    m = tl.program_id(1) * BM + tl.arange(0, BM)
+    run, z = tl.program_id(1), tl.program_id(2)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
     k0 = tl.arange(0, B0)
     weighted_0, weighted_1 = tl.zeros((B0,), tl.float32), tl.zeros((B0,), tl.float32)
     k1 = tl.arange(0, B1)
     weighted_other = tl.zeros((B1,), tl.float32)
+    total_0, total_1 = tl.zeros((BL,), tl.float32), tl.zeros((BL,), tl.float32)
     at_single = z.to(tl.int64) * single_batch
     if HOIST:
         if p0 is not None:
@@ -165,10 +180,9 @@ def mix(
     for first in tl.range(run * chunk, tl.minimum((run + 1) * chunk, L), BL):
         acc = tl.zeros((BM, BL), tl.float32)
         if HOIST:
-            if x0 is not None:
+            if p0 is not None:
                 x = load_tile(x0, z, k0, first, C0, L, x0_batch, x0_channel, x0_voxel, BL)
-                if p0 is not None:
-                    acc = add_product(acc, high0, low0, factor0, x, INTERPRETED)
+                acc = add_product(acc, high0, low0, factor0, x, INTERPRETED)
                 if SINGLE > 0:
                     d = load_row(s0, at_single, first, L, BL)
                     weighted_0 += tl.sum(x.to(tl.float32) * d[None, :], 1)
@@ -178,7 +192,7 @@ def mix(
             if p1 is not None:
                 x = load_tile(x1, z, k1, first, C1, L, x1_batch, x1_channel, x1_voxel, BL)
                 acc = add_product(acc, high1, low1, factor1, x, INTERPRETED)
-                if others is not None:
+                if t1 is not None:
                     d = load_row(t1, at_single, first, L, BL)
                     weighted_other += tl.sum(x.to(tl.float32) * d[None, :], 1)
             if p2 is not None:
@@ -204,10 +218,12 @@ def mix(
             acc += tl.load(bias + z * bias_batch + m * bias_row, mask=m < C, other=0.0).to(tl.float32)[:, None]
         if w0 is not None:
             d = load_row(d0, at_single, first, L, BL)
-            acc += tl.load(w0 + z * C + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+            total_0 += d
+            acc += tl.load(w0 + z * w0_batch + m * w0_row, mask=m < C, other=0.0)[:, None] * d[None, :]
         if w1 is not None:
             d = load_row(d1, at_single, first, L, BL)
-            acc += tl.load(w1 + z * C + m, mask=m < C, other=0.0)[:, None] * d[None, :]
+            total_1 += d
+            acc += tl.load(w1 + z * w1_batch + m * w1_row, mask=m < C, other=0.0)[:, None] * d[None, :]
         if residual is not None:
             tile = load_tile(residual, z, m, first, C, L, residual_batch, residual_channel, residual_voxel, BL)
             acc += tile.to(tl.float32)
@@ -218,16 +234,19 @@ def mix(
             at, rounded(acc, out.dtype.element_ty, INTERPRETED), mask=(m < C)[:, None] & (first + step < L)[None, :]
         )
 
-    if SINGLE > 0:
-        slot = vectors + (run.to(tl.int64) * tl.num_programs(2) + z) * SINGLE * C0
-        if tl.program_id(1) == 0:
-            tl.store(slot + k0, weighted_0, mask=k0 < C0)
+    if slots is not None:  # noqa: SIM102 - the one is decided at compile time, the other is not
+        if tl.program_id(0) == 0:
+            at = slots + (run.to(tl.int64) * tl.num_programs(2) + z) * slot
+            if SINGLE > 0:
+                tl.store(at + at_s0 + k0, weighted_0, mask=k0 < C0)
             if SINGLE > 1:
-                tl.store(slot + C0 + k0, weighted_1, mask=k0 < C0)
-    if others is not None:  # noqa: SIM102 - the one is decided at compile time, the other is not
-        if tl.program_id(1) == 0:
-            slot = others + (run.to(tl.int64) * tl.num_programs(2) + z) * C1
-            tl.store(slot + k1, weighted_other, mask=k1 < C1)
+                tl.store(at + at_s1 + k0, weighted_1, mask=k0 < C0)
+            if t1 is not None:
+                tl.store(at + at_t1 + k1, weighted_other, mask=k1 < C1)
+            if w0 is not None:
+                tl.store(at + at_d0, tl.sum(total_0, 0), mask=at_d0 >= 0)
+            if w1 is not None:
+                tl.store(at + at_d1, tl.sum(total_1, 0), mask=at_d1 >= 0)
 
 
 #: Kernels run as plain Python on the CPU: TRITON_INTERPRET=1 was set before the import.

@@ -1,0 +1,83 @@
+"""The choice of the code that computes: what was asked for, or on `auto` the fastest that can run here."""
+
+import logging
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from torch import Tensor
+
+from crossattn3d.kernels import torch_pass
+from crossattn3d.kernels.cpp import run as cpp
+from crossattn3d.kernels.derivative import Implementation
+from crossattn3d.kernels.parameters import BACKENDS, Attention, Backend
+
+logger = logging.getLogger("crossattn3d")
+
+TORCH, CPP = Implementation(torch_pass.run_pass), Implementation(cpp.run_pass)
+#: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
+LARGE = 2**18
+#: Environment variable with the name of a backend that is taken in place of `auto`, and its value at the import:
+#: torch.compile does not follow changes.
+VARIABLE = "CROSSATTN3D_BACKEND"
+IN_PLACE_OF_AUTO = os.environ.get(VARIABLE, "")
+
+
+def backend_of(chosen: Backend) -> Backend:
+    """Return the backend that was chosen, or in place of `auto` the one that the environment names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    if chosen != "auto" or not IN_PLACE_OF_AUTO:
+        return chosen
+    if IN_PLACE_OF_AUTO not in BACKENDS:
+        raise ValueError(
+            f"{VARIABLE}: expected {', '.join(BACKENDS)} or nothing; got {IN_PLACE_OF_AUTO!r}; unset or correct it"
+        )
+    return IN_PLACE_OF_AUTO
+
+
+def implementation(attention: Attention, u: Tensor, e: Tensor) -> Implementation:
+    """Return what computes an attention, by another backend than `reference`, of maps like these.
+
+    Args:
+        attention: with the backend.
+        u: decoder map.
+        e: encoder map.
+
+    Raises:
+        ValueError: the backend cannot compute with them here.
+    """
+    backend = attention.backend
+    if backend == "auto":
+        backend = _fastest(attention, u, e)
+        logger.debug("auto: %s for maps of %s and %s on %s", backend, tuple(u.shape), tuple(e.shape), u.device)
+    elif backend != "torch" and (reason := unsupported_reason(backend, u, e)) is not None:
+        raise ValueError(
+            f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto' and leave "
+            f"{VARIABLE} unset"
+        )
+    if backend == "torch":
+        return TORCH
+    return CPP if backend == "cpp" else import_module("crossattn3d.kernels.triton.run").TRITON
+
+
+def unsupported_reason(backend: str, u: Tensor, e: Tensor) -> str | None:
+    """Return why `cpp` or `triton` cannot compute with maps like these here; None if it can."""
+    if backend == "triton" and find_spec("triton") is None:
+        return "Triton is not installed"
+    module: Any = import_module("crossattn3d.kernels.triton.run") if backend == "triton" else cpp
+    reason: str | None = module.unsupported_reason(u, e)
+    return reason
+
+
+def _fastest(attention: Attention, u: Tensor, e: Tensor) -> Backend:
+    """Return C++ for large maps on a CPU, Triton on a GPU where it has passed its check, and else PyTorch."""
+    if u.is_cuda and unsupported_reason("triton", u, e) is None:
+        # Imported where it is used, as it imports Triton.
+        check = import_module("crossattn3d.kernels.triton.check")
+        return "triton" if check.is_right_on(u.device, u.dtype, attention.score_norm) else "torch"
+    large = u.is_cpu and max(u.numel(), e.numel()) >= LARGE
+    return "cpp" if large and unsupported_reason("cpp", u, e) is None else "torch"
