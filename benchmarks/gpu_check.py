@@ -12,6 +12,7 @@ the same run. `graph` times replays of a CUDA graph, the kernels alone; `eager` 
 """
 
 import argparse
+import itertools
 import math
 import os
 import statistics
@@ -30,16 +31,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tests")]
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from benchmarks import gpu_tiles  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.speed.__main__ import parts  # noqa: E402
 from benchmarks.time_and_memory import bandwidth  # noqa: E402
-from crossattn3d.kernels.triton import launch  # noqa: E402
+from crossattn3d.kernels.triton import check, launch  # noqa: E402
 from ltvs.runtime.files import read_json, write_json  # noqa: E402
 from support import triton_cases  # noqa: E402
 from support.random_maps import normal  # noqa: E402
 from support.triton_cases import TRITON  # noqa: E402
 
-PAPER = (32, 320, 320)
+#: Channels and sizes of the skips that the passes are timed at; and one whose voxels are odd in number.
+PASS_SHAPES = [(32, (32, 320, 320)), (64, (16, 160, 160)), (128, (8, 80, 80))]
+ODD = (32, (31, 319, 319))
 #: Maps read and written by each pass, and how often all four are timed.
 MAPS = {"reduce": 2, "apply": 2, "reduce_backward": 3, "apply_backward": 5}
 REPEATS = 30
@@ -52,7 +56,9 @@ def main() -> int:
     parser.add_argument(
         "--budget", type=float, default=400, help="seconds after which no row is started (default: 400)"
     )
-    parser.add_argument("--only", nargs="+", help="parts to run: equality passes skips nets precision (default: all)")
+    parser.add_argument(
+        "--only", nargs="+", help="parts to run: equality passes skips nets precision tiles (default: all)"
+    )
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or launch.INTERPRETED:
         parser.error("expected a CUDA GPU and no TRITON_INTERPRET; found none")
@@ -92,21 +98,37 @@ def rows(device: torch.device, rate: float) -> Iterator[tuple[str, Row, Callable
     """Yield the part, what tells the row from others, and what measures it, the most needed first."""
     for group in triton_cases.ON_GPU:
         yield "equality", {"name": group}, lambda group=group: equality()[group]
-    for channels, size, dtype, layout in (
-        (32, PAPER, torch.bfloat16, "contiguous"),
-        (32, PAPER, torch.bfloat16, "channels_last"),
-        (32, PAPER, torch.float32, "contiguous"),
-        (64, (16, 160, 160), torch.bfloat16, "contiguous"),
-        (64, (16, 160, 160), torch.bfloat16, "channels_last"),
-        (128, (8, 80, 80), torch.bfloat16, "contiguous"),
-    ):
-        key = {"channels": channels, "size": list(size), "dtype": str(dtype), "layout": layout}
+    yield "equality", {"name": "self-check"}, lambda: self_check(device)
+    of_passes = list(itertools.product((torch.bfloat16,), PASS_SHAPES, ("contiguous", "channels_last")))
+    of_passes += [(torch.float32, PASS_SHAPES[0], "contiguous"), (torch.bfloat16, ODD, "contiguous")]
+    keys = [
+        {"channels": channels, "size": list(size), "dtype": str(dtype), "layout": layout}
+        for dtype, (channels, size), layout in of_passes
+    ]
+    for key, (dtype, (channels, size), layout) in zip(keys, of_passes, strict=True):
         maps = (channels, size, dtype, layout)
         yield "passes", key, lambda maps=maps: timings(*maps, rate)
     for part, (cases, measure, _) in parts(device, rate, rounds=9, limit=4).items():
         for case in cases:
             key = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case).items()}
             yield part, key, lambda case=case, measure=measure: measure(case)
+    for key, (dtype, (channels, size), layout) in zip(keys, of_passes, strict=True):
+        for table, name in gpu_tiles.PASSES.items() if dtype == torch.bfloat16 else ():
+            maps = (channels, size, dtype, layout)
+            yield (
+                "tiles",
+                key | {"table": table},
+                lambda maps=maps, table=table, name=name: gpu_tiles.timings(
+                    maps[0], table, calls(*maps)[name], lambda call: 1e3 * measured(call, graph=True)["median"]
+                ),
+            )
+
+
+def self_check(device: torch.device) -> Row:
+    """What `auto` finds out before it takes Triton, for each dtype and normalization."""
+    pairs = itertools.product((torch.float32, torch.bfloat16, torch.float16), ("mean", "instance", "cosine"))
+    found = {f"{dtype}, {score_norm}": check.is_right_on(device, dtype, score_norm) for dtype, score_norm in pairs}  # type: ignore[arg-type]
+    return found if all(found.values()) else {"failed": str(found)}
 
 
 @cache

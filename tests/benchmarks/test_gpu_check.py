@@ -66,7 +66,7 @@ def test_every_row_has_a_key_of_its_own_that_json_keeps(gpu_check):
 
     keys = [(part, json.dumps(key)) for part, key, _ in gpu_check.rows(torch.device("cuda"), 1e12)]
     assert len(keys) == len(set(keys))
-    assert {part for part, _ in keys} == {"equality", "passes", "skips", "nets", "precision"}
+    assert {part for part, _ in keys} == {"equality", "passes", "skips", "nets", "precision", "tiles"}
 
 
 def test_without_a_gpu_nothing_starts(gpu_check, monkeypatch, tmp_path, capsys):
@@ -74,3 +74,24 @@ def test_without_a_gpu_nothing_starts(gpu_check, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(gpu_check, monkeypatch, [], "--json", tmp_path / "gpu.json")
     assert "expected a CUDA GPU" in capsys.readouterr().err
+
+
+def test_other_tiles_are_timed_in_place_of_todays_which_come_back():
+    from benchmarks import gpu_tiles
+    from crossattn3d.kernels.triton import launch, tuning
+
+    before, seen = dict(tuning.MIX_ONE), []
+
+    def milliseconds(call):
+        seen.append((launch.PROGRAMS, tuning.MIX_ONE[64]))
+        if tuning.MIX_ONE[64].voxels == 128:
+            raise RuntimeError("out of resource: shared memory")
+        return call() + tuning.MIX_ONE[64].warps / launch.PROGRAMS
+
+    found = gpu_tiles.timings(64, "MIX_ONE", lambda: 1.0, milliseconds)
+    assert seen[0] == (launch.PROGRAMS, before[64])
+    assert set(seen) == {(n, before[64]) for n in gpu_tiles.PROGRAMS} | {(launch.PROGRAMS, x) for x in gpu_tiles.TILES}
+    assert found["best"] == f"{max(gpu_tiles.PROGRAMS)} programs"
+    assert found["32 voxels, 8 warps, 2 stages"] == 2.0
+    assert found["128 voxels, 4 warps, 3 stages"] == "RuntimeError: out of resource: shared memory"
+    assert before == tuning.MIX_ONE

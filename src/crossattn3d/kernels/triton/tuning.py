@@ -1,7 +1,8 @@
 """How much a program takes at a time: channels, voxels, warps.
 
-Chosen from what the compiler reports for compute capability 8.0 and 9.0: nothing spills, all fits into 99 KiB of shared
-memory, which every GPU has, and as many programs run at once as then can. `benchmarks/gpu_tiles.py` times others.
+Chosen from what the compiler reports for compute capability 8.0 and 9.0: all fits into 99 KiB of shared memory, which
+every GPU has, up to 128 channels in half precision at most 60 bytes of a thread's registers spill, and as many programs
+run at once as then can. Nothing of it has been timed; `benchmarks/gpu_tiles.py` times alternatives.
 """
 
 from collections.abc import Sequence
@@ -67,10 +68,11 @@ def of_moments(x: Tensor, ca: int, cb: int, exact: bool) -> MomentsPlan:
 def of_mix(x: Tensor, c: int, widths: Sequence[int]) -> MixPlan:
     """Return the plan for c channels made of maps like `x` with these widths."""
     most = largest_block(x)
-    whole = max(widths, default=1) <= most and sum(widths) <= 2 * most
+    blocks = [_padded(width, most) for width in widths]
+    whole = max(widths, default=1) <= most and sum(blocks) <= 2 * most
     # The matrices stay in shared memory, so that a wide mixture of more than one map is made in two parts.
-    out = _padded(c, PART if len(widths) > 1 and sum(widths) > BLOCK else most)
-    sources = tuple(_padded(width, most if whole else PART) for width in widths)
+    out = _padded(c, PART if len(widths) > 1 and sum(blocks) > BLOCK else most)
+    sources = tuple(blocks) if whole else tuple(_padded(width, PART) for width in widths)
     if most == BLOCK_WIDE:
         return MixPlan(out, sources, whole, WIDE[max(out, *sources, 16)])
     table = MIX_MORE if len(widths) > 1 else MIX_ONE
