@@ -1,4 +1,7 @@
-"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: skips, checked before timed, half precision, networks."""
+"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: skips, checked before timed, half precision, networks.
+
+With --check it measures the bounds of time alone, in some minutes.
+"""
 
 import argparse
 import sys
@@ -11,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.speed import nets, precision, skips
+from benchmarks.speed import bounds, nets, precision, skips
 from benchmarks.speed.tables import precision_table, text_table
 from benchmarks.time_and_memory import bandwidth
 from ltvs.runtime.files import write_json
@@ -34,17 +37,20 @@ def parts(device: torch.device, rate: float, rounds: int, limit: float) -> dict[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="device to measure on")
     parser.add_argument("--json", type=Path, help="file to write the results to")
     parser.add_argument("--rounds", type=int, default=9, help="most calls of each kind (default: 9)")
     parser.add_argument("--limit", type=float, default=15, help="rough limit on the seconds of each call (default: 15)")
     parser.add_argument("--first", type=int, help="measure only this many cases of each part")
     parser.add_argument("--only", choices=("skips", "precision", "nets"), help="measure one part only")
+    parser.add_argument("--check", action="store_true", help="measure the bounds alone; exit with 1 if one is missed")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA device here")
     device, start = torch.device(arguments.device), time.monotonic()
+    if arguments.check:
+        return bounds.check(device)
     # A row that says "compiled" must not have been run without.
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     rate = bandwidth(device)

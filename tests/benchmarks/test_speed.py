@@ -1,12 +1,13 @@
 """The benchmark's own parts: what it counts, that it checks before it times, and that the docs show its results."""
 
+import os
 import time
 
 import pytest
 import torch
 
 from benchmarks.pages import replaced
-from benchmarks.speed import nets, skips, tables
+from benchmarks.speed import bounds, nets, skips, tables
 from benchmarks.time_and_memory import interleaved, peak_extra_memory
 
 CPU = torch.device("cpu")
@@ -80,3 +81,45 @@ def test_rows_of_networks(monkeypatch):
 def test_the_docs_show_the_results():
     page = tables.PAGE.read_text()
     assert replaced(page, tables.MAKER, tables.text(tables.read_reports(tables.RESULTS))) == page
+
+
+def test_bounds_are_measured():
+    """Each with its limit; a net that is not there is a bound that is missed."""
+    found = bounds.skip_bounds(CPU, {SKIP: (1e9, 0.0)}, rounds=2)
+    assert [bound.holds for bound in found] == [True, False]
+    assert all(0 < bound.measured < 1e9 for bound in found)
+    found = bounds.dtype_bounds(CPU, 3, (2, 3, 5), rounds=2)
+    assert [bound.what.split(", ")[2:4] for bound in found] == [
+        [form, kind] for form in skips.FORMATS for kind in bounds.KINDS
+    ]
+    assert all(0 < bound.measured < 1e9 for bound in found)
+    found = bounds.step_bounds(CPU, {"UNet3d": 1e9, "a net of tomorrow": 1e9}, (8, 8, 16), rounds=2)
+    assert [bound.holds for bound in found] == [True, False] * len(skips.FORMATS)
+
+
+def test_a_missed_bound_is_an_error(monkeypatch, capsys):
+    seen = []
+
+    def measured(measure, environment):
+        seen.append((measure.func, dict(environment)))
+        return [bounds.Bound("a step", 0.8, 0.85), *([bounds.Bound("another", 1.2, 1.1)] if len(seen) == 2 else [])]
+
+    monkeypatch.setattr(bounds, "in_a_process", measured)
+    assert bounds.check(CPU) == 1
+    assert "MISSED   1.20 <= 1.10  another" in capsys.readouterr().out
+    assert [function for function, _ in seen] == [bounds.skip_bounds, bounds.dtype_bounds, bounds.step_bounds]
+    assert [bool(environment) for _, environment in seen] == [True, True, False]
+    assert bounds.check(CPU) == 0
+    assert capsys.readouterr().out.endswith("0 bounds missed\n")
+
+
+def test_what_is_measured_in_a_process_has_its_environment(monkeypatch):
+    monkeypatch.setenv("BEFORE", "1")
+    found = bounds.in_a_process(environment_as_bounds, {"BEFORE": "2", "ADDED": "3"})
+    assert [bound.measured for bound in found] == [2, 3]
+    assert os.environ["BEFORE"] == "1"
+    assert "ADDED" not in os.environ
+
+
+def environment_as_bounds():
+    return [bounds.Bound(name, float(os.environ[name]), 0) for name in ("BEFORE", "ADDED")]

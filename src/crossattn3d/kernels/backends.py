@@ -55,9 +55,9 @@ def implementation(attention: Attention, u: Tensor, e: Tensor) -> Implementation
         backend = _fastest(attention, u, e)
         logger.debug("auto: %s for maps of %s and %s on %s", backend, tuple(u.shape), tuple(e.shape), u.device)
     elif backend != "torch" and (reason := unsupported_reason(backend, u, e)) is not None:
+        unset = f", and unset {VARIABLE}" if IN_PLACE_OF_AUTO else ""
         raise ValueError(
-            f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto' and leave "
-            f"{VARIABLE} unset"
+            f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto'{unset}"
         )
     if backend == "torch":
         return TORCH
