@@ -272,7 +272,7 @@ def test_an_unknown_name_in_the_environment(monkeypatch):
 @needs_cpp
 def test_a_backend_that_the_environment_names_and_that_cannot_run(monkeypatch):
     monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", "cpp")
-    with pytest.raises(ValueError, match="cpp: .* got maps of torch.float16; .* and unset CROSSATTN3D_BACKEND"):
+    with pytest.raises(ValueError, match=r"cpp: .* got maps of torch\.float16; .* and unset CROSSATTN3D_BACKEND"):
         CSCA(3)(*(x.half() for x in maps(1, 1, 3, 3, SIZE)))
 
 
