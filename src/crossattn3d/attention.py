@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from crossattn3d import functional
 from crossattn3d._checks import check_options
-from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters
-from crossattn3d.kernels.backends import backend_of
+from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, backend_of
 
 
 class AttentionMaps(NamedTuple):

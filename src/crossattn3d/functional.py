@@ -49,6 +49,7 @@ __all__ = [
     "ChannelParameters",
     "ScoreNorm",
     "SliceParameters",
+    "backend_of",
     "channel_attention_map",
     "channel_cross_attention",
     "channel_slice_cross_attention",

@@ -261,14 +261,6 @@ def test_the_environment_names_a_backend_in_place_of_auto(named, monkeypatch):
     assert torch.equal(other(u, e), expected_other)
 
 
-def test_an_unknown_name_in_the_environment(monkeypatch):
-    monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", "cuda")
-    with pytest.raises(
-        ValueError, match="CROSSATTN3D_BACKEND: expected auto, reference, torch, cpp, triton or nothing; "
-    ):
-        CSCA(3)(*maps(1, 1, 3, 3, SIZE))
-
-
 @needs_cpp
 def test_a_backend_that_the_environment_names_and_that_cannot_run(monkeypatch):
     monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", "cpp")

@@ -5,6 +5,7 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -37,6 +38,11 @@ def supervised_without_heads() -> UCANet:
     return net
 
 
+def with_a_backend_of_the_environment(name: str) -> None:
+    with mock.patch("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", name):
+        CSCA(3)(volume(1, 3, 2, 2, 2), volume(1, 3, 2, 2, 2))
+
+
 def without_an_upcat() -> nn.Module:
     net = basic_unet(3)
     del net.upcat_2.convs
@@ -50,6 +56,10 @@ def volume(*shape: int) -> torch.Tensor:
 # Name: (what is called, what the message must say in this order).
 CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     **CALLS,
+    "a backend of the environment": (
+        lambda: with_a_backend_of_the_environment("cuda"),
+        ["CROSSATTN3D_BACKEND", "expected auto, reference, torch, cpp, triton or nothing", "got 'cuda'", "unset"],
+    ),
     # The modules.
     "no query channels": (lambda: CSCA(0), ["CSCA", "expected query_channels of 1 or more", "got 0"]),
     "no context channels": (

@@ -25,10 +25,17 @@ IN_PLACE_OF_AUTO = os.environ.get(VARIABLE, "")
 
 
 def backend_of(chosen: Backend) -> Backend:
-    """Return the backend that was chosen, or in place of `auto` the one that the environment names.
+    """Return the backend that was chosen, or in place of `auto` the one that CROSSATTN3D_BACKEND names.
+
+    Args:
+        chosen: a backend.
 
     Raises:
-        ValueError: it names none.
+        ValueError: the variable names none.
+
+    Examples:
+        >>> backend_of("torch")
+        'torch'
     """
     if chosen != "auto" or not IN_PLACE_OF_AUTO:
         return chosen

@@ -65,7 +65,7 @@ class Packed(NamedTuple):
             return None
         row = self.matrix[..., -1, :].to(sum_dtype(self.out))
         q, kv = row[..., : self.query_channels + 1], row[..., self.query_channels + 1 :]
-        return SliceWeights(q, kv.reshape(*kv.shape[:-1], 2, -1), self.out[:, 0].to(row.dtype))
+        return SliceWeights(q, kv.reshape(*kv.shape[:-1], 2, kv.shape[-1] // 2), self.out[:, 0].to(row.dtype))
 
 
 def pack(channel: ChannelParameters | None, slices: SliceParameters | None) -> Packed:

@@ -165,7 +165,7 @@ class _Launches:
         if self.slots is None:
             return []
         parts = torch.split(self.slots.memory.sum(0), [gram.a_rows * gram.b_rows for gram in self.grams], 1)
-        return [part.reshape(-1, gram.a_rows, gram.b_rows) for part, gram in zip(parts, self.grams, strict=True)]
+        return [part.view(-1, gram.a_rows, gram.b_rows) for part, gram in zip(parts, self.grams, strict=True)]
 
     def _map(self, i: int) -> Tensor:
         x = self.maps[i]
