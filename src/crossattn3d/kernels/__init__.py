@@ -2,9 +2,9 @@
 
 `reference` is the specification, `composed` the same as matrix products, `operation` a PyTorch operation with the
 hand-derived gradients of `derivative`. That makes four passes over the maps (`passes`), each one call of a primitive,
-`RunPass`, which `torch_pass`, `cpp` and `triton` implement; `backends` chooses one of them. `weights` has the projections
-as matrices with their biases. `centers` keeps the digits of features far from 0; `modes` tells where PyTorch has to look
-into the operation, so that `composed` computes instead.
+`RunPass`, which `torch_pass`, `cpp` and `triton` implement; `backends` chooses one of them. `weights` has the
+projections as matrices with their biases. `centers` keeps the digits of features far from 0; `modes` tells where
+PyTorch has to look into the operation, so that `composed` computes instead.
 """
 
 from collections.abc import Mapping, Sequence
