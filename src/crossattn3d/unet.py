@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d._checks import check_option
+from crossattn3d._convolutions import Conv3d, ConvTranspose3d
 from crossattn3d._norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
 
@@ -80,7 +81,7 @@ class ConvBlock(nn.Sequential):
         layers: list[nn.Module] = []
         for width in (in_channels, out_channels):
             layers += [
-                nn.Conv3d(width, out_channels, kernel_size, padding=_triple(k // 2 for k in kernel_size)),
+                Conv3d(width, out_channels, kernel_size),
                 make_norm(norm, out_channels),
                 nn.ReLU(inplace=True),
             ]
@@ -134,9 +135,9 @@ class UpConv(nn.Module):
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
             excess = [k - s for k, s in zip(kernel_size, stride, strict=True)]
             padding, rest = _triple((n + 1) // 2 for n in excess), _triple(n % 2 for n in excess)
-            self.conv = nn.ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
+            self.conv = ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
         else:
-            self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=_triple(k // 2 for k in kernel_size))
+            self.conv = Conv3d(in_channels, out_channels, kernel_size)
         self.upsample = upsample
         self.norm = nn.Sequential() if norm is None else nn.Sequential(make_norm(norm, out_channels), nn.ReLU(True))
 

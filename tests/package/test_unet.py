@@ -237,8 +237,8 @@ def test_up_convolution_reaches_every_size_that_pools_to_its_input(upsample, str
 
 def test_conv_block_is_convolution_norm_relu_twice():
     block = ConvBlock(2, 4, (1, 3, 5), "instance")
-    kinds = [type(layer) for layer in block]
-    assert kinds == [nn.Conv3d, InstanceNorm, nn.ReLU] * 2
+    kinds = [nn.Conv3d, InstanceNorm, nn.ReLU] * 2
+    assert all(isinstance(layer, kind) for layer, kind in zip(block, kinds, strict=True))
     assert [(layer.in_channels, layer.out_channels) for layer in (block[0], block[3])] == [(2, 4), (4, 4)]
     assert all(layer.bias is not None for layer in (block[0], block[3]))
     assert block(volume(1, 2, 3, 4, 5)).shape == (1, 4, 3, 4, 5)
