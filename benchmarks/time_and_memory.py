@@ -59,7 +59,7 @@ def measured(
     """Return a row per contender: the timing and the extra bytes of each kind of call, or why it was not run.
 
     Args:
-        contenders: calls by kind by name, with the same kinds for each.
+        contenders: calls by kind by name, the first of them with all kinds.
         device: of all calls.
         rounds: as for `interleaved`.
         limit: as for `interleaved`.
@@ -67,7 +67,8 @@ def measured(
     reasons = {name: _failure(calls) for name, calls in contenders.items()}
     rows: dict[str, dict[str, Any]] = {name: {"name": name} for name, reason in reasons.items() if reason is None}
     for kind in next((contenders[name] for name in rows), {}):
-        for name, timing in interleaved({name: contenders[name][kind] for name in rows}, device, rounds, limit).items():
+        calls = {name: contenders[name][kind] for name in rows if kind in contenders[name]}
+        for name, timing in interleaved(calls, device, rounds, limit).items():
             rows[name][kind] = timing._asdict()
     for name, row in rows.items():
         for kind, call in contenders[name].items():

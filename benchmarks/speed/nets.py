@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmarks.speed.skips import DTYPES, FORMATS
 from benchmarks.time_and_memory import Call, measured
 from crossattn3d import UCANet, UNet3d
+from crossattn3d.folding import fold_batch_norm
 
 CLASSES = 3
 
@@ -79,12 +80,13 @@ def inference(net: nn.Module, runs: Any, x: Tensor, dtype: torch.dtype) -> Call:
 
 
 def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> list[dict[str, Any]]:
-    """Return a row per network: time and memory of forward and of a training step."""
+    """Return a row per network: time and memory of forward and of a training step, of a folded one of forward."""
     form, dtype = FORMATS[case.memory_format], DTYPES[case.dtype]
     g = torch.Generator().manual_seed(0)
     x = torch.randn((1, 1, *case.size), generator=g).to(device).contiguous(memory_format=form)
     target = torch.randint(CLASSES, (1, *case.size), generator=g).to(device)
-    calls, parameters = {}, {}
+    calls: dict[str, dict[str, Call]] = {}
+    parameters = {}
     for name, make in networks(device).items():
         torch.manual_seed(0)
         net = make().to(device, memory_format=form)  # type: ignore[call-overload]
@@ -94,5 +96,10 @@ def measure(case: NetCase, device: torch.device, rounds: int, limit: float) -> l
             "training_step": training_step(net, runs, x, target, dtype),
         }
         parameters[name] = {"parameters": sum(p.numel() for p in net.parameters())}
+        if name == "UCANet":
+            folded = fold_batch_norm(net.eval())
+            runs = torch.compile(folded) if case.compiled else folded
+            calls["UCANet, folded"] = {"forward": inference(folded, runs, x, dtype)}
+            parameters["UCANet, folded"] = {"parameters": sum(p.numel() for p in folded.parameters())}
     rows = measured(calls, device, rounds, limit)
     return [row if "not_run" in row else row | parameters[row["name"]] for row in rows]

@@ -60,9 +60,7 @@ def text_table(case: dict[str, Any], heading: str = "") -> str:
     kinds = [kind for kind in KINDS if ran and kind in ran[0]]
     skip = "channels" in case
     heads = ["", *(name for kind in kinds for name in _columns(KINDS[kind], skip))]
-    rows = [
-        [row["name"], *(cell for kind in kinds for cell in _cells(row[kind], ran[0][kind]["median"]))] for row in ran
-    ]
+    rows = [[row["name"], *(cell for kind in kinds for cell in _cells(row.get(kind), ran[0][kind]))] for row in ran]
     failed = [f"\n{row['name']} was not run: {row['not_run']}\n" for row in case["rows"] if "not_run" in row]
     failed += [f"\n**Wrong: {case['missed']}.**\n"] if "missed" in case else []
     return f"{heading}{_title(case)}\n\n{pages.table(heads, rows)}{''.join(failed)}"
@@ -97,9 +95,12 @@ def _columns(kind: str, skip: bool) -> list[str]:
     return [f"{kind}, ms", "first row / this", *(["over floor", "memory"] if skip else ["memory, MB"])]
 
 
-def _cells(cell: dict[str, float], first: float) -> list[str]:
+def _cells(cell: dict[str, float] | None, first: dict[str, float]) -> list[str]:
+    """Return what is shown of a timing, `first` being that of the first row; None for a call that was not made."""
+    if cell is None:
+        return ["–"] * len(_cells(first, first))
     time = f"{1e3 * cell['median']:.0f} ({1e3 * cell['low']:.0f}–{1e3 * cell['high']:.0f})"
-    ratio = f"{first / cell['median']:.2f}"
+    ratio = f"{first['median'] / cell['median']:.2f}"
     if "extra_maps" in cell:
         return [time, ratio, f"{cell['over_floor']:.1f}", f"{cell['extra_maps']:.2f}"]
     return [time, ratio, f"{cell['extra_bytes'] / 1e6:.0f}"]

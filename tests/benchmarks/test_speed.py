@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -74,8 +75,15 @@ def test_rows_of_networks(monkeypatch):
     monkeypatch.setattr(nets, "networks", lambda _: made)
     case = nets.NetCase((8, 16, 16), "float32", "channels_last_3d")
     rows = nets.measure(case, CPU, rounds=2, limit=5)
-    assert [row["parameters"] for row in rows] == [6_419_747, 5_905_452]
-    assert all(row["training_step"]["median"] > 0 for row in rows)
+    parameters = {row["name"]: row["parameters"] for row in rows}
+    assert parameters["UNet3d"] == 6_419_747
+    assert parameters["UCANet"] == 5_905_452
+    assert all(row["forward"]["median"] > 0 for row in rows)
+    assert {row["name"] for row in rows if "training_step" in row} == {"UNet3d", "UCANet"}
+    # A folded net is for prediction only.
+    folded = tables.text_table(asdict(case) | {"rows": rows}).splitlines()[-1]
+    assert "UCANet, folded" in folded
+    assert folded.count("–") >= 3
 
 
 def test_the_docs_show_the_results():
