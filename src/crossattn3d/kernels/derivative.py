@@ -6,9 +6,9 @@ Gram matrix of U~ and E~, and
 
     dU = dG E~ + wq (x) dq (+ dO),      dE = dG^T U~ + P^T dO + wk (x) dk + wv (x) dv.
 
-On a CPU, at most four single-channel maps exist at a time beyond inputs and results, and a part of a fifth: that is why
-q, k and v are projected again in the backward pass, and why their gradients are written over them. Elsewhere, where each
-call takes its time and memory is large beside them, there are eight.
+On a CPU, at most four single-channel maps exist at a time beyond inputs and results, and a part of a fifth: that is
+why q, k and v are projected again in the backward pass, and why their gradients are written over them. Elsewhere, where
+each call takes its time and memory is large beside them, there are eight.
 """
 
 from collections.abc import Callable, Sequence
