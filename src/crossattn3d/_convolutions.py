@@ -124,9 +124,11 @@ def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         return False
     tensors = [x, weight] if bias is None else [x, weight, bias]
     return (
-        all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
+        x.ndim == 5
+        and all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
         and not is_transformed(*tensors)
     )
