@@ -127,7 +127,11 @@ def rows(device: torch.device, rate: float) -> Iterator[tuple[str, Row, Callable
 def self_check(device: torch.device) -> Row:
     """What `auto` finds out before it takes Triton, for each dtype and normalization."""
     pairs = itertools.product((torch.float32, torch.bfloat16, torch.float16), ("mean", "instance", "cosine"))
-    found = {f"{dtype}, {score_norm}": check.is_right_on(device, dtype, score_norm) for dtype, score_norm in pairs}  # type: ignore[arg-type]
+    maps = [torch.zeros(1, channels, 2, 2, 2, device=device) for channels in (32, 64, 128, 256)]
+    found = {
+        f"{len(x[0])} channels, {dtype}, {score_norm}": check.is_right_for(x.to(dtype), x.to(dtype), score_norm)  # type: ignore[arg-type]
+        for (dtype, score_norm), x in itertools.product(pairs, maps)
+    }
     return found if all(found.values()) else {"failed": str(found)}
 
 

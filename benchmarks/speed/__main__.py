@@ -50,6 +50,11 @@ def main() -> int:
         parser.error("--device cuda: PyTorch finds no CUDA device here")
     device, start = torch.device(arguments.device), time.monotonic()
     if arguments.check:
+        if any(
+            getattr(arguments, name) != parser.get_default(name)
+            for name in ("json", "rounds", "limit", "first", "only")
+        ):
+            parser.error("--check takes --device alone")
         return bounds.check(device)
     # A row that says "compiled" must not have been run without.
     torch._dynamo.config.fail_on_recompile_limit_hit = True

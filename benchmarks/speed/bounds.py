@@ -89,7 +89,8 @@ def step_bounds(
         timed = interleaved(_steps(case, ["UCANet", *most], device), device, rounds)
         for name, limit in most.items():
             ratio = timed["UCANet"].median / timed[name].median if name in timed else float("nan")
-            found.append(Bound(f"step of UCANet at {'x'.join(map(str, case.size))}, {form}, of {name}", ratio, limit))
+            other = name if name in timed else f"{name} (not installed)"
+            found.append(Bound(f"step of UCANet at {'x'.join(map(str, case.size))}, {form}, of {other}", ratio, limit))
     return found
 
 

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.pages import replaced
 from benchmarks.speed import bounds, nets, skips, tables
+from benchmarks.speed.__main__ import main as speed_main
 from benchmarks.time_and_memory import interleaved, peak_extra_memory
 
 CPU = torch.device("cpu")
@@ -131,3 +132,11 @@ def test_what_is_measured_in_a_process_has_its_environment(monkeypatch):
 
 def environment_as_bounds():
     return [bounds.Bound(name, float(os.environ[name]), 0) for name in ("BEFORE", "ADDED")]
+
+
+@pytest.mark.parametrize("other", [["--json", "x.json"], ["--only", "nets"], ["--rounds", "3"]])
+def test_checking_takes_no_other_options(other, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks.speed", "--device", "cpu", "--check", *other])
+    with pytest.raises(SystemExit):
+        speed_main()
+    assert "--check takes --device alone" in capsys.readouterr().err

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import operation, reference
-from crossattn3d.kernels.parameters import Attention
+from crossattn3d.kernels.parameters import Attention, ChannelParameters
 from support.backends import EVERY, FAST, needs_cpp
 from support.output_and_gradients import output_and_gradients
 from support.random_parameters import (
@@ -40,6 +40,48 @@ def test_equals_the_reference_in_value_and_every_gradient(widths, score_norm, sl
     assert len(actual) == 3 + 14 + 2 * (score_norm == "cosine")
     for name, value in expected.items():
         assert_close(actual[name], value, 1e-9, name)
+
+
+@pytest.mark.parametrize("kind", [CSCA, SliceCrossAttention3d])
+@pytest.mark.parametrize("slice_dim", [-3, -1])
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equals_the_reference_where_no_map_is_on_a_cpu(batch, score_norm, slice_dim, kind, monkeypatch):
+    """Off the CPU, gradients of single-channel maps are new tensors: here of maps that say that they are elsewhere."""
+    module = randomize(kind(4, 6, score_norm=score_norm, slice_dim=slice_dim).double(), 1)
+    query, context = maps(3, batch, 4, 6, (3, 5, 7))
+    expected = output_and_gradients(module, query, context, "reference")
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    actual = output_and_gradients(module, query, context, "torch")
+    for name, value in expected.items():
+        assert_close(actual[name], value, 1e-9, name)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("mixed", [False, True], ids=["float32", "one in bfloat16"])
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
+def test_maps_in_float64_are_computed_in_float64_whatever_the_parameters_are_in(score_norm, mixed, backend):
+    module = randomize(CSCA(4, 6, score_norm=score_norm), 1)
+    if mixed:
+        module.slices.to_out.weight.data = module.slices.to_out.weight.data.bfloat16()
+        module.channel.to_key.bias.data = module.channel.to_key.bias.data.bfloat16()
+    query, context = maps(3, 2, 4, 6, SIZE)
+    expected = output_and_gradients(module, query, context, "reference")
+    actual = output_and_gradients(module, query, context, backend)
+    for name, value in expected.items():
+        # Gradients of the parameters are rounded to what those are in.
+        allowed = 1e-9 if value.dtype == torch.float64 else 4 * torch.finfo(value.dtype).eps
+        assert actual[name].dtype == value.dtype
+        assert_close(actual[name].double(), value.double(), allowed, name)
+
+
+@pytest.mark.parametrize("backend", [*FAST, "reference"])
+def test_an_attention_map_has_no_gradient_of_the_values(backend):
+    channel = [p.requires_grad_() for p in channel_parameters(1, 3, 4, 3)[:-1]]
+    query, context = maps(3, 2, 3, 4, SIZE)
+    shown = functional.channel_attention_map(query, context, ChannelParameters(*channel), backend=backend)
+    shown.square().sum().backward()
+    assert [p.grad is None for p in channel] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 import torch
@@ -259,6 +260,22 @@ def test_the_environment_names_a_backend_in_place_of_auto(named, monkeypatch):
     assert auto.recompute == chosen.recompute
     assert all(map(torch.equal, auto.attention_maps(u, e), chosen.attention_maps(u, e)))
     assert torch.equal(other(u, e), expected_other)
+
+
+def test_a_triton_that_cannot_be_imported(monkeypatch, caplog):
+    """It is a reason like others, and is said once."""
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
+    monkeypatch.setattr(backends, "import_module", mock.Mock(side_effect=ImportError("libtriton.so: no such file")))
+    backends._triton.cache_clear()
+    try:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"triton: .*; got Triton cannot be imported \(ImportError\); use"):
+                CSCA(3, backend="triton")(*maps(1, 1, 3, 3, SIZE))
+    finally:
+        backends._triton.cache_clear()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "Triton cannot be imported: ImportError: libtriton.so: no such file"
+    ]
 
 
 @needs_cpp

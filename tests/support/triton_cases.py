@@ -249,10 +249,11 @@ def check_attention(device: str) -> str:
 
 def check_layouts(device: str) -> None:
     """Results lie in memory as the operation announces, for channels of a wider map and for a batch of none, too."""
-    for layout, batch in itertools.product((torch.contiguous_format, torch.channels_last_3d), (0, 2)):
+    layouts = torch.contiguous_format, torch.channels_last_3d
+    for layout, batch, score_norm in itertools.product(layouts, (0, 2), ("instance", "cosine")):
         wide = torch.ones(batch, 10, 3, 5, 7, device=device).contiguous(memory_format=layout)
         u, e = wide[:, :4], wide[:, 4:]
-        module = randomize(CSCA(4, 6, backend="triton"), 1).to(device)
+        module = randomize(CSCA(4, 6, score_norm=score_norm, backend="triton"), 1).to(device)
         parts = module.channel.parameters_of_attention(), module.slices.parameters_of_attention()
         given = u, e, *([p for p in part if p is not None] for part in parts), *module.attention
         with torch.no_grad():
@@ -260,10 +261,9 @@ def check_layouts(device: str) -> None:
             backward = out, u, e, sums, *given[2:]
             torch.ops.crossattn3d.attend_backward(*backward)
             if batch:
-                torch.library.opcheck(torch.ops.crossattn3d.attend.default, given, test_utils="test_faketensor")
-                torch.library.opcheck(
-                    torch.ops.crossattn3d.attend_backward.default, backward, test_utils="test_faketensor"
-                )
+                for operation, inputs in (("attend", given), ("attend_backward", backward)):
+                    called = getattr(torch.ops.crossattn3d, operation).default
+                    torch.library.opcheck(called, inputs, test_utils=("test_schema", "test_faketensor"))
         assert out.shape == e.shape
         assert batch == 0 or out.is_contiguous(memory_format=layout)
 

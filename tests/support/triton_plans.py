@@ -21,10 +21,6 @@ from crossattn3d.kernels.parameters import SCORE_NORMS
 from crossattn3d.kernels.triton import check, launch, run, softmax
 from support.calls import Calls
 
-CPU = torch.device("cpu")
-#: Maps of a launch, by the names of the kernel's arguments: those that each block of other channels reads again.
-Launch = tuple[str, tuple[int, ...], dict[str, Any]]
-
 
 class Recorder:
     """Takes the place of a kernel and keeps the arguments of its launches by name."""
@@ -102,51 +98,73 @@ def check_traffic() -> str:
 
 
 def check_auto() -> str:
-    """`auto` on a GPU takes Triton once its results on that GPU are right; a failure means PyTorch, and is said."""
-    torch_runs = Implementation(torch_pass.run_pass)
-    on_gpu = SimpleNamespace(is_cuda=True, is_cpu=False, device=CPU, dtype=torch.float32, shape=(1,))
-    with mock.patch("crossattn3d.kernels.backends.unsupported_reason", return_value=None):
-        for score_norm, dtype in (("sqrt", torch.float32), ("instance", torch.bfloat16), ("cosine", torch.float16)):
-            assert check.is_right_on(CPU, dtype, score_norm)
-        real, attention = run.mix, CSCA(2).attention
+    """`auto` on a GPU takes Triton once its results on such maps are right; a failure means PyTorch, and is said."""
+    for (cu, ce), dtype, score_norm in (
+        ((19, 5), torch.float32, "sqrt"),
+        ((70, 40), torch.bfloat16, "instance"),
+        ((130, 66), torch.float16, "cosine"),
+        ((5, 130), torch.bfloat16, "mean"),
+    ):
+        u, e = (torch.zeros(1, n, 2, 2, 2, dtype=dtype) for n in (cu, ce))
+        torch.set_float32_matmul_precision("high")
+        assert check.is_right_for(u, e.to(memory_format=torch.channels_last_3d), score_norm)  # type: ignore[arg-type]
+        assert torch.get_float32_matmul_precision() == "high"
+    real, attention = run.mix, CSCA(2).attention
+    x = torch.zeros(1, 3, 2, 2, 2)
+    x.__class__ = OnGpu
 
-        def wrong(out: Tensor, *args: Any, **options: Any) -> None:
-            real(out, *args, **options)
-            out[..., -1] = 0
+    def wrong(out: Tensor, *args: Any, **options: Any) -> None:
+        real(out, *args, **options)
+        out[..., -1] = 0
 
-        def unfinished(out: Tensor, *args: Any, **options: Any) -> None:
-            real(out, *args, **options)
-            out[0, 0, 0] = torch.nan
+    def unfinished(out: Tensor, *args: Any, **options: Any) -> None:
+        real(out, *args, **options)
+        out[0, 0, 0] = torch.nan
 
-        failing = mock.Mock(side_effect=RuntimeError("no kernel\nfor this device"))
-        for mixes, how, why in (
-            (real, run.TRITON, None),
-            (wrong, torch_runs, "differs from PyTorch"),
-            (unfinished, torch_runs, "differs from PyTorch inf times"),
-            (failing, torch_runs, "RuntimeError: no kernel"),
+    failing = mock.Mock(side_effect=RuntimeError("no kernel\nfor this device"))
+    full = mock.Mock(side_effect=torch.OutOfMemoryError("no memory"))
+    for mixes, taken, why in (
+        (real, "triton", None),
+        (wrong, "torch", "differs from PyTorch"),
+        (unfinished, "torch", "differs from PyTorch inf times"),
+        (failing, "torch", "RuntimeError: no kernel;"),
+        (full, "torch", None),
+    ):
+        check.found.clear()
+        records: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record, records=records: records.append(record.getMessage())  # type: ignore
+        logging.getLogger("crossattn3d").addHandler(handler)
+        logging.getLogger("crossattn3d").setLevel(logging.DEBUG)
+        with (
+            mock.patch.object(run, "mix", mixes),
+            mock.patch("torch.cuda.device"),
+            mock.patch("torch.cuda.is_current_stream_capturing", return_value=False),
         ):
-            check.found.clear()
-            records: list[str] = []
-            handler = logging.Handler()
-            handler.emit = lambda record, records=records: records.append(record.getMessage())  # type: ignore
-            logging.getLogger("crossattn3d").addHandler(handler)
-            logging.getLogger("crossattn3d").setLevel(logging.DEBUG)
-            with mock.patch.object(run, "mix", mixes):
-                for _ in range(2):  # the second time from memory
-                    assert implementation(attention, on_gpu, on_gpu) == how  # type: ignore[arg-type]
-            logging.getLogger("crossattn3d").removeHandler(handler)
-            took = f"auto: {'triton' if how == run.TRITON else 'torch'} for maps of (1,) and (1,) on cpu"
-            assert records[-1] == records[-2] == took, records
-            assert len(records) == 2 if why is None else why in records[0], records
-    check_capturing()
+            for _ in range(2):  # the second time from memory
+                how = implementation(attention, x, x)
+                assert how == (run.TRITON if taken == "triton" else Implementation(torch_pass.run_pass))
+        logging.getLogger("crossattn3d").removeHandler(handler)
+        took = f"auto: {taken} for maps of (1, 3, 2, 2, 2) and (1, 3, 2, 2, 2) on cpu"
+        assert records[-1].startswith(took), records
+        assert len(records) == 2 if why is None else len(records) == 3 and why in records[0], records
+        assert bool(check.found) == (mixes is not full)
+    check_capturing(x)
     return "4 kinds"
 
 
-def check_capturing() -> None:
+class OnGpu(Tensor):
+    """A map on the CPU that says it is on a GPU."""
+
+    is_cuda = True
+    is_cpu = False
+
+
+def check_capturing(x: Tensor) -> None:
     """Nothing is compared while a CUDA graph is captured, and nothing is concluded from that."""
     check.found.clear()
-    with mock.patch("torch.cuda.is_current_stream_capturing", return_value=True):
-        assert not check.is_right_on(torch.device("cuda"), torch.float32, "instance")
+    with mock.patch("torch.cuda.device"), mock.patch("torch.cuda.is_current_stream_capturing", return_value=True):
+        assert not check.is_right_for(x, x, "instance")
     assert not check.found
 
 

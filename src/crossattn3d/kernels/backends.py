@@ -2,9 +2,10 @@
 
 import logging
 import os
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -62,22 +63,34 @@ def implementation(attention: Attention, u: Tensor, e: Tensor) -> Implementation
         backend = _fastest(attention, u, e)
         logger.debug("auto: %s for maps of %s and %s on %s", backend, tuple(u.shape), tuple(e.shape), u.device)
     elif backend != "torch" and (reason := unsupported_reason(backend, u, e)) is not None:
-        unset = f", and unset {VARIABLE}" if IN_PLACE_OF_AUTO else ""
+        unset = f", and unset {VARIABLE}" if backend == IN_PLACE_OF_AUTO else ""
         raise ValueError(
             f"{backend}: expected maps and a machine that it can run on; got {reason}; use backend='auto'{unset}"
         )
     if backend == "torch":
         return TORCH
-    return CPP if backend == "cpp" else import_module("crossattn3d.kernels.triton.run").TRITON
+    return CPP if backend == "cpp" else cast("Implementation", _triton().TRITON)
 
 
 def unsupported_reason(backend: str, u: Tensor, e: Tensor) -> str | None:
     """Return why `cpp` or `triton` cannot compute with maps like these here; None if it can."""
-    if backend == "triton" and find_spec("triton") is None:
-        return "Triton is not installed"
-    module: Any = import_module("crossattn3d.kernels.triton.run") if backend == "triton" else cpp
+    module = _triton() if backend == "triton" else cpp
+    if isinstance(module, str):
+        return module
     reason: str | None = module.unsupported_reason(u, e)
     return reason
+
+
+@cache
+def _triton() -> Any:
+    """Return the module that makes the passes in Triton, or in a word why it cannot be imported."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        return import_module("crossattn3d.kernels.triton.run")
+    except Exception as error:
+        logger.warning("Triton cannot be imported: %s: %s", type(error).__name__, error)
+        return f"Triton cannot be imported ({type(error).__name__})"
 
 
 def _fastest(attention: Attention, u: Tensor, e: Tensor) -> Backend:
@@ -85,6 +98,6 @@ def _fastest(attention: Attention, u: Tensor, e: Tensor) -> Backend:
     if u.is_cuda and unsupported_reason("triton", u, e) is None:
         # Imported where it is used, as it imports Triton.
         check = import_module("crossattn3d.kernels.triton.check")
-        return "triton" if check.is_right_on(u.device, u.dtype, attention.score_norm) else "torch"
+        return "triton" if check.is_right_for(u, e, attention.score_norm) else "torch"
     large = u.is_cpu and max(u.numel(), e.numel()) >= LARGE
     return "cpp" if large and unsupported_reason("cpp", u, e) is None else "torch"

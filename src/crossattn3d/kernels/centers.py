@@ -37,12 +37,17 @@ def center_of(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c"]:
     return means.sort(-1).values[..., means.shape[2] // 2]
 
 
+def shifted_bias(
+    weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"], center: Float[Tensor, "b i"], dtype: torch.dtype
+) -> Float[Tensor, "b o"]:
+    """Return b + W mu, the bias of one projection for the map less its center, in `dtype`."""
+    wide = _wide(weight, dtype)
+    return (bias.to(wide) + center.to(wide) @ weight.to(wide).mT).to(dtype)
+
+
 def shift_biases(matrix: Float[Tensor, "o n"], centers: Centers, dtype: torch.dtype) -> Float[Tensor, "b o n"]:
     """Return [Wq bq bk Wk bv Wv] for the maps less their centers, in `dtype`."""
-    cu = centers.u.shape[1]
-    # W mu may be large and b nearly -W mu. An error here would be the same in all voxels, unlike those of a projection.
-    # Runtimes that nets are exported to may lack float64; without it gradients would suffer, outputs hardly.
-    wide = dtype if torch.compiler.is_exporting() else wide_dtype(matrix.device)
+    cu, wide = centers.u.shape[1], _wide(matrix, dtype)
     terms = matrix.to(wide) * _factors(centers, of_bias=1.0)[:, None].to(wide)
     of_q, of_k, of_v = (block.sum(-1, keepdim=True).to(dtype) for block in blocks_of(terms, cu))
     q, k, v = blocks_of(matrix.to(dtype).expand(terms.shape), cu)
@@ -75,6 +80,15 @@ def blocks_of(matrix: Float[Tensor, "*b o n"], query_channels: int) -> tuple[Ten
     of_others = matrix[..., query_channels + 1 :]
     k, v = torch.split(of_others, of_others.shape[-1] // 2, -1)
     return matrix[..., : query_channels + 1], k, v
+
+
+def _wide(weight: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which W mu is added: it may be large and b nearly -W mu.
+
+    An error in the sum would be the same in all voxels, unlike those of a projection. Runtimes that nets are exported
+    to may lack float64; without it gradients would suffer, outputs hardly.
+    """
+    return dtype if torch.compiler.is_exporting() else wide_dtype(weight.device)
 
 
 def _factors(centers: Centers, of_bias: float) -> Float[Tensor, "b n"]:

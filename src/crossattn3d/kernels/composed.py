@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.centers import Centers, blocks_of, shift_biases
+from crossattn3d.kernels.centers import shifted_bias
 from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
-from crossattn3d.kernels.weights import columns_of
 
 #: Of a row of ones.
 Place = Literal["first", "last"]
@@ -39,8 +38,10 @@ def channel_attention(
     # Constants, since the result does not depend on them.
     of_u, of_e = (x.detach().sum(-1) / max(x.shape[-1], 1) for x in (u, e))
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
-    matrix = shift_biases(torch.cat(columns_of(channel), 1), Centers(of_u, of_e), u.dtype)
-    wq, wk, _ = blocks_of(matrix, u.shape[1])
+    q_bias = shifted_bias(channel.q_weight, channel.q_bias, of_u, u.dtype)[:, :, None]
+    k_bias = shifted_bias(channel.k_weight, channel.k_bias, of_e, u.dtype)[:, :, None]
+    q, k = (x.to(u.dtype).expand(len(u), -1, -1) for x in (channel.q_weight, channel.k_weight))
+    wq, wk = torch.cat([q, q_bias], 2), torch.cat([k_bias, k], 2)
     squares = None
     if cosine:
         squares = (

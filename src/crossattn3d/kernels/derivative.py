@@ -61,7 +61,7 @@ def forward(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> 
     dtype, cosine = sum_dtype(e), attention.score_norm == "cosine"
     centers, plain = _centers(channel, u, e), pack(channel, slices)
     packed = plain.less(centers, _channel_dtype(e, attention))
-    of_slices = packed.of_slices()
+    of_slices = packed.of_slices(dtype)
     channel_sums, single = passes.reduce(how.run_pass, u, e, centers, of_slices, gram=channel is not None, norms=cosine)
     p = bias = mixed = None
     slice_sums: list[Tensor] = []
@@ -91,7 +91,7 @@ def backward(how: Implementation, dout: Tensor, u: Tensor, e: Tensor, arguments:
     channel, slices, attention = arguments
     centers, plain = _centers(channel, u, e), pack(channel, slices)
     packed = plain.less(centers, _channel_dtype(e, attention))
-    dbias_and_p, single = passes.reduce_backward(how.run_pass, dout, u, e, centers, packed.of_slices())
+    dbias_and_p, single = passes.reduce_backward(how.run_pass, dout, u, e, centers, packed.of_slices(sum_dtype(e)))
     p = dsums = None
     gradients: list[Tensor] = []
     dtemperature = None
@@ -108,7 +108,7 @@ def backward(how: Implementation, dout: Tensor, u: Tensor, e: Tensor, arguments:
         single = from_slices(sliced, e.shape[2:], attention.slice_dim)
         del sliced
     # Of the maps as they are.
-    of_slices = plain.of_slices()
+    of_slices = plain.of_slices(sum_dtype(e))
     du, de, dslices = passes.apply_backward(how.run_pass, dout, u, e, p, dsums, of_slices, single, attention.residual)
     if slices is not None and dslices is not None:
         gradients += [*slice_gradients(slices, dslices, dbias_and_p[:, :, 0]), *_of_temperature(slices, dtemperature)]

@@ -5,15 +5,14 @@
 side by side in one matrix, whose last row is that of the slice-wise half: off the CPU, each call takes its time.
 """
 
+import functools
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from crossattn3d.kernels.centers import Centers, blocks_of, shift_biases, shift_gradients
-from crossattn3d.kernels.layout import sum_dtype
 from crossattn3d.kernels.parameters import ChannelParameters, SliceParameters
 
 
@@ -59,11 +58,11 @@ class Packed(NamedTuple):
         rows = self.matrix[..., : self.channels, :].to(dtype)
         return ChannelWeights(*blocks_of(rows.expand(batch, -1, -1), self.query_channels))
 
-    def of_slices(self) -> SliceWeights | None:
-        """Return the weights of the slice-wise half, if there is one, in the dtype of sums."""
+    def of_slices(self, dtype: torch.dtype) -> SliceWeights | None:
+        """Return the weights of the slice-wise half, if there is one."""
         if self.out is None:
             return None
-        row = self.matrix[..., -1, :].to(sum_dtype(self.out))
+        row = self.matrix[..., -1, :].to(dtype)
         q, kv = row[..., : self.query_channels + 1], row[..., self.query_channels + 1 :]
         return SliceWeights(q, kv.reshape(*kv.shape[:-1], 2, kv.shape[-1] // 2), self.out[:, 0].to(row.dtype))
 
@@ -99,7 +98,7 @@ def channel_gradients(
         matrix = shift_gradients(matrix, centers)
     q, q_bias, k, k_bias, v, v_bias, _ = channel
     rows = len(q_bias)
-    dq, dq_bias, dk_bias, dk, dv_bias, dv = _split(matrix, rows, (q, q_bias, k_bias, k, v_bias, v))
+    dq, dq_bias, dk_bias, dk, dv_bias, dv = _gradients_of(matrix, rows, (q, q_bias, k_bias, k, v_bias, v))
     return dq, dq_bias, dk, dk_bias, dv, dv_bias
 
 
@@ -107,14 +106,14 @@ def slice_gradients(slices: SliceParameters, gradients: SliceWeights, dbias: Ten
     """The same of the slice-wise half; `dbias`, (b, c), is the gradient of its last bias."""
     flat = torch.cat([gradients.q, gradients.kv.flatten(1), gradients.out, dbias], 1)
     q, q_bias, k, k_bias, v, v_bias, out, out_bias, _ = slices
-    dq, dq_bias, dk_bias, dk, dv_bias, dv, *others = _split(
+    dq, dq_bias, dk_bias, dk, dv_bias, dv, *others = _gradients_of(
         flat[:, None], 1, (q, q_bias, k_bias, k, v_bias, v, out, out_bias)
     )
     return dq, dq_bias, dk, dk_bias, dv, dv_bias, *others
 
 
-def _split(gradient: Tensor, rows: int, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return columns of the sum over the samples, (b, rows, n), in the shapes, dtypes and memory of parameters."""
+def _gradients_of(gradient: Tensor, rows: int, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the columns of (b, rows, n), summed over the samples, as tensors like the parameters."""
     x = (gradient[0] if len(gradient) == 1 else gradient.sum(0)).to(_common_dtype(parameters))
     widths = [p.numel() // rows for p in parameters]
     blocks = [x.new_empty((rows, width)) for width in widths]
@@ -124,4 +123,4 @@ def _split(gradient: Tensor, rows: int, parameters: Sequence[Tensor]) -> list[Te
 
 
 def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    return reduce(torch.promote_types, {x.dtype for x in tensors})
+    return functools.reduce(torch.promote_types, {x.dtype for x in tensors})

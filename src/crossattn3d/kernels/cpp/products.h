@@ -6,6 +6,7 @@
 #include "vectors.h"
 
 constexpr int64_t STEP = 96;  // voxels; a divisor of a tile and a multiple of every block
+constexpr int64_t FEW_STEPS = 3;
 
 template <class A, int M, int N>
 void gram_block(const A* a, const A* b, int64_t tile, int64_t voxels, double* out, int64_t stride) {

@@ -94,7 +94,9 @@ struct Pass {
       matrices.push_back(std::move(to));
     }
     zeros.resize(rows);
-    tile = std::max<int64_t>(1, bytes_of_tile() / int64_t(sizeof(A)) / rows / STEP) * STEP;
+    // A short tile would spend as long on the sums across vectors, which end each product, as on the products.
+    const int64_t steps = bytes_of_tile() / int64_t(sizeof(A)) / rows / STEP, at_most = 2 * steps + 1;
+    tile = std::max<int64_t>({1, steps, std::min(FEW_STEPS, at_most)}) * STEP;
     tile = std::min(tile, ceil(length, STEP) * STEP);
     tiles = ceil(length, tile);
     for (int k = 0; k < n_grams; ++k)

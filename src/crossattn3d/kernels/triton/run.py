@@ -92,7 +92,8 @@ class _Launches:
             size += gram.a_rows * gram.b_rows
         widths = [[len(self.rows[i]) for i in pair] for pair in self.pairs]
         blocks = [blocks_of(like, of_pair, dtype == torch.float64) for of_pair in widths]
-        self.slots = slots_for(like, size, max(blocks, default=1), dtype) if size else None
+        widest = max(tensors_of([*self.maps.values()]), key=lambda x: x.shape[1])
+        self.slots = slots_for(widest, size, max(blocks, default=1), dtype) if size else None
 
     def _plan(self, gram: Gram, start: int) -> None:
         of_a, of_b = self._blocks(gram.a, gram.a_rows), self._blocks(gram.b, gram.b_rows)
@@ -164,7 +165,11 @@ class _Launches:
         assert not self.totals, "sums of single-channel maps come with a mixture of them"
         if self.slots is None:
             return []
-        parts = torch.split(self.slots.memory.sum(0), [gram.a_rows * gram.b_rows for gram in self.grams], 1)
+        total, sizes = self.slots.memory.sum(0), [gram.a_rows * gram.b_rows for gram in self.grams]
+        # In memory of its own each, since an operation returns them; one launch.
+        parts = [total] if len(sizes) == 1 else [total.new_empty((len(total), size)) for size in sizes]
+        if len(sizes) > 1:
+            torch.split_with_sizes_copy(total, sizes, 1, out=parts)
         return [part.view(-1, gram.a_rows, gram.b_rows) for part, gram in zip(parts, self.grams, strict=True)]
 
     def _map(self, i: int) -> Tensor:

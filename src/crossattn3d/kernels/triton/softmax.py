@@ -61,11 +61,10 @@ def mean_and_root(products, scale, n, columns, EPS: tl.constexpr, BR: tl.constex
 @no_type_check
 def softmax_of(x, inside):
     """The softmax of each row, 0 outside."""
+    is_row = tl.max(inside.to(tl.int32), 1) > 0
     x = tl.where(inside, x, float("-inf"))
-    largest = tl.max(x, 1)
-    x = tl.exp(x - tl.where(largest == float("-inf"), 0.0, largest)[:, None])
-    sums = tl.sum(x, 1)
-    return x / tl.where(sums == 0, 1.0, sums)[:, None]
+    x = tl.exp(x - tl.where(is_row, tl.max(x, 1), 0.0)[:, None])
+    return x / tl.where(is_row, tl.sum(x, 1), 1.0)[:, None]
 
 
 @triton.jit
