@@ -79,7 +79,7 @@ def dtype_bounds(
 
 
 def step_bounds(
-    device: torch.device, most: Mapping[str, float], size: tuple[int, int, int] | None = None, rounds: int = 3
+    device: torch.device, most: Mapping[str, float], size: tuple[int, int, int] | None = None, rounds: int = 2
 ) -> list[Bound]:
     """Measure the training step of UCANet over that of others; a net that is not installed misses its bound."""
     side = 320 if device.type == "cuda" else 160

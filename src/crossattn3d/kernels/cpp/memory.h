@@ -37,12 +37,13 @@ template <class T, class A>
 int64_t stream([[maybe_unused]] T* to, [[maybe_unused]] const A* from, [[maybe_unused]] int64_t voxels) {
   int64_t l = 0;
 #if defined(__AVX__)
-  constexpr int N = 32 / sizeof(T);
+  constexpr int LINE_HALF = 32 / sizeof(T), N = std::max<int>(LINE_HALF, Vector<A>::LANES);
   if (reinterpret_cast<uintptr_t>(to) % 32 == 0)
     for (; l + N <= voxels; l += N) {
       alignas(32) T values[N];
-      for (int k = 0; k < N; ++k) values[k] = T(from[l + k]);
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + l), *reinterpret_cast<const __m256i*>(values));
+      for (int k = 0; k < N; k += Vector<A>::LANES) store_as<A>(values + k, Vector<A>::load(from + l + k));
+      for (int k = 0; k < N; k += LINE_HALF)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(to + l + k), *reinterpret_cast<const __m256i*>(values + k));
     }
 #endif
   return l;
@@ -58,7 +59,9 @@ void read(A* to, int64_t tile, const T* from, const A* center, int rows, int64_t
   if (voxel_stride == 1) {
     for (int r = 0; r < rows; ++r) {
       const T* line = from + r * row_stride;
-      for (int64_t l = 0; l < voxels; ++l) to[r * tile + l] = A(line[l]) - center[r];
+      int64_t l = 0;
+      for (; l + N <= voxels; l += N) Vector<A>::store(to + r * tile + l, load_as<A>(line + l) - center[r]);
+      for (; l < voxels; ++l) to[r * tile + l] = A(line[l]) - center[r];
     }
     return;
   }
