@@ -40,7 +40,7 @@ def channel_attention(
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
     q_bias = shifted_bias(channel.q_weight, channel.q_bias, of_u, u.dtype)[:, :, None]
     k_bias = shifted_bias(channel.k_weight, channel.k_bias, of_e, u.dtype)[:, :, None]
-    q, k = (x.to(u.dtype).expand(len(u), -1, -1) for x in (channel.q_weight, channel.k_weight))
+    q, k = (x.to(u.dtype).expand(u.shape[0], -1, -1) for x in (channel.q_weight, channel.k_weight))
     wq, wk = torch.cat([q, q_bias], 2), torch.cat([k_bias, k], 2)
     squares = None
     if cosine:

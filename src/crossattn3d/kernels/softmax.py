@@ -1,6 +1,6 @@
 """From scores to attention and back, on matrices as small as channels x channels or slices x slices."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -67,10 +67,11 @@ def attention_backward(dm: Float[Tensor, "b n n"], scores: Scores, dtype: torch.
     return m, (dx / divisor(scores)).to(dtype), None, None
 
 
-def divisor(scores: Scores) -> float:
-    """Return what the products are divided by first."""
-    by_length = {"sqrt": scores.length**0.5, "mean": scores.length, "instance": scores.length}
-    return float(by_length.get(scores.score_norm, 1))
+def divisor(scores: Scores) -> Any:
+    """Return the number that the products are divided by first: while a model is exported, a symbol."""
+    if scores.score_norm == "sqrt":
+        return scores.length**0.5
+    return scores.length if scores.score_norm in ("mean", "instance") else 1
 
 
 def _standardized(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:
