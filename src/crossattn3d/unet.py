@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d._checks import check_option
-from crossattn3d._convolutions import Conv3d, ConvTranspose3d
+from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
 from crossattn3d._norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
 
