@@ -15,7 +15,7 @@ from support.four_passes import FourPasses
 from support.random_parameters import assert_close, generator, normal
 
 SIZES = {"several chunks": (11, 23, 29), "one slice": (1, 5, 6), "one voxel": (1, 1, 1)}
-WIDTHS = [(3, 4, 2), (4, 4, 4), (1, 1, 1), (9, 18, 18)]
+WIDTHS = [(3, 4, 2), (4, 4, 4), (1, 1, 1), (9, 18, 18), (50, 53, 52)]
 
 
 @pytest.fixture(params=["torch", "cpp"])

@@ -100,7 +100,7 @@ struct Pass {
     tile = std::min(tile, ceil(length, STEP) * STEP);
     tiles = ceil(length, tile);
     for (int k = 0; k < n_grams; ++k)
-      blocks += ceil(grams[k].a_rows, GRAM_ROWS) * ceil(grams[k].b_rows, GRAM_COLUMNS);
+      blocks += gram_blocks<A>(grams[k].a_rows, grams[k].b_rows, tile);
     for (int k = 0; k < n_mixtures; ++k)
       blocks += ceil(mixtures[k].out.rows, ROWS) * (tile / (COLUMNS * Vector<A>::LANES));
   }
@@ -147,9 +147,10 @@ struct Pass {
   // The tiles from `first` to before `last`, counted through the batch; `sums` has the grams of sample `first / tiles`
   // and of those after it, one gram after the other.
   void run(int64_t first, int64_t last, std::vector<std::vector<double>>& sums) const {
-    std::vector<A> space(rows * tile + most_out * STEP + LINE / sizeof(A));
+    std::vector<A> space(rows * tile + most_out * STEP + PANEL<A> * tile + LINE / sizeof(A));
     A* const stacked = reinterpret_cast<A*>((reinterpret_cast<uintptr_t>(space.data()) + LINE - 1) / LINE * LINE);
     A* const results = stacked + rows * tile;
+    A* const panel = results + most_out * STEP;
     for (int64_t t = first; t < last; ++t) {
       const int64_t sample = t / tiles, start = t % tiles * tile, voxels = std::min(tile, length - start);
       const int64_t padded = ceil(voxels, STEP) * STEP;
@@ -162,9 +163,7 @@ struct Pass {
       for (int k = 0; k < n_grams; ++k) {
         const Gram& g = grams[k];
         double* out = sums[k].data() + (sample - first / tiles) * g.a_rows * g.b_rows;
-        for (int i = 0; i < g.a_rows; i += GRAM_ROWS)
-          gram_rows(g.a_rows - i, &stacked[(g.a + i) * tile], &stacked[g.b * tile], g.b_rows, tile, padded,
-                    out + int64_t(i) * g.b_rows, prefetch);
+        gram(stacked + g.a * tile, g.a_rows, stacked + g.b * tile, g.b_rows, tile, padded, out, panel, prefetch);
       }
       for (int k = 0; k < n_mixtures; ++k) {
         const Mixture& mixture = mixtures[k];

@@ -10,13 +10,13 @@
 // Bytes of a vector register, and the blocks of sums that are kept in registers: rows and columns of a Gram matrix;
 // rows and vectors of voxels of a mixture.
 #if defined(__AVX512F__)
-constexpr int BYTES = 64, GRAM_ROWS = 8, GRAM_COLUMNS = 3, ROWS = 4, COLUMNS = 6;
+constexpr int BYTES = 64, GRAM_ROWS = 8, DOT_COLUMNS = 3, PANEL_VECTORS = 3, ROWS = 4, COLUMNS = 6;
 #elif defined(__AVX__)
-constexpr int BYTES = 32, GRAM_ROWS = 6, GRAM_COLUMNS = 2, ROWS = 4, COLUMNS = 3;
+constexpr int BYTES = 32, GRAM_ROWS = 6, DOT_COLUMNS = 2, PANEL_VECTORS = 2, ROWS = 4, COLUMNS = 3;
 #elif defined(__aarch64__)
-constexpr int BYTES = 16, GRAM_ROWS = 8, GRAM_COLUMNS = 3, ROWS = 4, COLUMNS = 6;
+constexpr int BYTES = 16, GRAM_ROWS = 8, DOT_COLUMNS = 3, PANEL_VECTORS = 3, ROWS = 4, COLUMNS = 6;
 #else
-constexpr int BYTES = 16, GRAM_ROWS = 6, GRAM_COLUMNS = 2, ROWS = 4, COLUMNS = 3;
+constexpr int BYTES = 16, GRAM_ROWS = 6, DOT_COLUMNS = 2, PANEL_VECTORS = 2, ROWS = 4, COLUMNS = 3;
 #endif
 
 struct bfloat {
@@ -56,11 +56,6 @@ struct Vector {
     asm("" : "+w"(v));
 #endif
     return v;
-  }
-  static A sum(type v) {
-    for (int half = LANES / 2; half; half /= 2)
-      for (int i = 0; i < half; ++i) v[i] += v[i + half];
-    return v[0];
   }
 };
 
@@ -116,4 +111,16 @@ inline __attribute__((always_inline)) void transpose(V* v) {
       if (!(i & S)) exchange<V, S>(v[i], v[i + S], std::make_integer_sequence<int, N>());
     transpose<V, N, S / 2>(v);
   }
+}
+
+// The sums across LANES vectors, in the order of the vectors: added up on the way through a transposition.
+template <class A, int S = Vector<A>::LANES / 2>
+inline __attribute__((always_inline)) typename Vector<A>::type sums_of(typename Vector<A>::type* v) {
+#pragma GCC unroll 16
+  for (int i = 0; i < S; ++i) {
+    exchange<typename Vector<A>::type, S>(v[i], v[i + S], std::make_integer_sequence<int, Vector<A>::LANES>());
+    v[i] += v[i + S];
+  }
+  if constexpr (S > 1) return sums_of<A, S / 2>(v);
+  return v[0];
 }
