@@ -56,6 +56,7 @@ def test_rates_are_those_of_what_is_drawn() -> None:
     assert 0 < found["low"] <= found["median"] <= found["high"]
 
 
+@pytest.mark.slow
 def test_memory_counts_what_is_held(data: PreparedSet) -> None:
     before = held()
     kept = torch.ones(2**24)

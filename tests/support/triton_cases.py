@@ -20,14 +20,13 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 from torch import Tensor
-from triton.runtime import interpreter
-from triton.runtime.interpreter import InterpretedFunction
 
 from crossattn3d import CSCA
 from crossattn3d.kernels.centers import Centers
 from crossattn3d.kernels.triton import launch, tuning
 from crossattn3d.kernels.triton.run import run_pass, unsupported_reason
 from support.four_passes import FourPasses
+from support.interpreter import patch_language_once
 from support.output_and_gradients import output_and_gradients
 from support.pass_formulas import Formulas
 from support.random_maps import DTYPES, FORMATS, HALF_ULP, PAPER, SHAPES, Case, feature_map, known, normal, rms
@@ -314,22 +313,6 @@ GROUPS: dict[str, Callable[[str], str]] = {
 }
 #: What takes a GPU's memory and speed, too.
 ON_GPU = GROUPS | {"sizes": check_sizes, "large_batch": check_large_batch}
-
-
-def patch_language_once() -> None:
-    """Let the interpreter patch triton.language for the device functions of a module once instead of at every call.
-
-    It takes a third of the time otherwise. What a launch patches for its kernel, it restores; this it leaves patched.
-    """
-    patched: set[str] = set()
-
-    def call(self: InterpretedFunction, *args: Any, **options: Any) -> Any:
-        if self.fn.__module__ not in patched:
-            patched.add(self.fn.__module__)
-            interpreter._patch_lang(self.fn)
-        return self.rewrite()(*args, **options)
-
-    InterpretedFunction.__call__ = call
 
 
 def main(groups: list[str]) -> None:

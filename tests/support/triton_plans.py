@@ -20,6 +20,7 @@ from crossattn3d.kernels.derivative import Implementation, backward, forward
 from crossattn3d.kernels.parameters import SCORE_NORMS
 from crossattn3d.kernels.triton import check, launch, run, softmax
 from support.calls import Calls
+from support.interpreter import patch_language_once
 
 
 class Recorder:
@@ -172,5 +173,7 @@ GROUPS: dict[str, Callable[[], str]] = {"launches": check_launches, "traffic": c
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
+    patch_language_once()
     for group in sys.argv[1:]:
         print(f"{group}: {GROUPS[group]()}")
