@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -34,3 +35,11 @@ def processes_of(session: int) -> list[int]:
         if int(of) == session and state != "Z":
             found.append(int(path.parent.name))
     return found
+
+
+def wait_until_all_are_gone(session: int) -> None:
+    """Processes close their output, or see that the one they work for was killed, a little before they end."""
+    end = time.monotonic() + 300
+    while processes_of(session):
+        assert time.monotonic() < end, "a process outlives the one that it works for"
+        time.sleep(0.05)

@@ -18,7 +18,7 @@ from ltvs.dataset.provenance import read_records
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.locks import locked
 from prepare_ltvs import PrepareSettings, main
-from support.processes import processes_of
+from support.processes import wait_until_all_are_gone
 from support.tiny_cases import tiny_case
 from support.volume_file_layouts import write_own
 
@@ -73,13 +73,6 @@ def wait_until_at_work(run: "subprocess.Popen[str]", output: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def wait_until_all_are_gone(session: int) -> None:
-    end = time.monotonic() + 20
-    while processes_of(session):
-        assert time.monotonic() < end, "a process outlives the run"
-        time.sleep(0.02)
 
 
 def assert_nothing_is_half_done(output: Path, whole: dict[str, bytes]) -> None:

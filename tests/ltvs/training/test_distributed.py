@@ -19,7 +19,7 @@ from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
 from ltvs.training.devices import is_first_process, start_processes
 from support import data_parallel_steps
-from support.processes import processes_of, slurm_tasks
+from support.processes import slurm_tasks, wait_until_all_are_gone
 from support.trained_runs import QUICK, tiny_set
 
 PYTHON = [sys.executable]
@@ -127,8 +127,7 @@ def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, t
     assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command resumes from there", said)
     assert said.splitlines()[-1] == "terminated"
     assert "Traceback" not in said
-    while processes_of(both.pid):
-        time.sleep(0.1)
+    wait_until_all_are_gone(both.pid)
     assert subprocess.run(command, check=False).returncode == 0, "goes on with one process"
     assert len((folder / "curves.csv").read_text().splitlines()) == 4
 

@@ -15,7 +15,7 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.runtime.files import write_json
 from ltvs.runtime.locks import locked
 from ltvs.training.checkpoints import load_checkpoint
-from support.processes import processes_of
+from support.processes import wait_until_all_are_gone
 from support.trained_runs import tiny_set
 from support.training_process import calls, results, run_to_its_end, said, start
 
@@ -61,14 +61,6 @@ def undisturbed(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> 
     seconds = time.monotonic() - began
     assert results(output) == results(other), "without which all that follows would tell nothing"
     return Undisturbed(results(output), seconds, calls(other))
-
-
-def wait_until_all_are_gone(session: int) -> None:
-    """The workers of a process that was killed see that within seconds."""
-    end = time.monotonic() + 300
-    while processes_of(session):
-        assert time.monotonic() < end, "a worker outlives the process that trains"
-        time.sleep(0.1)
 
 
 def assert_can_go_on(output: Path) -> None:

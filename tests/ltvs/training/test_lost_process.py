@@ -15,7 +15,7 @@ from ltvs.runtime.files import write_json
 from ltvs.training.checkpoints import load_checkpoint
 from ltvs.training.devices import lost_processes
 from support import disturbed_training
-from support.processes import processes_of, slurm_tasks
+from support.processes import slurm_tasks, wait_until_all_are_gone
 from support.trained_runs import tiny_set
 from support.training_process import results
 
@@ -23,6 +23,8 @@ WORDS = (
     "--stage 2 --epochs 3 --batch-size 2 --patch 8 24 24 --overlap 0 0 0 --channels 2 3 4 --workers 0 "
     "--validate-every 2 --learning-rate 0.01 --schedule cosine --save-every 0 --device cpu"
 )
+#: Two tasks on one machine take all its cores each, processes of one command a half: sums would be rounded differently.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 ENDED = (
     r"error: another process of this training has ended \(.+\); if it gave no reason, it was killed, perhaps because "
     r"memory ran out; the same command resumes from the last checkpoint"
@@ -42,14 +44,14 @@ def words(data: Path, output: Path, *more: str) -> list[str]:
 
 def train(data: Path, output: Path, disturbed: str = "", launcher: tuple[str, ...] = ()) -> tuple[int, str, str]:
     """Train with two processes to the end, whichever; status, what was printed, what was said as an error."""
-    environment = os.environ | ({"DISTURBED": disturbed} if disturbed else {})
+    environment = os.environ | ONE_THREAD | ({"DISTURBED": disturbed} if disturbed else {})
     command = [sys.executable, *launcher, *words(data, output, "--devices", "2")]
     both = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     # Reads until the last process that could write has ended.
     printed, said = both.communicate()
-    assert processes_of(both.pid) == []
+    wait_until_all_are_gone(both.pid)
     return both.returncode, printed, said
 
 
@@ -73,7 +75,7 @@ def test_either_is_killed_and_the_other_says_so(
     data: Path, undisturbed: dict[str, object], tmp_path: Path, victim: int
 ) -> None:
     """Started as by SLURM, where neither is the other's child and each has a status of its own."""
-    environment = {"DISTURBED": f"{victim} 3 kill"}
+    environment = {"DISTURBED": f"{victim} 3 kill", **ONE_THREAD}
     tasks = slurm_tasks([sys.executable, *words(data, tmp_path / "run", "--nodes", "2")], environment)
     said = [task.communicate()[1] for task in tasks]
     assert tasks[victim].returncode == -signal.SIGKILL
