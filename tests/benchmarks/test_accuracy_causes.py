@@ -162,6 +162,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, runs
 
 
+@pytest.mark.slow
 def test_the_study_looks_at_each_net_once(trained: tuple[Path, Path], tmp_path: Path) -> None:
     folder, runs = trained
     result = tmp_path / "causes.json"

@@ -187,6 +187,7 @@ def test_a_library_serves_without_the_compiler_that_made_it(built, monkeypatch):
     assert "no C++ compiler" in build.library.__wrapped__()
 
 
+@pytest.mark.slow
 @needs_cpp
 def test_the_next_compiler_is_tried(monkeypatch, compiler, tmp_path, unbuilt):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -194,6 +195,7 @@ def test_the_next_compiler_is_tried(monkeypatch, compiler, tmp_path, unbuilt):
     assert not isinstance(build.library(), str)
 
 
+@pytest.mark.slow
 @needs_cpp
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_a_compiler_that_leaves_out_the_standard_library_fails(tmp_path):

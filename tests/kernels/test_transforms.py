@@ -90,6 +90,7 @@ def test_transforms_of_a_net(kind, use_checkpoint):
     assert_close(jvp(net, (x,), (dx,))[1].detach(), difference, 1e-6)
 
 
+@pytest.mark.slow
 def test_every_way_of_gradcheck():
     module = randomize(CSCA(3, 4).double(), 1)
     u, e = U[:1].clone().requires_grad_(), E[:1].clone().requires_grad_()

@@ -44,8 +44,10 @@ def run(script: str, *arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("groups", SHARED, ids=" ".join)
-def test_interpreted(groups):
-    lines = run("triton_cases.py", *groups, TRITON_INTERPRET="1").splitlines()
+@pytest.mark.parametrize("every", ["4", pytest.param("1", marks=pytest.mark.slow)])
+def test_interpreted(every, groups):
+    """Every fourth case, the slower test all of them: all dtypes and most formats and variants are in both."""
+    lines = run("triton_cases.py", *groups, TRITON_INTERPRET="1", EVERY=every).splitlines()
     assert [line.partition(": ")[0] for line in lines] == list(groups)
 
 
