@@ -75,22 +75,23 @@ void panel_block(const A* a, const A* panel, int64_t tile, int64_t voxels, doubl
                  Prefetcher& prefetch) {
   using V = typename Vector<A>::type;
   constexpr int N = PANEL_VECTORS, LANES = Vector<A>::LANES;
-  V sums[M][N];
-  IN_REGISTERS for (int i = 0; i < M; ++i)
-    IN_REGISTERS for (int j = 0; j < N; ++j) sums[i][j] = V{};
+  // A lane adds up one voxel after the other: the fewer, the more digits are left.
   for (int64_t first = 0; first < voxels; first += STEP) {
     prefetch();
+    V sums[M][N];
+    IN_REGISTERS for (int i = 0; i < M; ++i)
+      IN_REGISTERS for (int j = 0; j < N; ++j) sums[i][j] = V{};
     for (int64_t l = first; l < first + STEP; ++l) {
       V y[N];
       for (int j = 0; j < N; ++j) y[j] = Vector<A>::load(panel + l * PANEL<A> + j * LANES);
       for (int i = 0; i < M; ++i)
         for (int j = 0; j < N; ++j) sums[i][j] += a[i * tile + l] * y[j];
     }
-  }
-  IN_REGISTERS for (int i = 0; i < M; ++i) {
-    A scalars[PANEL<A>];
-    IN_REGISTERS for (int j = 0; j < N; ++j) Vector<A>::store(scalars + j * LANES, sums[i][j]);
-    for (int j = 0; j < PANEL<A>; ++j) out[i * stride + j] += double(scalars[j]);
+    IN_REGISTERS for (int i = 0; i < M; ++i) {
+      A scalars[PANEL<A>];
+      IN_REGISTERS for (int j = 0; j < N; ++j) Vector<A>::store(scalars + j * LANES, sums[i][j]);
+      for (int j = 0; j < PANEL<A>; ++j) out[i * stride + j] += double(scalars[j]);
+    }
   }
 }
 
