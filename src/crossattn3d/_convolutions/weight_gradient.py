@@ -42,7 +42,7 @@ def correlate(
     lines = h + (kh - 1) // sh
     slices = fine.new_zeros(sh, (lines * line + 2 * step) * sw, kd, c)
     positions = coarse.new_zeros(blocks * step, o)
-    sums = fine.new_zeros(kd, kh, kw * kd * c, o)
+    sums = fine.new_zeros(kd, kh, o, kw * kd * c)
     for sample in range(b):
         for i in range(d):
             first = sd * i - pd
@@ -56,11 +56,12 @@ def correlate(
                 for j in range(step):
                     start = slices[y % sh, (y // sh * line + j) * sw :]
                     rows = start.as_strided((blocks, kw * kd * c), (step * sw * kd * c, 1))
-                    sums[first % kd, y].addmm_(rows.T, positions.view(blocks, step, o)[:, j])
+                    # The few output channels as rows: BLAS takes several times longer over a matrix of few columns.
+                    sums[first % kd, y].addmm_(positions.view(blocks, step, o)[:, j].T, rows)
     # Where slice k of the kernel was in the sums depends on where its first slice was.
-    by_place = sums.view(kd, kh, kw, kd, c, o)
-    turned = [torch.roll(by_place[first], -first, 2) for first in range(kd)]
-    return torch.stack(turned).sum(0).permute(4, 3, 2, 0, 1)
+    by_place = sums.view(kd, kh, o, kw, kd, c)
+    turned = [torch.roll(by_place[first], -first, 3) for first in range(kd)]
+    return torch.stack(turned).sum(0).permute(1, 4, 3, 0, 2)
 
 
 def _fill(target: Tensor, source: Tensor | None, rows: tuple[int, int], column: int) -> None:
