@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ltvs.dataset.layout import PreparedSet, Split
+from ltvs.dataset.layout import MAPS, PreparedSet, Split
 from ltvs.dataset.nnunet import check_target, export_nnunet
+from ltvs.dataset.painting import paint_all
 from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.dataset.splits import fold_patients, split_patients
@@ -72,6 +73,9 @@ class PrepareSettings:
     """Seed of the split, and of the first phantom."""
     count: int = 52
     """Number of phantoms (phantom source only)."""
+    maps: int = 0
+    """Number of made patients to paint as maps of tissues, too, from which train_ltvs.py --render makes its patches
+    (phantom source only)."""
     matrix: int = 512
     """Rows and columns of the CT (phantom source only)."""
     ct_slice_spacing: float | None = None
@@ -98,6 +102,8 @@ class PrepareSettings:
             if self.check:
                 raise InputError("--export-nnunet: expected without --check, which writes nothing; give one of the two")
             check_target(self.export_nnunet)
+        if self.maps < 0 or (self.maps and self.source != "phantom"):
+            raise InputError(f"--maps: expected 0 or more, with --source phantom only; got {self.maps}, {self.source}")
         if self.source != "msd08" and (self.liver or self.liver_from):
             raise InputError(f"--liver, --liver-from: expected with --source msd08 only; got --source {self.source}")
 
@@ -169,6 +175,9 @@ def main(settings: PrepareSettings) -> None:
         raise InputError(
             f"--output {settings.output}: is inside --input, which is never written to; give another folder"
         )
+    if settings.maps:
+        painted = paint_all(settings.maps, settings.output, settings.workers)
+        print(f"{settings.maps} maps of tissues in {settings.output / MAPS} ({painted} painted now)")
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
     _print_outcome(outcome, settings.output)
     if outcome.failed:

@@ -1,7 +1,7 @@
 """A prepared data set on disk, as prepare_ltvs.py writes it and training reads it.
 
 DIR/dataset.json   DIR/split.json   DIR/fold1.json ...   DIR/images/CASE.nii.gz   DIR/labels/CASE.nii.gz
-DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)
+DIR/stage1/CASE/...   DIR/stage2/CASE/... (arrays.py)   DIR/maps/SEED/... (phantom/maps.py)
 """
 
 from pathlib import Path
@@ -15,6 +15,8 @@ from ltvs.sources.identity import check_apart
 
 #: Version of the folder's layout; 2 introduced facts.json and places.npy.
 FORMAT = 2
+#: Folder of the maps of tissues.
+MAPS = "maps"
 PARTS = ("train", "validation", "test")
 
 #: Names of the cases of each part.
@@ -60,6 +62,10 @@ class PreparedSet:
         if unknown:
             raise InputError(f"{file}: names cases that were not prepared: {', '.join(unknown)}")
         check_apart(description["cases"])
+
+    def maps(self) -> tuple[Path, ...]:
+        """Return the folders of the maps of tissues, from which training renders patches; none if there are none."""
+        return tuple(sorted(path.parent for path in (self.folder / MAPS).glob("*/map.json")))
 
     def check_stage(self, stage: Stage) -> None:
         """Raise InputError if a structure that a stage is to find was not labeled in these cases.

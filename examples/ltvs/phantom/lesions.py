@@ -1,62 +1,196 @@
-"""Lesions in a phantom's liver: where there is room for one, and its irregular shape."""
+"""Lesions of the liver: tumors, and benign ones that look like tumors or vessels; drawn anew for each image."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy import ndarray
+import torch
+from torch import Tensor
 
-from ltvs.phantom.canvas import Canvas, Region, waves
+from ltvs.phantom.contrast import Contrast
+from ltvs.phantom.fields import Spacing, lumps
+
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """Shape and look of a lesion.
+    """A lesion on the voxels of a box.
 
     Args:
-        region: mm to its surface, positive inside.
-        hu: of each voxel of the region's box, were it all lesion.
+        box: of the volume.
+        level: mm to the surface, positive inside.
+        hu: of each voxel of the box, were it all lesion.
+        edge: width of its border, mm.
+        tumor: whether it is one; the others belong to the liver.
     """
 
-    region: Region
-    hu: ndarray
+    box: Box
+    level: Tensor
+    hu: Tensor
+    edge: float
+    tumor: bool
+
+    def blend(self, hu: Tensor) -> None:
+        """Paint it over an image; a voxel at the border is part one, part the other."""
+        share = (self.level / self.edge + 0.5).clamp(0, 1)
+        view = hu[self.box]
+        view += share * (self.hu - view)
 
 
-@dataclass
-class FreePlaces:
-    """Places in a liver that are still free.
+@dataclass(frozen=True)
+class Looks:
+    """How lesions may look; lengths in mm, differences in HU.
 
     Args:
-        canvas: the liver is painted on it.
-        liver: mm to its surface, positive inside.
-        taken: center, (x, y, z) in mm, and radius in mm of each place taken.
+        radius: least and greatest of a tumor; drawn evenly by its logarithm.
+        first: the same of the first tumor.
+        darker: by which most tumors are darker than the liver around them.
+        others: share of the tumors that are as bright as the liver with a rim, or brighter.
+        rim, necrosis, nodules: share of the tumors that have them.
+        edge: width of a tumor's border.
     """
 
-    canvas: Canvas
-    liver: Region
-    taken: list[tuple[ndarray, float]]
-
-    def take(self, radius: float, depth: float, rng: np.random.Generator) -> ndarray | None:
-        """Take a free center at least `depth` mm below the surface and return it; None if there is none."""
-        candidates = np.argwhere(self.liver.level > depth)
-        if len(candidates) == 0:
-            return None
-        z, y, x = self.liver.box
-        for k, j, i in candidates[rng.integers(len(candidates), size=20)]:
-            center = np.array([self.canvas.x[x][i], self.canvas.y[y][j], self.canvas.z[z][k]])
-            if all(np.linalg.norm(center - other) > radius + size + 4 for other, size in self.taken):
-                self.taken.append((center, radius))
-                return center
-        return None
+    radius: tuple[float, float]
+    first: tuple[float, float]
+    darker: tuple[float, float]
+    others: float
+    rim: float
+    necrosis: float
+    nodules: float
+    edge: tuple[float, float]
 
 
-def lump(canvas: Canvas, center: ndarray, radius: float, lobes: float, rng: np.random.Generator) -> Region:
-    """Return an irregular ball whose surface goes in and out by about `lobes` times its radius (mm)."""
-    stretch = rng.uniform(0.82, 1.18, 3)
-    surface = waves(rng, lobes * radius, 1.5 * radius)
+#: As in CTs of many centers.
+WIDE = Looks((3, 50), (3, 50), (14, 80), others=0.18, rim=0.4, necrosis=0.5, nodules=0.35, edge=(0.7, 3.5))
+#: As in the phantoms of one cohort, whose first tumor is never tiny: a patient of this kind has one that was seen.
+COHORT = Looks((4.5, 22), (16, 28), (18, 25), others=0.0, rim=1.0, necrosis=0.8, nodules=0.75, edge=(0.7, 1.5))
 
-    def shape(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
-        u, v, w = ((c - o) * k for c, o, k in zip((x, y, z), center, stretch, strict=True))
-        return np.asarray(radius - np.sqrt(u**2 + v**2 + w**2) + surface(x, y, z))
 
-    reach = 1.6 * radius + 4
-    return canvas.region(shape, center - reach, center + reach)
+def draw_lesions(
+    liver: Tensor,
+    spacing: Spacing,
+    contrast: Contrast,
+    rng: np.random.Generator,
+    *,
+    tumors: int,
+    benign: int,
+    looks: Looks = WIDE,
+) -> list[Lesion]:
+    """Draw lesions in a liver, apart from each other; fewer where there is no room.
+
+    Args:
+        liver: where it is, (d, h, w), bool.
+        spacing: of the voxels, mm along d, h, w.
+        contrast: of the image.
+        rng: decides number, places, sizes and looks.
+        tumors: number of tumors.
+        benign: number of cysts, hemangiomas and other nodules.
+        looks: of the tumors.
+    """
+    inside = torch.nonzero(liver.flatten())[:, 0]
+    if len(inside) == 0:
+        return []
+    axes = [torch.arange(n, device=liver.device) * mm for n, mm in zip(liver.shape, spacing, strict=True)]
+    taken: list[tuple[np.ndarray, float]] = []
+    lesions = []
+    for number in range(tumors + benign):
+        tumor = number < tumors
+        smallest, largest = (looks.first if number == 0 else looks.radius) if tumor else (2.5, 18.0)
+        radius = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
+        center = _free_place(inside, tuple(liver.shape), spacing, radius, taken, rng)
+        if center is not None:
+            taken.append((center, radius))
+            if tumor:
+                lesion = _make_tumor(axes, center, radius, contrast, looks, rng)
+            else:
+                lesion = _make_benign(axes, center, radius, contrast, rng)
+            # The liver's surface and the vena cava bound it.
+            lesions.append(replace(lesion, level=lesion.level.masked_fill(~liver[lesion.box], -1e3)))
+    return lesions
+
+
+def _free_place(
+    inside: Tensor,
+    size: tuple[int, ...],
+    spacing: Spacing,
+    radius: float,
+    taken: list[tuple[np.ndarray, float]],
+    rng: np.random.Generator,
+) -> np.ndarray | None:
+    """Return a place in the liver, mm along d, h, w, that is not too near to the others; None if none was found."""
+    for _ in range(12):
+        voxel = np.unravel_index(int(inside[int(rng.integers(len(inside)))]), size)
+        center = np.multiply(voxel, spacing)
+        if all(np.linalg.norm(center - other) > 0.9 * (radius + wide) for other, wide in taken):
+            return np.asarray(center)
+    return None
+
+
+def _lump(
+    axes: Sequence[Tensor], center: np.ndarray, radius: float, lobes: float, rng: np.random.Generator
+) -> tuple[Box, Tensor, list[Tensor]]:
+    """Return an irregular ball whose surface goes in and out by about `lobes` times its radius, mm, and its voxels."""
+    stretch = np.exp(rng.normal(0, 0.14, 3))
+    reach = 1.5 * radius + 5
+    box, points = [], []
+    for axis, middle in zip(axes, center, strict=True):
+        near = torch.nonzero((axis - middle).abs() <= reach)[:, 0]
+        first, last = int(near[0]), int(near[-1]) + 1
+        box.append(slice(first, last))
+        points.append(axis[first:last] - middle)
+    z, y, x = (offset / float(k) for offset, k in zip(points, stretch, strict=True))
+    distance = (z[:, None, None] ** 2 + y[:, None] ** 2 + x**2).sqrt()
+    level = radius - distance + lumps(points, lobes * radius, max(1.5 * radius, 6.0), rng)
+    d, h, w = box
+    return (d, h, w), level, points
+
+
+def _make_tumor(
+    axes: Sequence[Tensor],
+    center: np.ndarray,
+    radius: float,
+    contrast: Contrast,
+    looks: Looks,
+    rng: np.random.Generator,
+) -> Lesion:
+    box, level, points = _lump(axes, center, radius, rng.uniform(0.03, 0.16), rng)
+    uniform, chance = rng.uniform, rng.random
+    kind = chance()
+    if kind >= looks.others:  # darker than the liver, like most metastases
+        mean, rim = -uniform(*looks.darker), uniform(10, 40) * (chance() < looks.rim)
+    elif kind > 0.4 * looks.others:  # as bright as the liver, with a rim
+        mean, rim = uniform(-12, 12), uniform(-45, 45)
+    else:
+        mean, rim = uniform(12, 60), 0.0
+    hu = contrast.liver + mean + lumps(points, uniform(1, 9), max(5.0, 0.5 * radius), rng)
+    if radius > 8 and chance() < looks.necrosis:  # necrosis in the middle
+        core = level - uniform(0.2, 0.55) * radius + lumps(points, 0.15 * radius, radius, rng)
+        hu = hu - uniform(5, 32) * (core / 3 + 0.5).clamp(0, 1)
+    if rim:
+        hu = hu + rim * torch.exp(-(((level - 1.5) / uniform(1.0, 3.0)) ** 2))
+    if chance() < looks.nodules:  # nodules that take up contrast
+        nodules = lumps(points, 1.0, max(7.0, 0.55 * radius), rng) - uniform(0.8, 1.6)
+        hu = hu + uniform(30, 130) * (2 * nodules).clamp(0, 1)
+    if chance() < 0.05:  # calcium
+        hu = hu + uniform(100, 400) * (4 * (lumps(points, 1.0, 8.0, rng) - 1.8)).clamp(0, 1)
+    return Lesion(box, level, hu, float(uniform(*looks.edge)), tumor=True)
+
+
+def _make_benign(
+    axes: Sequence[Tensor], center: np.ndarray, radius: float, contrast: Contrast, rng: np.random.Generator
+) -> Lesion:
+    bright = rng.random() < 0.4
+    box, level, points = _lump(axes, center, radius, rng.uniform(0.01, 0.04) + 0.05 * bright, rng)
+    if bright:  # hemangiomas and perfusion nodules, about as bright as vessels
+        mean = contrast.blood - rng.uniform(-4, 30)
+        return Lesion(box, level, mean + lumps(points, 5.0, 9.0, rng), float(rng.uniform(0.7, 2.5)), tumor=False)
+    mean = rng.uniform(-2, 20)
+    return Lesion(box, level, mean + lumps(points, 1.0, 9.0, rng), float(rng.uniform(0.7, 1.2)), tumor=False)
+
+
+def draw_counts(liters: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw how many tumors and benign lesions lie in some liters of liver: none in 30%, very many cysts in a few."""
+    tumors = 0 if rng.random() < 0.3 else max(1, int(rng.poisson(2.5 * min(liters, 1.2))))
+    benign = int(rng.poisson(liters * (12.0 if rng.random() < 0.25 else 1.5)))
+    return min(tumors, 8), min(benign, 24)

@@ -12,12 +12,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.interrupts import signals_blocked
-from ltvs.training.patches import PatchDataset, Sampling
+from ltvs.training.patches import PatchDataset, Rendered, RenderedDataset, Sampling
 from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Sample
 
 #: Epoch and index, which identify a sample.
 Key = tuple[int, int]
+#: Patches of prepared cases, or rendered ones.
+Patches = PatchDataset | RenderedDataset
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -85,7 +87,7 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 class PatchLoader:
-    """Steps of a `PatchDataset`, prefetched by worker processes.
+    """Steps of patches, prefetched by worker processes.
 
     Args:
         dataset: of the patches.
@@ -103,7 +105,7 @@ class PatchLoader:
 
     def __init__(
         self,
-        dataset: PatchDataset,
+        dataset: Patches,
         batch_size: int,
         seed: int,
         workers: int,
@@ -178,14 +180,9 @@ def make_loader(task: StageTraining) -> PatchLoader:
     Raises:
         InputError: the split has no training cases.
     """
-    data, settings, fabric = task.data, task.settings, task.fabric
-    if not data.split["train"]:
-        raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
-    sampling = Sampling(
-        settings.patch, settings.overlap, settings.rotation, settings.jitter, settings.foreground, settings.seed
-    )
+    settings, fabric = task.settings, task.fabric
     return PatchLoader(
-        PatchDataset(data, task.stage, data.split["train"], sampling),
+        _rendered_patches(task) if settings.render else _prepared_patches(task),
         settings.batch_size,
         settings.seed,
         settings.workers,
@@ -196,10 +193,26 @@ def make_loader(task: StageTraining) -> PatchLoader:
     )
 
 
+def _prepared_patches(task: StageTraining) -> PatchDataset:
+    data, settings = task.data, task.settings
+    if not data.split["train"]:
+        raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
+    sampling = Sampling(
+        settings.patch, settings.overlap, settings.rotation, settings.jitter, settings.foreground, settings.seed
+    )
+    return PatchDataset(data, task.stage, data.split["train"], sampling)
+
+
+def _rendered_patches(task: StageTraining) -> RenderedDataset:
+    settings = task.settings
+    rendered = Rendered(settings.patch, settings.render, settings.jitter, settings.seed)
+    return RenderedDataset(task.data, task.stage, rendered)
+
+
 class ErrorsAsValues(Dataset["Sample | InputError"]):
     """Samples, or the error of one in its place: PyTorch would wrap an exception of a worker in a traceback."""
 
-    def __init__(self, dataset: PatchDataset) -> None:
+    def __init__(self, dataset: Patches) -> None:
         self.dataset = dataset
 
     def __getitem__(self, key: Key) -> Sample | InputError:

@@ -14,10 +14,12 @@ from torch.utils.data import Dataset
 from ltvs.dataset.arrays import PreparedCase
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.stages import Stage
+from ltvs.phantom.maps import open_maps
+from ltvs.phantom.scenes import part_of_liver, whole_slices
 from ltvs.runtime.errors import InputError
 from ltvs.training.augmentation import jitter_region, rotate_patch
 from ltvs.training.step import Sample
-from ltvs.volume.labels import TUMOR
+from ltvs.volume.labels import LIVER, TUMOR
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
@@ -163,6 +165,75 @@ class PatchDataset(Dataset[Sample]):
         d, h, w = _along_axes(case.image.shape, self.sampling.patch, self.sampling.overlap)
         i, j, k = np.unravel_index(number, (len(d), len(h), len(w)))
         return d[i], h[j], w[k]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Settings of patches that are rendered on the fly.
+
+    Args:
+        patch: (d, h, w) voxels.
+        count: patches of each patient in an epoch.
+        jitter: as in `Sampling`.
+        seed: of everything random.
+    """
+
+    patch: Triple
+    count: int
+    jitter: float = 0.0
+    seed: int = 0
+
+
+class RenderedDataset(Dataset[Sample]):
+    """Patches of made patients, no two alike, rendered from maps of tissues.
+
+    Indexed by `(epoch, index)`, as `PatchDataset` is.
+
+    Args:
+        data: the prepared set that holds the maps.
+        stage: 1 or 2.
+        settings: how patches are made.
+        device: where they are rendered.
+
+    Raises:
+        InputError: there are no maps, or one is damaged; so does indexing.
+    """
+
+    def __init__(self, data: PreparedSet, stage: Stage, settings: Rendered, device: torch.device | None = None) -> None:
+        self.view = data.preparation.view(stage)
+        self.folders = data.maps()
+        self.settings = settings
+        self.device = torch.device("cpu") if device is None else device
+        if not self.folders:
+            raise InputError(f"{data.folder}: holds no maps of tissues to render; prepare it again with --maps")
+        for folder in self.folders:
+            open_maps(folder)
+
+    def __len__(self) -> int:
+        return len(self.folders) * self.settings.count
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        rng = np.random.default_rng((self.settings.seed, epoch, index))
+        folder = self.folders[index % len(self) // self.settings.count]
+        patient, of_stage, patch = open_maps(folder), self.view.preparation, self.settings.patch
+        if self.view.stage == 1:
+            grid = of_stage.stage1
+            scene = whole_slices(patient, patch, grid.pixels, grid.slice_spacing, rng, self.device)
+            image = self.view.input(scene.hu, None, self.view.hu_offset(scene.hu, None))
+            return _sample(image, self.view.target(scene.labels), folder.name)
+        grid = of_stage.stage2
+        scene = part_of_liver(patient, patch, grid.pixels, grid.slice_spacing, of_stage.margin, rng, self.device)
+        region = jitter_region(scene.labels > 0, scene.spacing, rng.uniform(0, self.settings.jitter), rng)
+        # The patch stands for a whole liver, whose median no lesion decides, and is not known to the last HU.
+        plain = scene.labels == LIVER
+        offset = self.view.hu_offset(scene.hu, plain if plain.any() else region) + rng.normal(0, 3)
+        target = np.where(region, self.view.target(scene.labels), np.uint8(0))
+        return _sample(self.view.input(scene.hu, region, offset), target, folder.name)
+
+
+def _sample(image: ndarray, target: ndarray, name: str) -> Sample:
+    return Sample(torch.from_numpy(image)[None], torch.from_numpy(target)[None], name)
 
 
 def _padded(array: ndarray, patch: Triple) -> ndarray:

@@ -50,6 +50,9 @@ class TrainSettings:
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
     """Overlap of neighboring patches along slices, rows, columns; voxels."""
+    render: int = 0
+    """Patches of each map of tissues in an epoch, rendered on the fly with other contrasts, lesions, shapes and
+    scanners every time, instead of patches of prepared CTs; needs prepare_ltvs.py --maps; 0 for none."""
     foreground: float = 0.0
     """Share of patches around a random voxel of a random foreground class, since tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
@@ -97,7 +100,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         one = ("epochs", "batch_size", "validate_every", "seeds", "accumulate", "devices", "nodes")
-        none = ("workers", "rotation", "jitter", "seed", "save_every")
+        none = ("workers", "rotation", "jitter", "render", "seed", "save_every")
         for name, bound in (dict.fromkeys(one, 1) | dict.fromkeys(none, 0)).items():
             if getattr(self, name) < bound:
                 raise InputError(f"--{name.replace('_', '-')}: expected {bound} or more; got {getattr(self, name)}")

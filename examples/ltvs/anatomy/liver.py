@@ -6,8 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy import ndarray
 
-from ltvs.phantom.body_build import Build
-from ltvs.phantom.canvas import Level, Point, ellipsoid, smooth_max, smooth_min, waves
+from ltvs.anatomy.build import Build
+from ltvs.anatomy.canvas import Level, Point, ellipsoid, smooth_max, smooth_min, waves
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid, bounding_box
 from ltvs.volume.labels import BACKGROUND, VESSEL
@@ -15,26 +15,34 @@ from ltvs.volume.resampling import resample
 
 
 def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
-    """Return a liver that fits the build."""
+    """Return a liver that fits the build: smooth or nodular, whole or, in a few, resected."""
     s, uniform = build.scale, rng.uniform
 
     def part(center: Point, radii: Point, tilt: float = 0.0) -> Level:
         return ellipsoid(np.multiply(center, s), np.multiply(radii, s), tilt)
 
-    right = part((-62, 2, -2), (uniform(64, 76), uniform(70, 82), uniform(76, 94)))
-    center = (uniform(0, 18), -46, uniform(22, 34))
-    left = part(center, (uniform(62, 86), uniform(26, 36), uniform(34, 50)), uniform(-0.25, 0.1))
-    caudate = part((-12, 14, 18), (22, 18, 32))
+    right = part((-62, 2, -2), (uniform(58, 80), uniform(64, 86), uniform(68, 104)), uniform(-0.2, 0.2))
+    center = (uniform(-4, 24), uniform(-52, -40), uniform(14, 38))
+    left = part(center, (uniform(52, 100), uniform(22, 38), uniform(28, 54)), uniform(-0.35, 0.15))
+    caudate = part((-12, 14, 18), np.multiply((22, 18, 32), uniform(0.75, 1.3)))
     hilum = part((2, 6, -26), (44, 27, 32), 0.3)
     kidney = part((-56, 58, -64), (42, 48, 62))  # with the fat around it, which keeps it off the liver
-    gallbladder = part((-40, -40, -48), (19, 20, 32))
-    bumps, folds = waves(rng, 3.2 * s, 75 * s), waves(rng, 1.3 * s, 28 * s)
+    gallbladder = part((-40, -40, -48), np.multiply((19, 20, 32), uniform(0.7, 1.1)))
+    fissure = part((uniform(-4, 14), -58, uniform(-12, 14)), (uniform(2, 6), 34, 32), uniform(-0.5, 0.5))
+    dents = [hilum, kidney, gallbladder, *([fissure] if rng.random() < 0.6 else [])]
+    bumps, folds = waves(rng, uniform(2, 5) * s, 75 * s), waves(rng, uniform(0.7, 2.4) * s, uniform(16, 32) * s)
+    normal, depth = rng.standard_normal(3), uniform(25, 60) * s
+    normal /= np.linalg.norm(normal)
+    resected = rng.random() < 0.05
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:
         whole = smooth_max(smooth_max(right(x, y, z), left(x, y, z), 10 * s), caudate(x, y, z), 8 * s)
-        for dent in (hilum, kidney, gallbladder):
+        for dent in dents:
             whole = smooth_min(whole, -dent(x, y, z), 7 * s)
         whole = whole + bumps(x, y, z) + folds(x, y, z)
+        if resected:
+            u, v, w = normal
+            whole = smooth_min(whole, depth + u * (x + 62 * s) + v * y + w * z, 8 * s)
         whole = smooth_min(whole, build.cavity(x, y) - 4, 5 * s)
         return smooth_min(whole, build.diaphragm(x, y) - 3 - z, 6 * s)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
-from ltvs.phantom.canvas import Box, Canvas, Region
+from ltvs.anatomy.canvas import Box, Canvas, Region
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def _add_branch(canvas: Canvas, region: Region, tree: Tree, node: int, reach: fl
     radius_a = min(radius_a, 1.35 * radius_b)  # the parent may lie on the trunk, which is much thicker
     wide = max(radius_a, radius_b) + reach
     local = canvas.box(np.minimum(a, b) - wide, np.maximum(a, b) + wide)
-    x, y, z = (c - o for c, o in zip(canvas.coordinates(local), a, strict=True))
-    d = b - a
-    t = np.clip((x * d[0] + y * d[1] + z * d[2]) / max(float(d @ d), 1e-6), 0, 1).astype(np.float32)
-    distance = np.sqrt((x - t * d[0]) ** 2 + (y - t * d[1]) ** 2 + (z - t * d[2]) ** 2)
+    x, y, z = (c - float(o) for c, o in zip(canvas.coordinates(local), a, strict=True))
+    u, v, w = (float(length) for length in b - a)
+    t = np.clip((x * u + y * v + z * w) / max(u * u + v * v + w * w, 1e-6), 0, 1)
+    distance = np.sqrt((x - t * u) ** 2 + (y - t * v) ** 2 + (z - t * w) ** 2)
     target = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(local, region.box, strict=True))
     level = region.level[target]
-    np.maximum(level, radius_a + t * (radius_b - radius_a) - distance, out=level)
+    np.maximum(level, float(radius_a) + t * float(radius_b - radius_a) - distance, out=level)
 
 
 def spread_points(

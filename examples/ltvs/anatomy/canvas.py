@@ -1,9 +1,10 @@
-"""The canvas a phantom is painted on: voxels with coordinates in mm, each tissue blended over those below it.
+"""The canvas a patient is painted on: voxels with coordinates in mm, each tissue painted over those below it.
 
 x points to the patient's left, y to the back, z to the head; (0, 0, 0) is the middle of the body at the height of the
 porta hepatis. Shapes are level-set functions: mm to the surface, positive inside.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,19 +12,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from ltvs.anatomy.tissues import Tissue
+
 Box = tuple[slice, slice, slice]
 Point = ndarray | Sequence[float]
 #: A level-set function of x, y, z, which are shaped (1, 1, w), (1, h, 1) and (d, 1, 1).
 Level = Callable[[ndarray, ndarray, ndarray], ndarray]
-#: Tissues from the lowest to the topmost: mm to the surface, and HU.
-Tissues = Iterator[tuple[ndarray, float | ndarray]]
+#: Tissues from the lowest to the topmost: mm to the surface, and which it is.
+Tissues = Iterator[tuple[ndarray, Tissue]]
 #: The tissues at coordinates, as for `Level`.
 Layers = Callable[[ndarray, ndarray, ndarray], Tissues]
 
 #: Corners of a box around everything, mm.
 LOWEST, HIGHEST = (-1e4,) * 3, (1e4,) * 3
-#: Layers are painted in slabs of about this many voxels, so that they need little memory besides the CT.
-_SLAB = 1 << 21
+#: Layers are painted in slabs of about this many voxels, so that they need little memory besides the map.
+_SLAB = 1 << 20
 
 
 class Region(NamedTuple):
@@ -35,25 +38,20 @@ class Region(NamedTuple):
 
 @dataclass
 class Canvas:
-    """Voxel coordinates and the CT painted so far.
+    """Voxel coordinates and the tissues painted so far.
 
     Args:
         x, y, z: coordinates of columns, rows and slices, mm.
-        hu: the CT, (z, y, x).
+        tissue: the map, (z, y, x), uint8.
     """
 
     x: ndarray
     y: ndarray
     z: ndarray
-    hu: ndarray = field(init=False)
+    tissue: ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.hu = np.full((len(self.z), len(self.y), len(self.x)), -1000, dtype=np.float32)
-
-    @property
-    def voxel(self) -> float:
-        """The in-plane size of a voxel, mm."""
-        return float(self.x[1] - self.x[0])
+        self.tissue = np.full((len(self.z), len(self.y), len(self.x)), Tissue.AIR, dtype=np.uint8)
 
     def box(self, low: Point, high: Point) -> Box:
         """Return the voxels from `low` to `high`, (x, y, z) in mm, clipped to the volume."""
@@ -76,16 +74,15 @@ class Canvas:
         return Region(box, level)
 
     def paint(self, layers: Layers, low: Point = LOWEST, high: Point = HIGHEST) -> None:
-        """Blend tissues over the CT, the lowest first, on the voxels from `low` to `high` mm."""
+        """Paint tissues over the map, the lowest first, on the voxels from `low` to `high` mm."""
         for slab in _slabs(self.box(low, high)):
-            for level, hu in layers(*self.coordinates(slab)):
-                self.blend(Region(slab, level), hu)
+            for level, tissue in layers(*self.coordinates(slab)):
+                self.fill(Region(slab, level), tissue)
 
-    def blend(self, region: Region, hu: float | ndarray) -> None:
-        """Blend tissue of `hu` over the CT; a voxel at the surface is part one, part the other."""
-        share = np.clip(region.level / self.voxel + 0.5, 0, 1)
-        if share.any():
-            self.hu[region.box] += share * (hu - self.hu[region.box])
+    def fill(self, region: Region, tissue: Tissue) -> None:
+        """Paint one tissue over the map."""
+        view = self.tissue[region.box]
+        np.copyto(view, np.uint8(tissue), where=np.broadcast_to(region.level > 0, view.shape))
 
 
 def _slabs(box: Box) -> Iterator[Box]:
@@ -98,8 +95,9 @@ def _slabs(box: Box) -> Iterator[Box]:
 
 def ellipsoid(center: Point, radii: Point, tilt: float = 0.0) -> Level:
     """Return an ellipsoid, turned about z by `tilt` radians."""
-    (cx, cy, cz), (rx, ry, rz) = center, radii
-    cos, sin = np.cos(tilt), np.sin(tilt)
+    # Python's numbers: NumPy's would make double precision of single.
+    (cx, cy, cz), (rx, ry, rz) = (tuple(float(value) for value in point) for point in (center, radii))
+    cos, sin = math.cos(tilt), math.sin(tilt)
     size = 3 / (1 / rx + 1 / ry + 1 / rz)
 
     def level(x: ndarray, y: ndarray, z: ndarray) -> ndarray:

@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scipy import ndimage
 
 from ltvs.phantom import make_phantom
-from ltvs.phantom.canvas import Canvas, Region, ellipsoid, waves
-from ltvs.phantom.lesions import FreePlaces
-from ltvs.phantom.noise import blur_and_add_noise
-from ltvs.phantom.tumors import make_tumors
-from ltvs.phantom.vessel_tree import grow_tree, spread_points, tree_region, tube
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -27,11 +21,6 @@ def thin() -> dict[int, Case]:
 def arrays(case: Case) -> tuple[np.ndarray, ...]:
     """CT, liver, vessel, tumor."""
     return tuple(sitk.GetArrayFromImage(volume) for volume in (case.ct, case.liver, case.vessel, case.tumor))
-
-
-def canvas(voxel: float = 1.0, size: tuple[int, int, int] = (60, 52, 44)) -> Canvas:
-    x, y, z = (((np.arange(n) - (n - 1) / 2) * voxel).astype(np.float32) for n in size)
-    return Canvas(x, y, z)
 
 
 def test_the_seed_decides_everything(thin: dict[int, Case]) -> None:
@@ -109,100 +98,6 @@ def test_a_slice_has_air_lung_fat_tissue_and_bone(phantoms: list[Case]) -> None:
         for low, high, share in ((-140, -60, 0.08), (20, 130, 0.1), (250, 1000, 0.001)):
             assert ((ct > low) & (ct < high)).mean() > share
         assert ((ct[-1] > -950) & (ct[-1] < -700)).mean() > 0.1
-
-
-def test_noise_has_the_deviation_and_correlation_of_a_ct() -> None:
-    values = blur_and_add_noise(np.full((40, 110, 96), 100, dtype=np.float32), 20.0, np.random.default_rng(0)) - 100
-    # Of 400 000 correlated values the deviation is known to about 0.3 %.
-    assert values.std() == pytest.approx(20, rel=0.02)
-    assert abs(values.mean()) < 0.5
-
-    def alike(axis: int, gap: int) -> float:
-        first, second = np.delete(values, range(gap), axis), np.delete(values, range(-gap, 0), axis)
-        return float((first * second).mean() / values.var())
-
-    assert 0.25 < alike(2, 1) < 0.55
-    assert 0.25 < alike(1, 1) < 0.55
-    assert 0.1 < alike(0, 1) < 0.4
-    assert abs(alike(2, 9)) < 0.03
-
-
-def test_one_to_five_tumors_apart_from_each_other() -> None:
-    volume = canvas(voxel=4.0)
-    liver = volume.region(ellipsoid((0, 0, 0), (95, 85, 75)))
-    counts = []
-    for seed in range(12):
-        places, rng = FreePlaces(volume, liver, []), np.random.default_rng(seed)
-        tumors = make_tumors(places, waves(rng, 1.0, 50.0), 1.0, rng)
-        counts.append(len(tumors))
-        assert len(places.taken) == len(tumors)
-        for i, (center, radius) in enumerate(places.taken):
-            assert all(np.linalg.norm(center - c) > radius + r for c, r in places.taken[:i])
-    assert set(counts) <= {1, 2, 3, 4, 5}
-    assert len(set(counts)) > 2
-
-
-def test_no_tumor_where_none_fits() -> None:
-    volume = canvas()
-    liver = volume.region(ellipsoid((0, 0, 0), (3, 3, 3)))
-    rng = np.random.default_rng(0)
-    assert make_tumors(FreePlaces(volume, liver, []), waves(rng, 1.0, 50.0), 1.0, rng) == []
-
-
-def test_a_tree_is_connected_tapers_and_reaches_its_targets() -> None:
-    volume, rng = canvas(), np.random.default_rng(3)
-    inside = volume.region(ellipsoid((0, 0, 0), (26, 22, 18)))
-    trunk = np.array([(-28, 0, 0), (-20, 1, 0), (-12, 1, 1), (-4, 0, 2)], dtype=float)
-    targets = spread_points(inside.level > 1, volume, inside.box, 24, 7.0, rng)
-    assert np.linalg.norm(targets[:, None] - targets[None], axis=-1)[~np.eye(len(targets), dtype=bool)].min() > 7
-    tree = grow_tree(trunk, targets, 1.0, 4.0, rng)
-    assert (tree.parents[1:] < np.arange(1, len(tree.parents))).all()
-    assert (tree.radii[1:] <= tree.radii[tree.parents[1:]] + 1e-9).all()
-    assert 1.0 <= tree.radii.min() < 1.2
-    assert tree.radii.max() <= 4.0
-    # Ends keep their place but for the jitter of 0.8 mm in each direction.
-    ends = np.setdiff1d(np.arange(len(tree.parents)), tree.parents)
-    gaps = np.linalg.norm(targets[:, None] - tree.points[ends][None], axis=-1).min(axis=0)
-    assert len(ends) > 8
-    assert gaps.max() < 4
-    filled = np.zeros(volume.hu.shape, dtype=bool)
-    box, level = tree_region(volume, [tree])
-    filled[box] = level > 0
-    # A radius of 1 mm is more than half the diagonal of a voxel, so no branch is broken.
-    assert ndimage.label(filled, np.ones((3, 3, 3)))[1] == 1
-
-
-def test_a_tube_is_as_thick_as_asked() -> None:
-    volume = canvas()
-    box, level = tree_region(volume, [tube(np.array([(-40.0, 0, 0), (40, 0, 0)]), 5.0)])
-    assert level.max() == pytest.approx(5 - np.hypot(0.5, 0.5), abs=1e-4)  # the nearest voxels lie half a voxel off
-    assert (level > 0).sum() / 60 == pytest.approx(np.pi * 25, rel=0.05)
-    assert box[2] == slice(0, 60)
-
-
-def test_levels_are_mm_to_the_surface() -> None:
-    x, y, z = np.float32([[[14.0]]]), np.float32([[[0.0]]]), np.float32([[[0.0]]])
-    assert ellipsoid((2, 0, 0), (9, 9, 9))(x, y, z) == pytest.approx(-3)
-    assert ellipsoid((2, 0, 0), (9, 30, 9), np.pi / 2)(y, x, z) < 0  # turned, the long axis lies along x
-    assert ellipsoid((2, 0, 0), (9, 30, 9), np.pi / 2)(x, y, z) > 0
-
-
-def test_waves_have_their_deviation_and_length() -> None:
-    volume = canvas(size=(120, 110, 100))
-    box = volume.box((-1e4,) * 3, (1e4,) * 3)
-    field = waves(np.random.default_rng(1), 7.0, 12.0, count=40)(*volume.coordinates(box))
-    assert field.shape == volume.hu.shape
-    assert field.std() == pytest.approx(7, rel=0.1)
-    # Its slope is that of waves of 12 mm, of which a third lies along each axis: 7 * 2 pi / 12 / sqrt(3) per mm.
-    slope = np.diff(field, axis=2).std()
-    assert slope == pytest.approx(7 * 2 * np.pi / 12 / np.sqrt(3), rel=0.2)
-
-
-def test_a_voxel_at_a_surface_is_part_of_both() -> None:
-    volume = canvas()
-    volume.blend(Region(volume.box((-1e4,) * 3, (1e4,) * 3), volume.coordinates((slice(None),) * 3)[0] + 0.5), 40.0)
-    # Voxel centers at -1.5, -0.5, 0.5 mm; the surface lies at -0.5 mm.
-    assert volume.hu[3, 4, 28:31].tolist() == pytest.approx([-1000, -480, 40])
 
 
 def anatomy() -> sitk.Image:

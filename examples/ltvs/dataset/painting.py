@@ -1,0 +1,42 @@
+"""Painting maps of tissues into a data set, several at a time; a killed run leaves every map whole or absent."""
+
+import shutil
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ltvs.dataset.layout import MAPS
+from ltvs.phantom.maps import FORMAT, paint_maps
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import atomic_path, read_json
+from ltvs.runtime.workers import Failure, work_through
+
+
+def paint_all(count: int, output: Path, workers: int) -> int:
+    """Paint the patients 0 to `count` - 1 into a data set; return how many were not there before.
+
+    Raises:
+        InputError: a map cannot be painted or written.
+    """
+    folder = output / MAPS
+    names = {f"{seed:04d}": seed for seed in range(count)}
+    tasks = {name: partial(_paint, seed, folder / name) for name, seed in names.items() if not _is_whole(folder / name)}
+    with closing(work_through(tasks, max(1, min(workers, len(tasks))))) as results:
+        for name, result in tqdm(results, total=len(tasks), desc="painting", unit="map", disable=not tasks):
+            if isinstance(result, Failure):
+                raise InputError(f"{folder / name}: cannot be painted ({result.reason})")
+    return len(tasks)
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "map.json").is_file() and read_json(folder / "map.json").get("format") == FORMAT
+
+
+def _paint(seed: int, folder: Path) -> None:
+    if folder.exists():  # of an older format
+        shutil.rmtree(folder)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        paint_maps(seed, temporary)

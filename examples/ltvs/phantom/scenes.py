@@ -1,0 +1,149 @@
+"""Images for training, each of a patient in another shape, with other contrasts, lesions and scanner.
+
+The scene of stage 1 is a stack of whole slices, anywhere from neck to thigh; that of stage 2 is a part of the liver.
+Both are rendered on a finer grid than the image's, which is averaged as a scanner averages.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int16, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from ltvs.phantom.compose import Rendering, organ_of, render
+from ltvs.phantom.contrast import ANY_PHASE, VISIBLE_VESSELS, draw_contrast
+from ltvs.phantom.deformation import Deformation
+from ltvs.phantom.fields import Spacing, Triple
+from ltvs.phantom.lesions import draw_counts, draw_lesions
+from ltvs.phantom.maps import MappedPatient, TissueMap
+from ltvs.phantom.scanner import Scanner
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image for training.
+
+    Args:
+        hu: (d, h, w), int16.
+        labels: 0 background, 1 liver, 2 vessel, 3 tumor, (d, h, w).
+        spacing: mm along d, h, w.
+    """
+
+    hu: Int16[ndarray, "d h w"]
+    labels: UInt8[ndarray, "d h w"]
+    spacing: Spacing
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How the scenes of a stage are made.
+
+    Args:
+        finer: voxels of the rendered body that make one of the image, along each axis.
+        noise: bounds of the noise's standard deviation, HU.
+        phases: how often each phase of contrast enhancement is drawn.
+        shuffled: share of the scenes in which shape has to tell organs, since their HU are random.
+        liters: least amount of liver for which lesions are drawn.
+    """
+
+    finer: Triple
+    noise: tuple[float, float]
+    phases: tuple[float, ...]
+    shuffled: float
+    liters: float
+
+
+_SLICES = _Kind((1, 2, 2), (2.0, 16.0), ANY_PHASE, shuffled=0.3, liters=0.0)
+_LIVER = _Kind((2, 2, 2), (3.0, 26.0), VISIBLE_VESSELS, shuffled=0.0, liters=0.5)
+
+
+def whole_slices(
+    patient: MappedPatient,
+    size: Triple,
+    pixels: int,
+    slice_spacing: float,
+    rng: np.random.Generator,
+    device: torch.device = CPU,
+) -> Scene:
+    """Return whole slices, or a part of them, of a body in a field of view that may cut it or be much wider.
+
+    Args:
+        patient: to look at.
+        size: of the image, (d, h, w) voxels.
+        pixels: rows and columns of whole slices.
+        slice_spacing: mm.
+        rng: decides everything.
+        device: where it is rendered.
+    """
+    d, h, w = size
+    pixel = 2 * patient.half_width * rng.uniform(0.84, 1.4) / pixels
+    body, reach = patient.body, 0.5 * d * slice_spacing
+    if rng.random() < 0.7:
+        middle = float(patient.places[int(rng.integers(len(patient.places))), 0]) + rng.normal(0, 0.5 * reach)
+    else:
+        low, high = body.first[0], body.first[0] + body.tissue.shape[0] * body.spacing
+        middle = rng.uniform(low + 0.5 * reach, high - 0.5 * reach)
+    aside = 0.5 * pixel * np.array([pixels - h, pixels - w])
+    center = np.array([middle, *(rng.normal(0, 12, 2) + rng.uniform(-aside, aside))])
+    seen = _look(body, center, size, (slice_spacing, pixel, pixel), _SLICES, rng, device)
+    if rng.random() < 0.2:  # nothing is reconstructed outside a circle
+        y, x = torch.linspace(-1, 1, h, device=device)[:, None], torch.linspace(-1, 1, w, device=device)
+        seen.hu.masked_fill_(y**2 + x**2 > 1, -1024.0)
+    return _scene(seen, (slice_spacing, pixel, pixel))
+
+
+def part_of_liver(
+    patient: MappedPatient,
+    size: Triple,
+    pixels: int,
+    slice_spacing: float,
+    margin: float,
+    rng: np.random.Generator,
+    device: torch.device = CPU,
+) -> Scene:
+    """Return a part of a liver as large as an image, around a point in it or in its vessels.
+
+    Args:
+        patient: to look at.
+        size: of the image, (d, h, w) voxels.
+        pixels: rows and columns of the box around a whole liver.
+        slice_spacing: mm.
+        margin: of that box on every side, mm.
+        rng: decides everything.
+        device: where it is rendered.
+    """
+    pixel = (rng.uniform(175, 260) + 2 * margin) / pixels
+    center = patient.places[int(rng.integers(len(patient.places)))] + rng.normal(0, 8, 3)
+    spacing = (slice_spacing, pixel, pixel)
+    return _scene(_look(patient.liver, center, size, spacing, _LIVER, rng, device), spacing)
+
+
+def _look(
+    source: TissueMap,
+    center: ndarray,
+    size: Triple,
+    spacing: Spacing,
+    kind: _Kind,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> Rendering:
+    """Render an image of a map in a new shape."""
+    (d, h, w), (a, b, c) = size, kind.finer
+    many, fine = (a * d, b * h, c * w), (spacing[0] / a, spacing[1] / b, spacing[2] / c)
+    extent = ((many[0] - 1) * fine[0], (many[1] - 1) * fine[1], (many[2] - 1) * fine[2])
+    tissue = source.sample(Deformation.draw(extent, rng).knots(extent, center, device), many)
+    contrast = draw_contrast(rng, kind.phases, kind.shuffled)
+    liver = organ_of(tissue)
+    liters = float(liver.sum()) * fine[0] * fine[1] * fine[2] / 1e6
+    tumors, benign = draw_counts(max(liters, kind.liters), rng)
+    lesions = draw_lesions(liver, fine, contrast, rng, tumors=tumors, benign=benign)
+    return render(tissue, fine, size, contrast, lesions, Scanner.draw(rng, kind.noise), rng)
+
+
+def _scene(seen: Rendering, spacing: Spacing) -> Scene:
+    hu: Tensor = seen.hu.round().clamp_(-1024, 3071).to(torch.int16)
+    return Scene(hu.cpu().numpy(), seen.labels.cpu().numpy(), spacing)
