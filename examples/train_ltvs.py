@@ -1,19 +1,21 @@
 """Train the two stages on a prepared data set: stage 1 finds the liver, stage 2 the vessels and tumors in it."""
 
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.networks import make_network
 from ltvs.model.saved import stage_folder
+from ltvs.model.stages import Stage
 from ltvs.report.seed_summary import print_summary, results_of, score_test_cases, seed_folder, write_summary
 from ltvs.runtime.command_line import run
 from ltvs.runtime.locks import locked
 from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
 from ltvs.training.estimate import duration, estimate_stage
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.run_folder import check_folder, start_stage
+from ltvs.training.run_folder import check_folder, start_network, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.stage_training import StageTraining
 
@@ -42,6 +44,7 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
     stages = [(one, stage) for one in runs.values() for stage in settings.stages()]
     for one, stage in stages:
         check_folder(one, stage, data)
+    _check_starts(stages, data)
     with ExitStack() as locks:
         if is_first_process():
             for one, stage in stages:
@@ -56,12 +59,22 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
             print_summary(settings.output)
 
 
+def _check_starts(stages: Sequence[tuple[TrainSettings, Stage]], data: PreparedSet) -> None:
+    """Load the networks of --init once before anything is written, and print their warnings."""
+    given = [(settings, stage) for settings, stage in stages if settings.init is not None]
+    warnings = dict.fromkeys(start_network(settings, stage, data)[1] for settings, stage in given)
+    if is_first_process():
+        for warning in filter(None, warnings):
+            print(f"warning: {warning}", file=sys.stderr)
+
+
 def _train(settings: TrainSettings, data: PreparedSet, fabric: "Fabric") -> None:
     """Train the stages of one seed."""
     for stage in settings.stages():
         seed_everything(settings.seed)
         task = StageTraining(data, stage, settings, fabric)
-        best = train_stage(task, make_network(settings.network(stage)))
+        net, _ = start_network(settings, stage, data)
+        best = train_stage(task, net)
         if fabric.is_global_zero:
             print(f"stage {stage}: validation Dice {best.dice:.3f} at epoch {best.epoch}; weights in {task.folder}")
     if settings.seeds > 1 and settings.stage == "both" and fabric.is_global_zero:

@@ -11,7 +11,7 @@ STEPS = 3
 
 
 def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: object) -> None:
-    """Write losses, gradients of the first step and weights after the last one, as safetensors, from rank 0.
+    """Write losses, gradients of the first step, weights and their average after the last, as safetensors, from rank 0.
 
     Float64 keeps Adam from amplifying rounding errors: the gradient of a weight without influence, such as a bias
     before a normalization, is rounding error alone, and Adam divides it by its own size unless that is small compared
@@ -41,6 +41,7 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
             saved |= {f"gradient {name}": p.grad.contiguous().clone() for name, p in learner.net.named_parameters()}
         learner.update()
     saved |= {f"weight {name}": p.detach().contiguous() for name, p in learner.net.named_parameters()}
+    saved |= {f"weight {name}, kept": p.detach().contiguous().clone() for name, p in learner.result.named_parameters()}
     if fabric.is_global_zero:
         save_file(saved, output)
 

@@ -9,11 +9,10 @@ from unittest.mock import patch
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.dataset.provenance import Recipe
-from ltvs.model.networks import make_network
 from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.training.devices import start_processes
 from ltvs.training.loop import seed_everything, train_stage
-from ltvs.training.run_folder import start_stage
+from ltvs.training.run_folder import start_network, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.stage_training import StageTraining
 from support.tiny_cases import listed, tiny_case
@@ -54,8 +53,9 @@ def train_both(data: PreparedSet, settings: TrainSettings) -> None:
     for stage in settings.stages():
         start_stage(settings, stage, data)
         seed_everything(settings.seed)
+        net, _ = start_network(settings, stage, data)
         with curves_not_drawn():
-            train_stage(StageTraining(data, stage, settings, fabric), make_network(settings.network(stage)))
+            train_stage(StageTraining(data, stage, settings, fabric), net)
 
 
 @contextmanager

@@ -75,6 +75,15 @@ def load_weights(net: UNet3d, path: Path) -> None:
     net.load_state_dict(load_file(path))
 
 
+def read_settings(content: dict[str, Any]) -> NetworkSettings:
+    """Return the settings that `settings_json` gave; those that older runs lack are the defaults.
+
+    Raises:
+        KeyError, TypeError: something is missing or unknown.
+    """
+    return NetworkSettings(**{**content, "channels": tuple(content["channels"])})
+
+
 def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
     """Return the network that `settings` describe, with the weights of a safetensors file, in eval mode.
 
@@ -82,7 +91,7 @@ def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
         InputError: settings or weights are missing, damaged, or do not match.
     """
     try:
-        net = make_network(NetworkSettings(**{**settings, "channels": tuple(settings["channels"])}))
+        net = make_network(read_settings(settings))
         load_weights(net, weights)
     except OSError as error:
         raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error

@@ -5,14 +5,14 @@ RUN/stage1, RUN/stage2:  settings.json  best.safetensors
 Of settings.json it reads `format` and `prediction`: network, preparation, patch, overlap and precision.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from crossattn3d import UNet3d
 from crossattn3d.folding import fold_batch_norm
 from ltvs.model.computing import PRECISIONS, Precision
-from ltvs.model.networks import load_network
+from ltvs.model.networks import NetworkSettings, load_network, read_settings
 from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import STAGES, Stage
 from ltvs.runtime.errors import InputError
@@ -99,6 +99,74 @@ def load_unfolded(run: Path, stage: Stage) -> tuple[UNet3d, dict[str, Any]]:
     except (KeyError, TypeError) as error:
         raise _lacking(folder, error) from error
     return load_network(network, folder / "best.safetensors"), prediction
+
+
+def load_alike(run: Path, stage: Stage, network: NetworkSettings, preparation: Preparation) -> tuple[UNet3d, str]:
+    """Load the best network of a stage to train it on, and say if it has seen CTs on other grids.
+
+    Args:
+        run: given as --init.
+        stage: 1 or 2.
+        network: of the training that begins with it.
+        preparation: of the CTs of that training.
+
+    Returns:
+        The network, in eval mode, and a warning, empty if the stage's grid is the same.
+
+    Raises:
+        InputError: the run lacks the stage, its files are damaged, its network has other settings, or its CTs were
+            clipped to another window, so that its input meant something else.
+    """
+    net, prediction = load_unfolded(run, stage)
+    try:
+        before = Preparation.from_json(prediction["preparation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _lacking(stage_folder(run, stage), error) from error
+    _check_network(run, stage, read_settings(prediction["network"]), network)
+    if before.window != preparation.window:
+        (low, high), (low_now, high_now) = before.window, preparation.window
+        raise InputError(
+            f"--init {run}: expected stage {stage} to have seen {low_now:g} to {high_now:g} HU, as the data set is "
+            f"prepared; got {low:g} to {high:g} HU; prepare the data set with --window {low:g} {high:g}"
+        )
+    now = _grid(preparation, stage)
+    differ = [
+        f"--{name} was {had:g}, is {now[name]:g}" for name, had in _grid(before, stage).items() if had != now[name]
+    ]
+    return net, f"--init {run}: stage {stage} was trained on other grids ({', '.join(differ)})" if differ else ""
+
+
+def _check_network(run: Path, stage: Stage, had: NetworkSettings, now: NetworkSettings) -> None:
+    """Raise InputError if networks with these settings cannot have the same weights, or would not mean the same."""
+    before, wanted = asdict(had), asdict(now)
+    differ = [name for name in wanted if before[name] != wanted[name]]
+    if differ:
+        expected, got = (", ".join(f"{name} {_words(s[name])}" for name in differ) for s in (wanted, before))
+        options = " ".join(_option(name, before[name]) for name in differ)
+        remedy = "begin with another run, as a stage's classes are fixed" if "classes" in differ else f"give {options}"
+        raise InputError(f"--init {run}: expected a stage {stage} with {expected}; got {got}; {remedy}")
+
+
+def _option(name: str, value: Any) -> str:
+    """Return the words of train_ltvs.py's command line that set a setting of the network."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name.replace('_', '-')} {_words(value)}"
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _grid(preparation: Preparation, stage: Stage) -> dict[str, float]:
+    """Return the grid of a stage, named like the options of prepare_ltvs.py."""
+    if stage == 1:
+        return {"pixels": preparation.stage1.pixels, "slice-spacing": preparation.stage1.slice_spacing}
+    return {
+        "liver-pixels": preparation.stage2.pixels,
+        "liver-slice-spacing": preparation.stage2.slice_spacing,
+        "margin": preparation.margin,
+    }
 
 
 def _from_old_settings(settings: dict[str, Any]) -> dict[str, Any]:

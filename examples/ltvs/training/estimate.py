@@ -81,7 +81,7 @@ def estimate_stage(task: StageTraining) -> Estimate:
         one_case = copy.copy(task.data)
         one_case.split = split | {"validation": split["validation"][:1]}
         began = _now(fabric)
-        validate(learner.net, replace(task, data=one_case))
+        validate(learner.result, replace(task, data=one_case))
         case = _now(fabric) - began
     cases = math.ceil(len(split["validation"]) / fabric.world_size)
     validations = math.ceil(settings.epochs / settings.validate_every)

@@ -74,7 +74,7 @@ def train_stage(task: StageTraining, net: UNet3d) -> Best:
 
     Args:
         task: whose folder `start_stage` has made.
-        net: with new weights.
+        net: as `start_network` gives it.
 
     Raises:
         InputError: no training cases, none with labels for this stage, the loss or the weights stopped being finite,
@@ -180,7 +180,7 @@ class _Training:
         if validated:
             self._save()
             self.learner.share_statistics()
-            dice = validate(self.learner.net, self.task, self._between_cases)
+            dice = validate(self.learner.result, self.task, self._between_cases)
             if (mean := mean_dice(dice)) > position.best.dice:
                 position.best = Best(position.epoch, mean)
                 self._write_weights("best", {"epoch": str(position.epoch), "dice": repr(mean)})
@@ -202,8 +202,8 @@ class _Training:
         self.fabric.barrier()
         notes = weight_notes(best)
         if self.settings.calibrate and "factor" not in notes:
-            load_weights(self.learner.net, best)
-            factor, dice = calibrate(self.learner.net, self.task, self._between_cases)
+            load_weights(self.learner.result, best)
+            factor, dice = calibrate(self.learner.result, self.task, self._between_cases)
             notes |= {"factor": f"{factor:g}", "dice": repr(dice)}
             self._write_weights("best", notes)
         position.best.dice = float(notes["dice"])
@@ -216,7 +216,7 @@ class _Training:
 
     def _write_weights(self, name: str, notes: dict[str, str]) -> None:
         if self.fabric.is_global_zero:
-            save_weights(self.learner.net, self.folder / f"{name}.safetensors", notes)
+            save_weights(self.learner.result, self.folder / f"{name}.safetensors", notes)
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:

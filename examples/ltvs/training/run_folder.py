@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from crossattn3d import UNet3d
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.networks import settings_json
-from ltvs.model.saved import FORMAT, stage_folder
+from ltvs.model.networks import make_network, settings_json
+from ltvs.model.saved import FORMAT, load_alike, stage_folder
 from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, remove_leftovers, write_json
@@ -25,6 +26,9 @@ FREE = {
     "device", "devices", "nodes", "save_every", "estimate",
 }  # fmt: skip
 
+#: Settings that runs may lack because they are older, and what those did.
+_BEFORE = {"init": None, "clip_norm": 0.0, "ema": 0.0}
+
 
 def checkpoint_folder(folder: Path) -> Path:
     """Return the folder of the checkpoints of a stage, which exists during training."""
@@ -36,10 +40,15 @@ def is_trained(folder: Path) -> bool:
     return (folder / "result.json").is_file()
 
 
+def has_begun(folder: Path) -> bool:
+    """Return whether the training of a stage is complete, or there is a checkpoint to resume it from."""
+    return is_trained(folder) or has_checkpoint(checkpoint_folder(folder))
+
+
 def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> None:
     """Raise InputError if the folder of a stage holds a training with other settings."""
     folder = stage_folder(settings.output, stage)
-    if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
+    if not has_begun(folder):
         if any(folder.glob("*.safetensors")):
             raise InputError(
                 f"{folder}: holds weights, but no checkpoint to resume from; give another --output or remove it"
@@ -50,7 +59,7 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
     # Older runs have the two at the top.
     predicts = before.get("prediction", before)
     differ += [name for name in ("network", "preparation") if predicts.get(name) != now["prediction"][name]]
-    had, has = before.get("training", {}), now["training"]
+    had, has = _BEFORE | before.get("training", {}), now["training"]
     options = [name for name in has if name not in FREE and had.get(name) != has[name]]
     if options or differ:
         reasons = [f"--{name.replace('_', '-')} was {had.get(name)}, is {has[name]}" for name in options]
@@ -70,9 +79,24 @@ def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Pat
     check_folder(settings, stage, data)
     folder = stage_folder(settings.output, stage)
     remove_leftovers(folder)
-    if not (is_trained(folder) or has_checkpoint(checkpoint_folder(folder))):
+    if not has_begun(folder):
         write_json(folder / "settings.json", {**_description(settings, stage, data), "versions": versions()})
     return folder
+
+
+def start_network(settings: TrainSettings, stage: Stage, data: PreparedSet) -> tuple[UNet3d, str]:
+    """Return the network that the training of a stage begins with, and a warning, empty if there is none.
+
+    Its weights are those of --init, or new ones. A training that has begun has its weights in the checkpoint: it can
+    be resumed where the run that it began with is gone.
+
+    Raises:
+        InputError: the run of --init lacks the stage or is damaged, or has another network or another window.
+    """
+    network = settings.network(stage)
+    if settings.init is None or has_begun(stage_folder(settings.output, stage)):
+        return make_network(network), ""
+    return load_alike(settings.init, stage, network, data.preparation)
 
 
 def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class TrainSettings:
     """File with the cases that train, validate and test: split.json, fold1.json, ... of the data set, or your own."""
     stage: Literal["1", "2", "both"] = "both"
     """1 finds the liver (3D U-Net), 2 the vessels and tumors in it (UCA-Net)."""
+    init: Path | None = None
+    """Run whose best weights each stage begins with, instead of new ones; it needs the same networks."""
     epochs: int = 300
     """Passes over all patches of the training cases."""
     batch_size: int = 4
@@ -36,6 +38,10 @@ class TrainSettings:
     """Initial learning rate of Adam."""
     schedule: Schedule = "constant"
     """Learning rate over the run: constant, or falling to 0 as half a cosine."""
+    clip_norm: float = 0.0
+    """Largest norm of all gradients together, to which longer ones are scaled before each step; 0 for any."""
+    ema: float = 0.0
+    """Decay per step of a moving average of the weights, which is validated and kept, such as 0.999; 0 for none."""
     loss: Loss = "dice"
     """Dice loss, or the sum of Dice and cross-entropy."""
     dice_over: DiceOver = "batch"
@@ -114,12 +120,21 @@ class TrainSettings:
         check_precision(self.precision, self.device, self.patch[0], len(self.channels))
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
+        if not self.clip_norm >= 0:
+            raise InputError(f"--clip-norm: expected 0, for any norm, or more; got {self.clip_norm}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"--ema: expected 0, for no average, or a decay below 1; got {self.ema}")
         if not self.background_weight >= 0:
             raise InputError(f"--background-weight: expected 0 or more; got {self.background_weight}")
         if not 0 <= self.foreground <= 1:
             raise InputError(f"--foreground: expected a share from 0 to 1; got {self.foreground}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):
             raise InputError(f"--overlap: expected 0 or more and less than the patch {self.patch}; got {self.overlap}")
+        if self.init is not None and self.init.resolve() == self.output.resolve():
+            raise InputError(
+                "--init: expected another run than --output, as a run is not written to by those that begin with it; "
+                f"got {self.init} for both; give another --output"
+            )
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages to train, in order."""

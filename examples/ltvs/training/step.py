@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossattn3d import UNet3d
 from ltvs.training.losses import make_loss, make_schedule
@@ -30,11 +31,11 @@ class Sample(NamedTuple):
 
 
 class Learner:
-    """A network in training, with its optimizer, learning rate and loss scale, on one or several devices.
+    """A network in training, with its optimizer, learning rate, loss scale and average, on one or several devices.
 
     Args:
         fabric: launched.
-        net: with new weights; moved to the device.
+        net: with the weights to begin with; moved to the device.
         settings: of the training.
         steps: of the whole training, over which the learning rate is scheduled.
     """
@@ -45,12 +46,19 @@ class Learner:
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         self.fabric = fabric
         self.net = net
+        self.clip_norm = settings.clip_norm
+        self._average = _moving_average(net, settings.ema, fabric.device) if settings.ema else None
         self.loss = make_loss(settings.loss, net.out_channels, settings.background_weight, settings.dice_over)
         self.loss.to(fabric.device)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
         self.scheduler = make_schedule(self.optimizer, settings.schedule, steps)
         ready: Any = torch.compile(net) if settings.compile else net
         self.module, self._optimizer = fabric.setup(ready, self.optimizer)
+
+    @property
+    def result(self) -> UNet3d:
+        """The network to validate and to keep: the average of the weights if there is one."""
+        return self.net if self._average is None else cast("UNet3d", self._average.module)
 
     def backward(self, micro_batches: Sequence[Sample]) -> Tensor:
         """Compute the gradients of the mean loss of micro-batches of equal size; return the loss, on the device."""
@@ -69,24 +77,30 @@ class Learner:
 
     def update(self) -> bool:
         """Take one step of the optimizer; return whether all weights are finite afterwards."""
+        if self.clip_norm:
+            # In float16 a norm that is not finite is no error: the step is skipped.
+            self.fabric.clip_gradients(self.module, self._optimizer, max_norm=self.clip_norm, error_if_nonfinite=False)
         self._optimizer.step()
         self.scheduler.step()
+        if self._average is not None:
+            self._average.update_parameters(self.net)
         return bool(torch.nn.utils.get_total_norm(self.net.parameters(), math.inf).isfinite())
 
     def share_statistics(self) -> None:
-        """Give every process the batch statistics of rank 0, which saves its own."""
+        """Give the result of every process the batch statistics of rank 0, which saves its own."""
         if self.fabric.world_size > 1:
-            for buffer in self.net.buffers():
+            for buffer in self.result.buffers():
                 buffer.copy_(self.fabric.broadcast(buffer))
 
     def state(self) -> dict[str, Any]:
         """Return everything that `load_state` needs to continue as if there had been no interruption."""
-        return {
+        state = {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
         }
+        return state if self._average is None else state | {"average": self._average.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore a `state`."""
@@ -94,3 +108,23 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+
+
+def _moving_average(net: UNet3d, decay: float, device: torch.device) -> AveragedModel:
+    """Return an exponential moving average of the weights and batch statistics of a network, still without a step.
+
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), so that the average leaves the first weights behind soon.
+    """
+
+    def update(averages: Any, values: Any, steps: Any) -> None:
+        if averages[0].is_floating_point():
+            n = int(steps)
+            average = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+            average(averages, values, steps)
+        else:
+            # The number of batches that the statistics are made of.
+            torch._foreach_copy_(averages, values)
+
+    return AveragedModel(net, device, multi_avg_fn=update, use_buffers=True)

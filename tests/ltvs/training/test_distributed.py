@@ -15,12 +15,16 @@ import torch
 from safetensors.torch import load_file
 
 import train_ltvs
+from ltvs.dataset.layout import PreparedSet
+from ltvs.model.saved import load_unfolded
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import write_json
+from ltvs.runtime.files import read_json, write_json
 from ltvs.training.devices import is_first_process, start_processes
+from ltvs.training.stage_training import StageTraining
+from ltvs.training.validation import mean_dice, validate
 from support import data_parallel_steps
 from support.processes import slurm_tasks, wait_until_all_are_gone
-from support.trained_runs import QUICK, tiny_set
+from support.trained_runs import QUICK, tiny_set, tiny_settings
 
 PYTHON = [sys.executable]
 SCRIPT = data_parallel_steps.__file__
@@ -79,6 +83,15 @@ def test_two_processes_are_one_with_the_same_batch(data: Path, alone: dict[str, 
     assert_same_training(steps(data, tmp_path / "steps.safetensors", PYTHON, devices=2), alone)
 
 
+def test_two_processes_clip_and_average_as_one(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    changes = {"clip_norm": 1e-3, "ema": 0.9}
+    expected = steps_here(data, tmp_path / "alone.safetensors", **changes)
+    assert_same_training(steps(data, tmp_path / "steps.safetensors", PYTHON, devices=2, **changes), expected)
+    last, kept = expected["weight head.weight"], expected["weight head.weight, kept"]
+    assert (last - alone["weight head.weight"]).abs().max() > 1e-5, "gradients were clipped"
+    assert (last - kept).abs().max() > 1e-5, "weights were averaged"
+
+
 def test_a_batch_in_parts_is_the_batch(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
     assert_same_training(steps_here(data, tmp_path / "steps.safetensors", accumulate=4), alone)
 
@@ -110,13 +123,17 @@ def test_slurm(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> No
     assert_same_training(load_file(output), alone)
 
 
-@pytest.mark.slow
-def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, tmp_path: Path) -> None:
+def quick(data: Path, output: Path) -> list[str]:
+    """The command that trains stage 2 with the settings `QUICK`."""
     flags = [f"--{name.replace('_', '-')}" for name in QUICK]
     values = [map(str, value if isinstance(value, tuple) else (value,)) for value in QUICK.values()]
     words = [word for flag, value in zip(flags, values, strict=True) for word in (flag, *value)]
-    words += ["--data", str(data), "--output", str(tmp_path / "run"), "--stage", "2", "--save-every", "1000"]
-    command = [*PYTHON, train_ltvs.__file__, *words, "--epochs", "3"]
+    return [*PYTHON, train_ltvs.__file__, "--data", str(data), "--output", str(output), *words, "--stage", "2"]
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, tmp_path: Path) -> None:
+    command = [*quick(data, tmp_path / "run"), "--save-every", "1000", "--epochs", "3"]
     both = subprocess.Popen([*command, "--devices", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     folder = tmp_path / "run" / "stage2"
     while not (folder / "curves.csv").exists() and both.poll() is None:
@@ -130,6 +147,19 @@ def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, t
     wait_until_all_are_gone(both.pid)
     assert subprocess.run(command, check=False).returncode == 0, "goes on with one process"
     assert len((folder / "curves.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_keep_the_average_that_they_have_validated(data: Path, tmp_path: Path) -> None:
+    """Each has its own batch statistics; those of the first are kept, so all have to validate with them."""
+    write_json(data / "two.json", {"train": ["a", "b"], "validation": ["a", "b"], "test": []})
+    words = ["--ema", "0.5", "--split", "two.json", "--epochs", "2", "--validate-every", "2"]
+    done = subprocess.run([*quick(data, tmp_path), *words, "--devices", "2"], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    settings = tiny_settings(data, tmp_path)
+    task = StageTraining(PreparedSet(data, Path("two.json")), 2, settings, start_processes("cpu", 1, 1, "32"))
+    kept = mean_dice(validate(load_unfolded(tmp_path, 2)[0], task))
+    assert read_json(tmp_path / "stage2" / "result.json")["dice"] == pytest.approx(kept, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ WORDS = (
 )
 #: So many system calls are made before the first step.
 FIRST_STEPS = 8
-COMPILED, HALF = f"{WORDS} --compile", f"{WORDS} --precision 16-mixed"
+AVERAGED = f"{WORDS} --ema 0.9 --clip-norm 0.01"
+COMPILED, HALF = f"{AVERAGED} --compile", f"{WORDS} --precision 16-mixed"
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +66,25 @@ def test_compiled(data: Path, tmp_path: Path) -> None:
     for output in (tmp_path / "killed", tmp_path / "goes on uncompiled"):
         state = killed(data, output, COMPILED, calls(tmp_path / "again") // 2, environment)
         assert state["learner"]["net"].keys() == expected.keys()
+        assert state["learner"]["average"].keys() == {"n_averaged", *(f"module.{name}" for name in expected)}
         assert steps_of_adam(state) > 0
     run_to_its_end(data, tmp_path / "killed", COMPILED, environment)
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     assert load_file(tmp_path / "killed" / "stage2" / "last.safetensors").keys() == expected.keys()
     net = load_stage(tmp_path / "killed", 2).net
     assert net(torch.rand(1, 1, 9, 24, 24)).isfinite().all()
-    run_to_its_end(data, tmp_path / "goes on uncompiled", WORDS)
+    run_to_its_end(data, tmp_path / "goes on uncompiled", AVERAGED)
 
 
-def test_in_float16(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [HALF, f"{HALF} --ema 0.9 --clip-norm 0.01"])
+def test_in_float16(data: Path, tmp_path: Path, words: str) -> None:
     whole = tmp_path / "whole"
-    run_to_its_end(data, whole, HALF)
-    state = killed(data, tmp_path / "killed", HALF, calls(whole) // 2)
+    run_to_its_end(data, whole, words)
+    state = killed(data, tmp_path / "killed", words, calls(whole) // 2)
     scaler = state["learner"]["scaler"]
     assert scaler["scale"] == 2.0**16, "no gradient was too large"
     assert scaler["_growth_tracker"] == steps_of_adam(state) > 0
-    run_to_its_end(data, tmp_path / "killed", HALF)
+    run_to_its_end(data, tmp_path / "killed", words)
     assert results(tmp_path / "killed") == results(whole)
 
 

@@ -38,8 +38,8 @@ def begin(data: PreparedSet, output: Path, kill_at: int = 0, words: str = WORDS)
     return start(data.folder, output, words, kill_at)
 
 
-def finish(data: PreparedSet, output: Path) -> None:
-    run_to_its_end(data.folder, output, WORDS)
+def finish(data: PreparedSet, output: Path, words: str = WORDS) -> None:
+    run_to_its_end(data.folder, output, words)
 
 
 @dataclass
@@ -132,6 +132,23 @@ def test_a_torn_checkpoint_costs_what_came_after_the_one_before(
     assert "warning: " in said(output)
     assert "last.ckpt: is torn or damaged (1000 bytes" in said(output)
     assert results(output) == undisturbed.results
+
+
+def test_an_average_of_the_weights_goes_on_as_well(data: PreparedSet, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    words = f"{WORDS} --ema 0.9 --clip-norm 0.01"
+    whole, output = tmp_path / "whole", tmp_path / "run"
+    finish(data, whole, words)
+    assert results(whole) != undisturbed.results
+    process = begin(data, output, calls(whole) // 2, words)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, said(output)
+    state = load_checkpoint(output / "stage2" / "checkpoints")
+    assert state is not None
+    net, average = state["learner"]["net"], state["learner"]["average"]
+    assert average["n_averaged"] > 1
+    assert not net["head.weight"].equal(average["module.head.weight"])
+    finish(data, output, words)
+    assert results(output) == results(whole)
 
 
 def test_a_stage_that_is_being_trained_or_was_trained_otherwise(data: PreparedSet, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from support.trained_runs import tiny_settings
             {"precision": "bf16-mixed", "patch": (7, 16, 16)},
             r"--precision bf16-mixed: on CPU no level .* got \[7, 4, 2\] slices",
         ),
+        ({"clip_norm": -1.0}, "--clip-norm: expected 0, for any norm, or more; got -1.0"),
+        ({"ema": 1.0}, "--ema: expected 0, for no average, or a decay below 1; got 1.0"),
+        ({"ema": -0.1}, "--ema: expected 0, for no average, or a decay below 1; got -0.1"),
         ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
         ({"device": "banana"}, "--device banana: expected cpu, cuda"),
         ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
@@ -40,9 +43,18 @@ def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str
         tiny_settings(tmp_path, tmp_path, **changes)
 
 
+def test_a_run_does_not_begin_with_itself(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for init in (tmp_path / "run", tmp_path / "other" / ".." / "run", tmp_path / "link"):
+        with pytest.raises(InputError, match=r"--init: expected another run than --output, .* give another --output"):
+            tiny_settings(tmp_path, tmp_path / "run", init=init)
+    tiny_settings(tmp_path, tmp_path / "run", init=tmp_path / "other")
+
+
 def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     paper = TrainSettings(tmp_path, tmp_path)
     assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
     assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
     assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
+    assert (paper.init, paper.clip_norm, paper.ema) == (None, 0, 0)
     assert paper.stages() == (1, 2)

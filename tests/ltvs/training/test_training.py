@@ -165,9 +165,10 @@ def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, learned:
     assert mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))) == pytest.approx(dice, abs=0.01)
 
 
-def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp_path: Path, ema: float) -> None:
     for name, asked in (("plain", False), ("calibrated", True)):
-        changes = {"calibrate": asked, "validate_every": 2}
+        changes = {"calibrate": asked, "validate_every": 2, "ema": ema}
         train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", **changes))
         log = (tmp_path / name / "stage2" / "log.txt").read_text()
         assert ("odds of background times" in log) == asked
