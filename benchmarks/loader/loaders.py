@@ -59,14 +59,17 @@ def nifti(folder: Path, key: str, name: str) -> Path:
     return folder / "nifti" / f"{name}-{key}.nii.gz"
 
 
-def patches(data: PreparedSet, patch: Triple, jitter: float = 0.0) -> PatchDataset:
+def patches(data: PreparedSet, patch: Triple, jitter: float = 0.0, augment: bool = False) -> PatchDataset:
     """Return the data set that training draws from: patches that share half of their slices."""
-    return PatchDataset(data, STAGE, data.cases, Sampling(patch, (patch[0] // 2, 0, 0), ROTATION, jitter))
+    sampling = Sampling(patch, (patch[0] // 2, 0, 0), ROTATION, jitter, augment=augment)
+    return PatchDataset(data, STAGE, data.cases, sampling)
 
 
-def ours(data: PreparedSet, patch: Triple, workers: int, jitter: float) -> Iterator[torch.Tensor]:
+def ours(
+    data: PreparedSet, patch: Triple, workers: int, jitter: float, augment: bool = False
+) -> Iterator[torch.Tensor]:
     """Yield images, batch by batch, as training gets them."""
-    loader = PatchLoader(patches(data, patch, jitter), BATCH, seed=0, workers=workers)
+    loader = PatchLoader(patches(data, patch, jitter, augment), BATCH, seed=0, workers=workers)
     for epoch in count():
         for [batch] in loader.epoch(epoch):
             yield batch.image
@@ -129,6 +132,7 @@ def loaders(data: PreparedSet, cache: Path, patch: Triple, workers: int) -> dict
     return {
         "ours": lambda: ours(data, patch, workers, 0.0),
         "ours, liver's surface moved": lambda: ours(data, patch, workers, JITTER),
+        "ours, with --augment as well": lambda: ours(data, patch, workers, JITTER, augment=True),
         "MONAI PersistentDataset": lambda: monai(persistent, data, patch, workers, 1),
         "MONAI PersistentDataset, 4 patches a load": lambda: monai(persistent, data, patch, workers, 4),
         "MONAI CacheDataset": lambda: monai(cached, data, patch, workers, 1),

@@ -21,6 +21,7 @@ PATCH = (8, 20, 24)
 NAMES = [
     "ours",
     "ours, liver's surface moved",
+    "ours, with --augment as well",
     "MONAI PersistentDataset",
     "MONAI PersistentDataset, 4 patches a load",
     "MONAI CacheDataset",
@@ -132,6 +133,6 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     report = json.loads(written.read_text())
     assert status == (1 if tables.missed(report) else 0)
     assert list(report["rates"]) == NAMES
-    assert list(report["memory"]) == [NAMES[0], NAMES[2], NAMES[4]]
+    assert list(report["memory"]) == [NAMES[0], NAMES[3], NAMES[5]]
     assert "PersistentDataset" in capsys.readouterr().out
     assert isinstance(report["load"], float)

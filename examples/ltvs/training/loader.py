@@ -198,7 +198,13 @@ def _prepared_patches(task: StageTraining) -> PatchDataset:
     if not data.split["train"]:
         raise InputError(f"{data.folder}: the split has no training cases; prepare it again with more cases")
     sampling = Sampling(
-        settings.patch, settings.overlap, settings.rotation, settings.jitter, settings.foreground, settings.seed
+        settings.patch,
+        settings.overlap,
+        settings.rotation,
+        settings.jitter,
+        settings.foreground,
+        settings.seed,
+        settings.augment,
     )
     return PatchDataset(data, task.stage, data.split["train"], sampling)
 

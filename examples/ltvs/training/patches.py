@@ -7,8 +7,9 @@ from math import prod
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int16, UInt8
+from jaxtyping import Float, Int16, UInt8
 from numpy import ndarray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ltvs.dataset.arrays import PreparedCase
@@ -17,12 +18,20 @@ from ltvs.model.stages import Stage
 from ltvs.phantom.maps import open_maps
 from ltvs.phantom.scenes import part_of_liver, whole_slices
 from ltvs.runtime.errors import InputError
-from ltvs.training.augmentation import jitter_region, rotate_patch
+from ltvs.training.augmentation import (
+    DEFORMED,
+    Box,
+    Triple,
+    box_of,
+    change_intensities,
+    deform,
+    draw_sources,
+    is_inside,
+    jitter_region,
+    rotate_patch,
+)
 from ltvs.training.step import Sample
 from ltvs.volume.labels import LIVER, TUMOR
-
-Triple = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
 
 
 def patch_slices(size: Triple, patch: Triple, overlap: Triple) -> list[Box]:
@@ -56,6 +65,7 @@ class Sampling:
         foreground: share of the samples whose patch, instead of its own place, lies around a voxel of a class drawn
             evenly from the foreground classes of its case.
         seed: of everything random.
+        augment: whether scale, shape and intensities are varied as well.
     """
 
     patch: Triple
@@ -64,6 +74,7 @@ class Sampling:
     jitter: float = 0.0
     foreground: float = 0.0
     seed: int = 0
+    augment: bool = False
 
 
 class PatchDataset(Dataset[Sample]):
@@ -98,10 +109,13 @@ class PatchDataset(Dataset[Sample]):
         epoch, index = key
         rng = np.random.default_rng((self.sampling.seed, epoch, index))
         name, case, where = self._choose(index % len(self), rng)
-        hu, labels = self._crop(name, case, where)
-        region, target = self._see(labels, case, rng)
-        image = self.view.input(hu, region, case.hu_offset)
-        return self._rotate(_padded(image, self.sampling.patch), _padded(target, self.sampling.patch), name, rng)
+        if self.sampling.augment and rng.random() < DEFORMED:
+            moved, classes = self._deformed(name, case, where, rng)
+        else:
+            hu, labels = self._crop(name, case, where)
+            image, target = (_padded(array, self.sampling.patch) for array in self._see(hu, labels, case, rng))
+            moved, classes = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), self._angle(rng))
+        return Sample(moved[None], classes[None], name)
 
     def place(self, index: int) -> tuple[str, Box]:
         """Return the case and the place of patch `index` of the overlapping ones."""
@@ -138,21 +152,39 @@ class PatchDataset(Dataset[Sample]):
             )
         return hu, labels
 
-    def _see(
-        self, labels: UInt8[ndarray, "d h w"], case: PreparedCase, rng: np.random.Generator
-    ) -> tuple[Bool[ndarray, "d h w"] | None, UInt8[ndarray, "d h w"]]:
-        """Return what the network may see, in stage 2 with the surface of the liver moved, and what it is to find."""
-        region, target = self.view.region(labels), self.view.target(labels)
-        if region is None:
-            return None, target
-        region = jitter_region(region, case.grid.spacing[::-1], self.sampling.jitter, rng)
-        # What stage 1 leaves out, stage 2 cannot find.
-        return region, np.where(region, target, np.uint8(0))
+    def _deformed(
+        self, name: str, case: PreparedCase, where: Box, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "d h w"], UInt8[Tensor, "d h w"]]:
+        """Return what the network sees of a patch that is turned, scaled and bent, and what it is to find.
 
-    def _rotate(self, image: ndarray, target: ndarray, name: str, rng: np.random.Generator) -> Sample:
-        angle = float(np.deg2rad(rng.uniform(-self.sampling.rotation, self.sampling.rotation)))
-        rotated, classes = rotate_patch(torch.from_numpy(image), torch.from_numpy(target), angle)
-        return Sample(rotated[None], classes[None], name)
+        The patch is filled from the case around its place; only beyond the case are 0 and background.
+        """
+        sources = draw_sources(self.sampling.patch, where, case.grid.spacing[::-1], self._angle(rng), rng)
+        box = box_of(sources, case.image.shape)
+        hu, labels = self._crop(name, case, box)
+        # Stage 1 does not tell labels apart: fewer are interpolated.
+        labels = self.view.target(labels) if self.view.stage == 1 else labels
+        image, target = self._see(*deform(hu, labels, sources, box), case, rng)
+        inside = is_inside(sources, case.image.shape)
+        return torch.from_numpy(image) * inside, torch.from_numpy(target) * inside
+
+    def _see(
+        self, hu: Int16[ndarray, "d h w"], labels: UInt8[ndarray, "d h w"], case: PreparedCase, rng: np.random.Generator
+    ) -> tuple[Float[ndarray, "d h w"], UInt8[ndarray, "d h w"]]:
+        """Return what the network sees, in stage 2 with the surface of the liver moved, and what it is to find."""
+        spacing, region, target = case.grid.spacing[::-1], self.view.region(labels), self.view.target(labels)
+        if region is not None:
+            region = jitter_region(region, spacing, self.sampling.jitter, rng)
+            # What stage 1 leaves out, stage 2 cannot find.
+            target = np.where(region, target, np.uint8(0))
+        if self.sampling.augment:
+            stays = None if region is None else case.hu_offset
+            hu = change_intensities(hu, spacing, self.data.preparation.window, stays, rng)
+        return self.view.input(hu, region, case.hu_offset), target
+
+    def _angle(self, rng: np.random.Generator) -> float:
+        """Draw the angle of the rotation, radians."""
+        return float(np.deg2rad(rng.uniform(-self.sampling.rotation, self.sampling.rotation)))
 
     def _case_of(self, index: int) -> tuple[str, PreparedCase, int]:
         """Return the case that has patch `index`, and the number of the patch in it."""

@@ -52,6 +52,8 @@ class TrainSettings:
     """Largest random rotation about the body axis, degrees to either side; 0 for none."""
     jitter: float = 4.0
     """Largest random shift of the liver surface that stage 2 is shown, mm, to imitate errors of stage 1; 0 for none."""
+    augment: bool = False
+    """Also vary contrast, noise, sharpness, resolution, scale and shape of the patches at random."""
     patch: tuple[int, int, int] = PATCH
     """Patch as slices, rows, columns; voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)

@@ -24,8 +24,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     return tiny_set(tmp_path_factory.mktemp("data"))
 
 
-def dataset(data: PreparedSet) -> PatchDataset:
-    return PatchDataset(data, 2, ["a", "b"], Sampling((8, 13, 24), (4, 0, 0), 15.0, 2.0, foreground=0.4, seed=3))
+def dataset(data: PreparedSet, augment: bool = False) -> PatchDataset:
+    sampling = Sampling((8, 13, 24), (4, 0, 0), 15.0, 2.0, foreground=0.4, seed=3, augment=augment)
+    return PatchDataset(data, 2, ["a", "b"], sampling)
 
 
 def flat(steps: Iterable[list[Sample]]) -> list[Sample]:
@@ -98,8 +99,9 @@ def test_batches_that_cannot_be_shared() -> None:
         EpochBatches(0, 3, 0)
 
 
-def test_workers_and_the_step_that_is_entered_at_change_nothing(data: PreparedSet) -> None:
-    alone, helped = (PatchLoader(dataset(data), 4, 5, workers, micro_batches=2) for workers in (0, 2))
+@pytest.mark.parametrize("augment", [False, True])
+def test_workers_and_the_step_that_is_entered_at_change_nothing(data: PreparedSet, augment: bool) -> None:
+    alone, helped = (PatchLoader(dataset(data, augment), 4, 5, workers, micro_batches=2) for workers in (0, 2))
     whole = list(alone.epoch(1))
     assert len(whole) == alone.steps > 2
     for step in whole:
@@ -120,13 +122,14 @@ def test_two_devices_see_what_one_sees(data: PreparedSet) -> None:
         assert_equal(half, [Sample(x.image[rank::2], x.target[rank::2], x.case[rank::2]) for x in whole])
 
 
-def test_no_random_state_is_used_or_changed(data: PreparedSet) -> None:
+@pytest.mark.parametrize("augment", [False, True])
+def test_no_random_state_is_used_or_changed(data: PreparedSet, augment: bool) -> None:
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-        results.append(flat(PatchLoader(dataset(data), 4, 5, workers=seed - 1).epoch(1)))
+        results.append(flat(PatchLoader(dataset(data, augment), 4, 5, workers=seed - 1).epoch(1)))
         assert torch.equal(torch.get_rng_state(), before[0])
         assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
     assert_equal(*results)

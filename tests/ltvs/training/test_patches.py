@@ -12,6 +12,8 @@ from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
 from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.errors import InputError
+from ltvs.training import patches as patches_module
+from ltvs.training.augmentation import jitter_region, rotate_patch
 from ltvs.training.patches import PatchDataset, Sampling, patch_around, patch_slices
 from ltvs.volume.case import Case
 from support.tiny_cases import listed, tiny_case
@@ -132,6 +134,100 @@ def test_stage_2_is_shown_a_liver_whose_surface_is_moved(data: PreparedSet) -> N
 
 def test_stage_1_sees_everything_whatever_the_jitter(data: PreparedSet) -> None:
     assert torch.equal(dataset(data, stage=1, jitter=3.0)[(2, 0)][0], dataset(data, stage=1)[(2, 0)][0])
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_without_augment_nothing_but_the_surface_and_the_angle_is_random(data: PreparedSet, stage: int) -> None:
+    patches = dataset(data, stage, rotation=15.0, jitter=3.0, seed=4, patch=(13, 11, 30))
+    for index in range(0, len(patches), 2):
+        rng = np.random.default_rng((4, 7, index))
+        name, where = patches.place(index)
+        case = data.case(stage, name)
+        labels = np.array(case.labels[where])
+        target, region = network_target(labels, stage), liver_region(labels, stage)
+        if stage == 2:
+            region = jitter_region(region, case.grid.spacing[::-1], 3.0, rng)
+            target = np.where(region, target, 0)
+        image = network_input(np.array(case.image[where]), region, WINDOW, case.hu_offset)
+        padding = [(0, p - n) for p, n in zip((13, 11, 30), image.shape, strict=True)]
+        angle = float(np.deg2rad(rng.uniform(-15, 15)))
+        padded = torch.from_numpy(np.pad(image, padding)), torch.from_numpy(np.pad(target, padding))
+        expected, classes = rotate_patch(*padded, angle)
+        got = patches[(7, index)]
+        assert torch.equal(got.image[0], expected)
+        assert torch.equal(got.target[0], classes)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_seed_epoch_and_index_decide_what_augment_does(data: PreparedSet, stage: int) -> None:
+    patches = dataset(data, stage, rotation=15.0, jitter=2.0, augment=True)
+    keys = [(epoch, index) for epoch in (1, 2) for index in (0, 1, len(patches))]
+    samples = [patches[key] for key in keys]
+    torch.set_num_threads(2)
+    try:
+        again = [patches[key] for key in reversed(keys)]
+    finally:
+        torch.set_num_threads(1)
+    for one, other in zip(samples, reversed(again), strict=True):
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.target, other.target)
+    assert len({sample.image.numpy().tobytes() for sample in samples}) == len(samples)
+    other_seed = dataset(data, stage, rotation=15.0, jitter=2.0, augment=True, seed=1)
+    assert not torch.equal(other_seed[keys[0]].image, samples[0].image)
+
+
+@given(
+    stage=st.sampled_from((1, 2)), size=st.tuples(st.integers(1, 40), st.integers(1, 30), st.integers(1, 30)),
+    epoch=st.integers(0, 2**31),
+)  # fmt: skip
+def test_augmented_patches_have_their_size_and_range(
+    data: PreparedSet, stage: int, size: tuple[int, int, int], epoch: int
+) -> None:
+    patches = dataset(data, stage, patch=size, overlap=(0, 0, 0), rotation=15.0, jitter=2.0, augment=True)
+    image, target, name = patches[(epoch, epoch % len(patches))]
+    assert image.shape == target.shape == (1, *size)
+    assert (image.dtype, target.dtype) == (torch.float32, torch.uint8)
+    offset = data.case(stage, name).hu_offset
+    assert (WINDOW[0] - offset) / 50 <= image.min() <= image.max() <= (WINDOW[1] - offset) / 50
+    assert target.max() < (2 if stage == 1 else 3)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_augmented_images_and_targets_stay_together(
+    data: PreparedSet, stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the geometry varies, every class keeps its HU, and most of its volume stays in the patch."""
+    monkeypatch.setattr(patches_module, "change_intensities", lambda hu, *_: hu)
+    monkeypatch.setattr(patches_module, "DEFORMED", 1.0)
+    # As large as the case, so that little is moved out of it.
+    patch = data.case(stage, "a").image.shape
+    moved, still = (dataset(data, stage, names=["a"], patch=patch, overlap=(0, 0, 0), augment=on)
+                    for on in (True, False))  # fmt: skip
+    original, original_target, _ = still[(0, 0)]
+    for epoch in range(12):
+        image, target, _ = moved[(epoch, 0)]
+        assert not torch.equal(target, original_target)
+        for label in (1, 2)[:stage]:
+            inside, before = target == label, original_target == label
+            assert 0.3 <= inside.sum() / before.sum() <= 2.5
+            assert image[inside].mean() == pytest.approx(float(original[before].mean()), abs=0.35)
+        # In stage 1 the liver is above 10 HU, and nothing beside it; stage 2 sees fat, of -3.6, in mixed voxels alone.
+        assert ((image > 3.4) == (target == 1)).float().mean() > 0.97 if stage == 1 else image.min() > -3
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_what_augment_adds_outside_stays_0(data: PreparedSet, stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every HU is changed, what the network must not see is 0 all the same: outside the liver and the case."""
+    monkeypatch.setattr(patches_module, "change_intensities", lambda hu, *_: np.full_like(hu, 200))
+    monkeypatch.setattr(patches_module, "DEFORMED", 1.0)
+    patches = dataset(data, stage, names=["a"], patch=(64, 24, 30), overlap=(0, 0, 0), rotation=15.0, augment=True)
+    case = data.case(stage, "a")
+    for epoch in range(8):
+        image, target, _ = patches[(epoch, 0)]
+        assert set(image.unique().tolist()) <= {0.0, np.float32((200 - case.hu_offset) / 50).item()}
+        assert not target[image == 0].any()
+        seen = case.image.size if stage == 1 else int((case.labels[:] > 0).sum())
+        assert 0.3 * seen < (image != 0).sum() < 2.0 * seen
 
 
 def test_a_patch_around_a_voxel_has_it_in_its_middle_and_stays_inside() -> None:

@@ -55,6 +55,7 @@ def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     paper = TrainSettings(tmp_path, tmp_path)
     assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
     assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
+    assert (paper.rotation, paper.augment) == (15.0, False), "rotation only"
     assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
     assert (paper.init, paper.clip_norm, paper.ema) == (None, 0, 0)
     assert paper.stages() == (1, 2)

@@ -263,6 +263,11 @@ def test_a_run_from_before_settings_had_a_part_for_prediction(data: PreparedSet,
     assert dataclasses.replace(before, net=now.net) == now
     assert all(torch.equal(a, b) for a, b in zip(before.net.parameters(), now.net.parameters(), strict=True))
     check_folder(settings, 1, data)
+    before_augment = {name: value for name, value in content["training"].items() if name != "augment"}
+    path.write_text(json.dumps(content | {"training": before_augment}))
+    check_folder(settings, 1, data)
+    with pytest.raises(InputError, match="--augment was False, is True"):
+        check_folder(dataclasses.replace(settings, augment=True), 1, data)
     path.write_text(json.dumps(content | {"network": content["network"] | {"skip": "csca"}}))
     with pytest.raises(InputError, match="network of the data set or the version has changed"):
         check_folder(settings, 1, data)
