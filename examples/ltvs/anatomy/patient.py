@@ -89,7 +89,7 @@ class Patient:
             canvas.fill(Region(liver.box, inner), Tissue.PORTAL_VEIN)
         veins = (
             (self.vessels.hepatic, Tissue.HEPATIC_VEIN, Tissue.CAVA),
-            (self.vessels.portal, Tissue.PORTAL_VEIN, Tissue.MESENTERIC_VEIN),
+            (self.vessels.portal, Tissue.PORTAL_VEIN, Tissue.PORTAL_TRUNK),
         )
         for trees, inside, outside in veins:
             if trees:

@@ -46,13 +46,14 @@ class Tissue(IntEnum):
     CORD = auto()
     FLUID = auto()
     ORGAN = auto()
+    PORTAL_TRUNK = auto()
 
 
 #: The tissues of the liver, and the vessels in it; outside the liver, portal and hepatic veins are other tissues.
 LIVER_TISSUES = (Tissue.LIVER, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
 LIVER_VESSELS = (Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
 #: Vessels that are labeled, too, where they leave the liver.
-OUTER_VESSELS = (Tissue.CAVA, Tissue.MESENTERIC_VEIN)
+OUTER_VESSELS = (Tissue.CAVA, Tissue.PORTAL_TRUNK)
 
 
 def lookup(values: dict[Tissue, float], default: float = 0.0) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Vessel trees that branch and taper, grown toward points spread over an organ."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy import ndarray
@@ -37,22 +36,25 @@ def grow_tree(trunk: ndarray, targets: ndarray, tip: float, widest: float, rng: 
         widest: largest radius of the trunk, mm.
         rng: decides the jitter of the nodes.
     """
-    points = [*trunk]
-    parents = [0, *range(len(trunk) - 1)]
-    path = [0.0]
-    for a, b in pairwise(trunk):
-        path.append(path[-1] + float(np.linalg.norm(b - a)))
-    order = np.argsort(cKDTree(trunk).query(targets)[0])
-    for target in targets[order]:
-        near = np.array(points)
-        gaps = np.linalg.norm(near - target, axis=1)
-        joint = int(np.argmin(gaps + 0.25 * np.array(path)))
+    # Room for all nodes: a target is nowhere joined at a higher cost than at the root, which is its distance.
+    farthest = np.linalg.norm(targets - trunk[0], axis=1)
+    room = len(trunk) + int(np.maximum(1, farthest / 6).sum())
+    nodes, path = np.empty((room, 3)), np.zeros(room)
+    upward = np.zeros(room, dtype=int)
+    count = len(trunk)
+    nodes[:count], upward[1:count] = trunk, np.arange(count - 1)
+    path[1:count] = np.cumsum(np.linalg.norm(np.diff(trunk, axis=0), axis=1))
+    for target in targets[np.argsort(cKDTree(trunk).query(targets)[0])]:
+        gaps = np.linalg.norm(nodes[:count] - target, axis=1)
+        joint = int(np.argmin(gaps + 0.25 * path[:count]))
         steps = max(1, int(gaps[joint] / 6))
-        for step in range(1, steps + 1):
-            points.append(near[joint] + (target - near[joint]) * step / steps)
-            parents.append(joint if step == 1 else len(points) - 2)
-            path.append(path[parents[-1]] + gaps[joint] / steps)
-    nodes, upward = np.array(points), np.array(parents)
+        added = slice(count, count + steps)
+        share = np.arange(1, steps + 1)[:, None] / steps
+        nodes[added] = nodes[joint] + (target - nodes[joint]) * share
+        upward[added] = [joint, *range(count, count + steps - 1)]
+        path[added] = path[joint] + gaps[joint] * share[:, 0]
+        count += steps
+    nodes, upward = nodes[:count], upward[:count]
     radii = _murray(upward, tip, widest)
     return Tree(_relax(nodes, upward, radii, len(trunk), rng), upward, radii)
 

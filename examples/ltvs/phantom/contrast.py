@@ -87,6 +87,7 @@ def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHAS
         Tissue.MARROW: normal(180, 55), Tissue.DISC: normal(85, 14), Tissue.CARTILAGE: normal(105, 18),
         Tissue.CORD: normal(40, 6), Tissue.FLUID: normal(10, 7), Tissue.ORGAN: normal(78, 20),
     }  # fmt: skip
+    values[Tissue.PORTAL_TRUNK] = portal
     if rng.random() < shuffled:
         for tissue in _SOFT:
             values[tissue] += float(uniform(-50, 50))
@@ -98,7 +99,9 @@ def draw_cohort_contrast(rng: np.random.Generator) -> Contrast:
     liver, enhancement, aorta = rng.uniform(92, 106), rng.uniform(51, 65), rng.uniform(140, 165)
     drawn = draw_contrast(rng, (1.0, 0.0, 0.0, 0.0))
     hu = drawn.hu.copy()
-    hu[[Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.CAVA, Tissue.MESENTERIC_VEIN]] = liver + enhancement
+    hu[[Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.CAVA, Tissue.MESENTERIC_VEIN, Tissue.PORTAL_TRUNK]] = (
+        liver + enhancement
+    )
     hu[[Tissue.ARTERY, Tissue.HEART_BLOOD, Tissue.VEIN]] = aorta
     hu[Tissue.LIVER], hu[Tissue.SPLEEN] = liver, rng.uniform(112, 128)
     return Contrast(hu, drawn.roughness, float(liver), float(liver + enhancement))

@@ -93,7 +93,8 @@ def paint_maps(seed: int, folder: Path, body_spacing: float = BODY, liver_spacin
     Args:
         seed: decides everything.
         folder: that exists.
-        body_spacing, liver_spacing: of the voxels of either map, mm.
+        body_spacing: of the voxels of the whole body, mm.
+        liver_spacing: of those of the liver, mm.
     """
     rng = np.random.default_rng((seed, FORMAT))
     patient = Patient.draw((seed,), rng.uniform(317, 420))

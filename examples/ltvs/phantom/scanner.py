@@ -71,7 +71,7 @@ class Scanner:
 def _noise(size: Triple, grain: float, generator: torch.Generator) -> Tensor:
     """Return noise of standard deviation 1 whose neighbors in a slice, and less so between slices, are correlated."""
     white = torch.randn(size, generator=generator, device=generator.device)
-    across, along = _gauss(grain), _gauss(0.6 * grain)
+    across, along = _gauss(grain), _gauss(0.9 * grain)
     filtered = _filtered(_filtered(_filtered(white, across, 2), across, 1), along, 0)
     # Independent values, weighted by w, have a variance of the sum of w squared.
     spread = math.sqrt(float((across**2).sum()) ** 2 * float((along**2).sum()))

@@ -9,9 +9,7 @@ from ltvs.anatomy.tissues import LIVER_TISSUES, LIVER_VESSELS, Tissue
 
 
 def canvas(voxel: float, low: float = -400, high: float = 370, shift: float = 0.0) -> Canvas:
-    x, y, z = (
-        np.arange(a + shift, b, voxel).astype(np.float32) for a, b in ((-200, 200), (-170, 180), (low, high))
-    )
+    x, y, z = (np.arange(a + shift, b, voxel).astype(np.float32) for a, b in ((-200, 200), (-170, 180), (low, high)))
     return Canvas(x, y, z)
 
 

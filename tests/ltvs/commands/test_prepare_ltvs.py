@@ -73,6 +73,16 @@ def test_phantoms(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, c
     assert len(made) == 7, "a second run makes nothing"
 
 
+def test_maps_are_painted_beside_the_phantoms(
+    tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    asked = []
+    monkeypatch.setattr(prepare_ltvs, "paint_all", lambda *words: asked.append(words) or 5)
+    command(monkeypatch, "--source=phantom", "--output", tmp_path, "--count=3", "--maps=7")
+    assert asked == [(7, tmp_path, 1)]
+    assert f"7 maps of tissues in {tmp_path / 'maps'} (5 painted now)" in capsys.readouterr().out
+
+
 def test_phantoms_around_anatomies(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = tmp_path / "maps"
     for name, label in (("b", 2), ("a", 1)):
@@ -185,6 +195,8 @@ def test_every_source_of_files_is_read(tmp_path: Path) -> None:
         ({"workers": 0}, "--workers: expected more than 0; got 0"),
         ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
+        ({"maps": -1}, "--maps: expected 0 or more, with --source phantom only; got -1, phantom"),
+        ({"maps": 2, "source": "lits"}, "--maps: expected 0 or more, with --source phantom only; got 2, lits"),
         ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
         ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
         ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),

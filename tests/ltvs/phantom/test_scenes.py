@@ -1,0 +1,136 @@
+"""Maps on disk and scenes rendered from them: the same bytes for the same numbers, in the shape that was drawn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ltvs.anatomy.tissues import LIVER_TISSUES, Tissue
+from ltvs.phantom.deformation import Deformation
+from ltvs.phantom.maps import MappedPatient, TissueMap, open_maps
+from ltvs.phantom.scenes import Scene, part_of_liver, whole_slices
+from ltvs.runtime.errors import InputError
+
+STILL = Deformation(np.eye(3), None)
+
+
+@pytest.fixture
+def patient(coarse_maps: Path) -> MappedPatient:
+    return open_maps(coarse_maps)
+
+
+def test_maps_are_read_as_they_were_painted(coarse_maps: Path, patient: MappedPatient) -> None:
+    assert patient.body.spacing == 8.0
+    assert patient.liver.spacing == 5.0
+    assert 150 < patient.half_width < 200
+    inside = np.isin(patient.liver.tissue, LIVER_TISSUES)
+    margins = [np.flatnonzero(inside.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))]
+    assert all(low >= 4 and high < n - 4 for (low, high), n in zip(margins, inside.shape, strict=True))
+    index = np.rint((patient.places - patient.liver.first) / 5.0).astype(int)
+    assert inside[tuple(index.T)].all()
+    assert not isinstance(patient.body.tissue, np.ndarray) or isinstance(patient.body.tissue, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("map.json", "{}", "missing or damaged"),
+        ("map.json", '{"format": 0}', "format 0, expected"),
+        ("body.npy", "no array", "missing or damaged"),
+        ("liver.npy", None, "missing or damaged"),
+    ],
+)
+def test_damaged_maps_are_named(coarse_maps: Path, tmp_path: Path, name: str, content: str | None, reason: str) -> None:
+    for file in coarse_maps.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}.*{reason}.*paint"):
+        open_maps(tmp_path)
+
+
+def test_maps_of_other_arrays_are_refused(coarse_maps: Path, tmp_path: Path) -> None:
+    for file in coarse_maps.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    np.save(tmp_path / "body.npy", np.zeros((3, 4, 5), dtype=np.float32))
+    with pytest.raises(InputError, match="arrays of another kind"):
+        open_maps(tmp_path)
+    assert json.loads((coarse_maps / "map.json").read_text())["seed"] == 3
+
+
+def test_an_image_that_does_not_move_shows_the_map() -> None:
+    rng = np.random.default_rng(0)
+    tissue = rng.integers(0, len(Tissue), (5, 6, 7)).astype(np.uint8)
+    knots = STILL.knots((8.0, 10.0, 12.0), np.array([14.0, 15.0, 16.0]), torch.device("cpu"))
+    shown = TissueMap(tissue, (10.0, 10.0, 10.0), 2.0).sample(knots, (5, 6, 7))
+    assert np.array_equal(shown.numpy(), tissue)
+    # One voxel aside, and air beyond the map.
+    knots = STILL.knots((8.0, 10.0, 12.0), np.array([14.0, 15.0, 18.0]), torch.device("cpu"))
+    shown = TissueMap(tissue, (10.0, 10.0, 10.0), 2.0).sample(knots, (5, 6, 7))
+    assert np.array_equal(shown.numpy()[..., :-1], tissue[..., 1:])
+    assert (shown[..., -1] == Tissue.AIR).all()
+
+
+def test_an_image_beyond_the_map_is_air() -> None:
+    knots = STILL.knots((8.0, 10.0, 12.0), np.array([1e4, 0.0, 0.0]), torch.device("cpu"))
+    shown = TissueMap(np.ones((5, 6, 7), dtype=np.uint8), (0.0, 0.0, 0.0), 2.0).sample(knots, (3, 4, 5))
+    assert shown.shape == (3, 4, 5)
+    assert (shown == Tissue.AIR).all()
+
+
+def test_deformations_are_as_large_as_drawn() -> None:
+    for seed in range(20):
+        drawn = Deformation.draw((112.0, 390.0, 390.0), np.random.default_rng(seed))
+        assert 0.5 < abs(np.linalg.det(drawn.matrix)) < 2.0
+        still = Deformation(drawn.matrix, None)
+        moved = drawn.knots((112.0, 390.0, 390.0), np.zeros(3), torch.device("cpu"))
+        shift = (moved - still.knots((112.0, 390.0, 390.0), np.zeros(3), torch.device("cpu"))).norm(dim=0)
+        assert float(shift.max()) < 40
+        # Neighbors 8 mm apart do not change places.
+        assert (moved.diff(dim=1)[0] * np.sign(drawn.matrix[0, 0]) > 0).all()
+
+
+def both(patient: MappedPatient, seed: int) -> list[Scene]:
+    size = (10, 24, 20)
+    return [
+        whole_slices(patient, size, 40, 7.0, np.random.default_rng(seed)),
+        part_of_liver(patient, size, 48, 4.0, 10.0, np.random.default_rng(seed)),
+    ]
+
+
+def test_the_same_numbers_make_the_same_scene(patient: MappedPatient) -> None:
+    for one, same, other in zip(both(patient, 4), both(patient, 4), both(patient, 5), strict=True):
+        assert one.hu.tobytes() == same.hu.tobytes()
+        assert one.labels.tobytes() == same.labels.tobytes()
+        assert one.hu.tobytes() != other.hu.tobytes()
+
+
+def test_the_number_of_threads_changes_nothing(patient: MappedPatient) -> None:
+    threads = torch.get_num_threads()
+    first = both(patient, 4)
+    torch.set_num_threads(1 if threads > 1 else 2)
+    try:
+        second = both(patient, 4)
+    finally:
+        torch.set_num_threads(threads)
+    for one, same in zip(first, second, strict=True):
+        assert one.hu.tobytes() == same.hu.tobytes()
+
+
+def test_scenes_are_cts_with_labels(patient: MappedPatient) -> None:
+    livers = 0
+    for seed in range(12):
+        whole, part = both(patient, seed)
+        for scene in (whole, part):
+            assert scene.hu.shape == scene.labels.shape == (10, 24, 20)
+            assert scene.hu.dtype == np.int16
+            assert scene.hu.min() >= -1024
+            assert scene.labels.max() <= 3
+        livers += bool((whole.labels > 0).any())
+        assert (part.labels > 0).any()
+        assert part.spacing[0] == 4.0
+        assert 4.0 < part.spacing[1] == part.spacing[2] < 6.0
+    assert 4 <= livers < 12  # some show a chest or a pelvis
