@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ltvs.anatomy.tissues import Tissue, lookup
+from ltvs.anatomy.tissues import LIVER_VESSELS, OUTER_VESSELS, Tissue, lookup
 
 #: Phases of contrast enhancement, and how often each is drawn: whatever a scanner sends, or vessels that can be seen.
 PHASES = ("portal", "arterial", "delayed", "native")
@@ -99,9 +99,7 @@ def draw_cohort_contrast(rng: np.random.Generator) -> Contrast:
     liver, enhancement, aorta = rng.uniform(92, 106), rng.uniform(51, 65), rng.uniform(140, 165)
     drawn = draw_contrast(rng, (1.0, 0.0, 0.0, 0.0))
     hu = drawn.hu.copy()
-    hu[[Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.CAVA, Tissue.MESENTERIC_VEIN, Tissue.PORTAL_TRUNK]] = (
-        liver + enhancement
-    )
+    hu[[*LIVER_VESSELS, *OUTER_VESSELS, Tissue.MESENTERIC_VEIN]] = liver + enhancement
     hu[[Tissue.ARTERY, Tissue.HEART_BLOOD, Tissue.VEIN]] = aorta
     hu[Tissue.LIVER], hu[Tissue.SPLEEN] = liver, rng.uniform(112, 128)
     return Contrast(hu, drawn.roughness, float(liver), float(liver + enhancement))
