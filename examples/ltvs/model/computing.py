@@ -48,6 +48,11 @@ def fast_precision(device: str) -> Precision:
     return "bf16-mixed" if has else "32"
 
 
+def not_emulated(precision: Precision, device: str) -> Precision:
+    """Return the precision to predict in: `32` in place of `bf16-mixed` where the device would only emulate it."""
+    return fast_precision(device) if precision == "bf16-mixed" else precision
+
+
 def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
     """Return a context in which layers compute in `precision`: in float32, or in half precision where that is safe.
 

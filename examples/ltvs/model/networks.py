@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, few
 from ltvs.runtime.files import atomic_path
 
 Skip = Literal["csca", "cca", "sca", "concat"]
@@ -56,9 +56,26 @@ def make_network(settings: NetworkSettings) -> UNet3d:
     return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
 
 
-def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write the state_dict as safetensors, atomically, with notes about it."""
+def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None, *, half: bool = False) -> None:
+    """Write the state_dict as safetensors, atomically.
+
+    Args:
+        net: of any device.
+        path: to write.
+        notes: about the weights.
+        half: whether to write parameters as float16; batch statistics, which may be any size, stay float32.
+
+    Raises:
+        InputError: the file cannot be written, or a parameter is beyond what float16 can hold.
+    """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in net.state_dict().items()}
+    if half:
+        tensors |= {name: parameter.detach().half().contiguous().cpu() for name, parameter in net.named_parameters()}
+        if beyond := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise InputError(
+                f"{path}: expected weights that float16 can hold, up to 65504; got larger ones in {few(beyond)}; "
+                "share the run as it is"
+            )
     with atomic_path(path) as temporary:
         # In one entry, since the order of several would be random.
         save_file(tensors, temporary, {"notes": json.dumps(notes or {})})
@@ -71,7 +88,7 @@ def weight_notes(path: Path) -> dict[str, str]:
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
-    """Load the weights that `save_weights` has written into a network."""
+    """Load the weights that `save_weights` has written into a network, whose own precision they get."""
     net.load_state_dict(load_file(path))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from numpy import ndarray
 from scipy import ndimage
 
+from ltvs.model.computing import not_emulated
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stage_view import StageView
@@ -93,8 +94,6 @@ def _predict(
     hu = view.hu(ct, grid)
     region = None if liver is None else view.region(sitk.GetArrayFromImage(resample_labels(liver, grid)))
     image = view.input(hu, region, view.hu_offset(hu, region))
-    net = trained.net.to(device)
-    probabilities = predict_probabilities(
-        net, image, trained.patch, trained.overlap, torch.device(device), trained.precision
-    )
+    net, precision = trained.net.to(device), not_emulated(trained.precision, device)
+    probabilities = predict_probabilities(net, image, trained.patch, trained.overlap, torch.device(device), precision)
     return restore_probabilities(probabilities, grid, Grid.of(ct))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import predict_ltvs
+from ltvs.model.shipping import SHIPPED, ship_networks
 from ltvs.runtime.command_line import run
 from ltvs.volume.images import read_ct, read_labels, same_grid, write_volume
 from predict_ltvs import PredictSettings, main
@@ -30,6 +32,20 @@ def test_a_nifti_file(trained_run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in seg.parent.iterdir()) == ["seg.nii.gz", "seg.png"]
     assert (seg.parent / "seg.png").read_bytes().startswith(b"\x89PNG")
     assert f"labels: {seg}" in capsys.readouterr().out
+
+
+def test_the_networks_of_the_examples_are_the_default(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    networks = tmp_path / "some networks"
+    ship_networks(trained_run, networks)
+    monkeypatch.setattr(predict_ltvs, "SHIPPED", networks)
+    write_volume(tiny_case().ct, tmp_path / "ct.nii.gz")
+    command(monkeypatch, "--input", tmp_path / "ct.nii.gz", "--output", tmp_path / "seg.nii.gz")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "networks: some networks, trained on synthetic patients alone; not a medical device"
+    assert len(said) == 3
+    assert Path(predict_ltvs.__file__).parent / "networks" / "portal-venous-ct" == SHIPPED
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ltvs.model.computing import fast_precision
+from ltvs.model.computing import fast_precision, not_emulated
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_float32_where_pytorch_cannot_be_asked(monkeypatch):
 def test_bfloat16_on_gpus_that_do_not_emulate_it(has, precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
     assert fast_precision("cuda:1") == precision
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_prediction_emulates_nothing(has, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    assert not_emulated("bf16-mixed", "cuda") == ("bf16-mixed" if has else "32")
+    assert [not_emulated(precision, "cuda") for precision in ("32", "16-mixed")] == ["32", "16-mixed"]
