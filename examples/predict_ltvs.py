@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltvs.model.computing import best_device, check_device
-from ltvs.model.pipeline import Pipeline
+from ltvs.model.pipeline import SMALLEST_LIVER, Pipeline
 from ltvs.model.shipping import ORIGIN, SHIPPED
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
@@ -25,6 +25,9 @@ class PredictSettings:
     device: str = field(default_factory=best_device)
     """Device that the networks run on: cpu, cuda, cuda:1, ..."""
 
+    smallest_liver: float = SMALLEST_LIVER
+    """Volume of a liver at least, ml; if less is found, the CT counts as one without liver."""
+
     def __post_init__(self) -> None:
         check_device(self.device)
         check_suffix(self.output)
@@ -35,7 +38,7 @@ def main(settings: PredictSettings) -> None:
     ct = read_ct(settings.input)
     if settings.run is None:
         print(f"networks: {SHIPPED.name}, {ORIGIN}", flush=True)
-    labels = Pipeline.load(settings.run or SHIPPED, settings.device).label(ct)
+    labels = Pipeline.load(settings.run or SHIPPED, settings.device, settings.smallest_liver).label(ct)
     write_volume(labels, settings.output)
     picture = settings.output.with_name(stem(settings.output) + ".png")
     draw_report(ct, labels, picture)

@@ -47,6 +47,8 @@ class PrepareSettings:
     """Run whose trained stage 1 finds the livers, instead of --liver (msd08 only)."""
     device: str = "cpu"
     """Device of --liver-from: cpu, cuda, cuda:1, ...; each of the --workers loads a network."""
+    smallest_liver: float | None = None
+    """Volume of a liver at least, ml, 100 by default: --liver-from refuses a case in which it finds less (msd08)."""
     leave_out: tuple[str, ...] = ()
     """Names of cases to leave out."""
     check: bool = False
@@ -104,8 +106,11 @@ class PrepareSettings:
             check_target(self.export_nnunet)
         if self.maps < 0 or (self.maps and self.source != "phantom"):
             raise InputError(f"--maps: expected 0 or more, with --source phantom only; got {self.maps}, {self.source}")
-        if self.source != "msd08" and (self.liver or self.liver_from):
-            raise InputError(f"--liver, --liver-from: expected with --source msd08 only; got --source {self.source}")
+        if self.source != "msd08" and (self.liver or self.liver_from or self.smallest_liver is not None):
+            raise InputError(
+                "--liver, --liver-from, --smallest-liver: expected with --source msd08 only; "
+                f"got --source {self.source}"
+            )
 
     def cases(self) -> Source:
         """Return the cases to prepare."""
@@ -126,7 +131,7 @@ class PrepareSettings:
         if not self.input.exists():
             raise InputError(f"--input {self.input}: does not exist")
         if self.source == "msd08":
-            return msd08(self.input, self.liver, self.liver_from, self.device)
+            return msd08(self.input, self.liver, self.liver_from, self.device, self.smallest_liver)
         return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:

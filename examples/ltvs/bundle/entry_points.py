@@ -37,7 +37,9 @@ def trained_stage(
     return TrainedStage.from_json(net.eval(), settings)
 
 
-def label_file(ct: str, labels: str, stage1: TrainedStage, stage2: TrainedStage, device: str) -> None:
+def label_file(
+    ct: str, labels: str, stage1: TrainedStage, stage2: TrainedStage, device: str, smallest_liver: float
+) -> None:
     """Label the CT in a file or DICOM folder, and write the label map."""
-    write_volume(Pipeline(stage1, stage2, device).label(read_ct(Path(ct))), Path(labels))
+    write_volume(Pipeline(stage1, stage2, device, smallest_liver).label(read_ct(Path(ct))), Path(labels))
     print(f"labels: {labels}")

@@ -14,6 +14,7 @@ import torch
 import crossattn3d
 from crossattn3d import UNet3d
 from crossattn3d.hub import config_of
+from ltvs.model.pipeline import SMALLEST_LIVER
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
 from ltvs.runtime.errors import InputError
@@ -101,6 +102,7 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
         "bundle_root": ".",
         "input": "ct.nii.gz",
         "output": "labels.nii.gz",
+        "smallest_liver": SMALLEST_LIVER,
         "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
         **networks,
         **stages,
@@ -112,6 +114,7 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
                 "stage1": "@stage1",
                 "stage2": "@stage2",
                 "device": "@device",
+                "smallest_liver": "@smallest_liver",
             }
         ],
     }

@@ -6,18 +6,19 @@ from typing import Self
 import numpy as np
 import SimpleITK as sitk
 import torch
-from jaxtyping import Bool
-from numpy import ndarray
-from scipy import ndimage
 
 from ltvs.model.computing import not_emulated
 from ltvs.model.inference import predict_probabilities
+from ltvs.model.liver_shape import fill_notches, largest_body
 from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stage_view import StageView
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid
+from ltvs.volume.grids import Grid, bounding_slices
 from ltvs.volume.labels import LIVER
 from ltvs.volume.resampling import resample_labels, restore_probabilities
+
+#: Milliliters of a liver at least; that of an adult has over a thousand.
+SMALLEST_LIVER = 100.0
 
 
 class NoLiverError(InputError):
@@ -31,21 +32,25 @@ class Pipeline:
         stage1: finds the liver.
         stage2: finds the vessels and tumors in it.
         device: where the networks run: `cpu`, `cuda`, `cuda:1`, ...
+        smallest_liver: ml; what is smaller is no liver.
     """
 
-    def __init__(self, stage1: TrainedStage, stage2: TrainedStage, device: str) -> None:
+    def __init__(
+        self, stage1: TrainedStage, stage2: TrainedStage, device: str, smallest_liver: float = SMALLEST_LIVER
+    ) -> None:
         self.stage1 = stage1
         self.stage2 = stage2
         self.device = device
+        self.smallest_liver = smallest_liver
 
     @classmethod
-    def load(cls, run: Path, device: str) -> Self:
+    def load(cls, run: Path, device: str, smallest_liver: float = SMALLEST_LIVER) -> Self:
         """Load both stages of a run.
 
         Raises:
             InputError: the run lacks a stage, or its files are damaged.
         """
-        return cls(load_stage(run, 1), load_stage(run, 2), device)
+        return cls(load_stage(run, 1), load_stage(run, 2), device, smallest_liver)
 
     def label(self, ct: sitk.Image) -> sitk.Image:
         """Return the label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid.
@@ -56,34 +61,35 @@ class Pipeline:
         Raises:
             NoLiverError: no liver is found.
         """
-        organ = find_liver(ct, self.stage1, self.device)
-        lesions = sitk.GetArrayFromImage(_predict(ct, organ, self.stage2.preparation.view(2), self.stage2, self.device))
-        liver = sitk.GetArrayViewFromImage(organ) > 0
-        return Grid.of(ct).place(sitk.GetImageFromArray(np.where(liver, lesions + LIVER, 0).astype(np.uint8)))
+        organ = find_liver(ct, self.stage1, self.device, self.smallest_liver)
+        lesions = _predict(ct, organ, self.stage2.preparation.view(2), self.stage2, self.device)
+        labels = sitk.GetArrayFromImage(organ)
+        if box := bounding_slices(labels > 0):
+            labels[box] *= sitk.GetArrayViewFromImage(lesions)[box] + np.uint8(LIVER)
+        return Grid.of(ct).place(sitk.GetImageFromArray(labels))
 
 
-def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str) -> sitk.Image:
-    """Return the liver that stage 1 finds, the largest body, solid, as a mask of 0 and 1 on the CT's grid.
+def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: float = SMALLEST_LIVER) -> sitk.Image:
+    """Return the liver that stage 1 finds, one solid body, as a mask of 0 and 1 on the CT's grid.
+
+    Args:
+        ct: HU.
+        stage1: finds it.
+        device: where the network runs.
+        smallest: ml; what is smaller is no liver.
 
     Raises:
         NoLiverError: no liver is found.
     """
-    found = _predict(ct, None, stage1.preparation.view(1), stage1, device)
-    liver = largest_body(sitk.GetArrayFromImage(found) > 0)
-    if not liver.any():
-        raise NoLiverError("stage 1 finds no liver in this CT; is it an abdominal CT in HU, and is the run trained?")
-    return Grid.of(ct).place(sitk.GetImageFromArray(liver.astype(np.uint8)))
-
-
-def largest_body(mask: Bool[ndarray, "d h w"]) -> Bool[ndarray, "d h w"]:
-    """Return the largest connected part, with its holes filled: there is one liver and it is solid."""
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    filled: Bool[ndarray, "d h w"] = ndimage.binary_fill_holes(parts == sizes.argmax())
-    return filled
+    body = largest_body(sitk.GetArrayFromImage(_predict(ct, None, stage1.preparation.view(1), stage1, device)) > 0)
+    ml = float(np.count_nonzero(body) * np.prod(ct.GetSpacing()) / 1000)
+    if ml == 0 or ml < smallest:
+        raise NoLiverError(
+            f"stage 1 finds no liver in this CT: {ml:.3g} ml, expected at least {smallest:g}; is it an abdominal CT in "
+            "HU, and is the run trained?"
+        )
+    liver = fill_notches(body, sitk.GetArrayViewFromImage(ct), ct.GetSpacing()[::-1])
+    return Grid.of(ct).place(sitk.GetImageFromArray(liver.view(np.uint8)))
 
 
 def _predict(

@@ -57,8 +57,13 @@ def network_input(
         hu_offset: HU that become 0, as `find_hu_offset` gives them for the whole case.
     """
     low, high = (np.float32(bound) for bound in window)
-    image = (np.clip(hu.astype(np.float32), low, high) - np.float32(hu_offset)) / np.float32(HU_PER_UNIT)
-    return image if liver is None else np.where(liver, image, np.float32(0))
+    image = hu.astype(np.float32)
+    np.clip(image, low, high, out=image)
+    image -= np.float32(hu_offset)
+    image /= np.float32(HU_PER_UNIT)
+    if liver is not None:
+        image[~liver] = 0
+    return image
 
 
 def liver_region(labels: UInt8[ndarray, "d h w"], stage: Stage) -> Bool[ndarray, "d h w"] | None:

@@ -18,6 +18,9 @@ from ltvs.volume.labels import COLORS, LIVER, TUMOR, VESSEL
 #: Pixels: side of a panel, gap between panels, height of a heading, of the legend, width of row names; and per inch.
 PANEL, GAP, LINE, _LEGEND, _NAMES, _DPI = 420, 8, 36, 52, 38, 150
 
+#: Voxels around what is shown, which interpolation sees.
+_RIM = 8
+
 _COLUMNS = (*(view.name for view in VIEWS), "3D, from the front")
 
 
@@ -46,7 +49,9 @@ def draw_report(
                 f"{path}: {name.lower()} {row.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
                 "give labels made for this CT"
             )
-    ct, rows = upright(ct), {name: upright(row) for name, row in rows.items()}
+    start, size = _shown_box(ct, list(rows.values()))
+    ct, *parts = (upright(sitk.RegionOfInterest(image, size, start)) for image in (ct, *rows.values()))
+    rows = dict(zip(rows, parts, strict=True))
     shown = list(rows.values())[::-1]
     center, side = field_of_view(ct, shown)
     index = find_crossing(shown)
@@ -61,6 +66,20 @@ def draw_report(
     figure.legend(handles=_legend(list(rows.values())), loc="lower center", ncols=3, frameon=False, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _shown_box(ct: sitk.Image, labels: list[sitk.Image]) -> tuple[list[int], list[int]]:
+    """Return first voxel and size, (x, y, z), of the part of a CT that is shown, with some voxels around it.
+
+    A whole CT is many times as large as the field of view around its liver.
+    """
+    if not any(sitk.GetArrayViewFromImage(image).any() for image in labels):
+        return [0, 0, 0], list(ct.GetSize())
+    center, side = field_of_view(ct, labels)
+    spacing = np.array(ct.GetSpacing())
+    start = np.maximum(np.floor((center - side / 2) / spacing) - _RIM, 0).astype(int)
+    stop = np.minimum(np.ceil((center + side / 2) / spacing) + _RIM + 1, ct.GetSize()).astype(int)
+    return start.tolist(), (stop - start).tolist()
 
 
 def _layout(names: list[str], title: str) -> tuple[Figure, list[list[Axes]]]:

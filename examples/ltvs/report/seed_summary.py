@@ -35,7 +35,7 @@ def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
     """
     if (run / "test" / "summary.json").is_file():
         return
-    pipeline, cases = Pipeline.load(run, device), {}
+    pipeline, cases = Pipeline.load(run, device, smallest_liver=0.0), {}
     for name in data.split["test"]:
         ct, reference = read_ct(data.ct(name)), read_labels(data.labels(name))
         try:

@@ -35,14 +35,20 @@ def msd03(path: Path) -> Source:
         InputError: no case is found.
     """
     cases: Source = {}
-    for number, image, labels in _training_cases(path, "Task03_Liver", "liver"):
+    for number, image, labels in training_cases(path, "Task03_Liver", "liver"):
         name = f"msd03-{number:03d}"
         load = partial(load_liver_and_tumor, name, image, labels)
         cases[name] = Entry(load, f"lits-{number:03d}", existing(image, labels))
     return cases
 
 
-def msd08(path: Path, liver: Path | None = None, liver_from: Path | None = None, device: str = "cpu") -> Source:
+def msd08(
+    path: Path,
+    liver: Path | None = None,
+    liver_from: Path | None = None,
+    device: str = "cpu",
+    smallest_liver: float | None = None,
+) -> Source:
     """List the training cases of Task08_HepaticVessel, with livers from elsewhere.
 
     Args:
@@ -50,6 +56,7 @@ def msd08(path: Path, liver: Path | None = None, liver_from: Path | None = None,
         liver: folder of liver masks, each named like its CT; every voxel above 0 counts.
         liver_from: run whose stage 1 finds the livers; either this or `liver`.
         device: where that stage runs.
+        smallest_liver: ml; if less is found, the case is refused. None for the default of prediction.
 
     Raises:
         InputError: no case is found, not exactly one of `liver` and `liver_from` is given, or it cannot be used.
@@ -60,14 +67,14 @@ def msd08(path: Path, liver: Path | None = None, liver_from: Path | None = None,
             "CTs) or --liver-from RUN (a run whose trained stage 1 finds them); got "
             f"{'neither' if liver is None else 'both'}"
         )
-    found = _training_cases(path, "Task08_HepaticVessel", "hepaticvessel")
+    found = training_cases(path, "Task08_HepaticVessel", "hepaticvessel")
     masks = {} if liver is None else _masks(liver)
     run_files = () if liver_from is None else _check_run(liver_from, device)
     cases: Source = {}
     for number, image, labels in found:
         name, mask = f"msd08-{number:03d}", masks.get(stem(image))
         if liver_from is not None:
-            find_liver: LiverFinder = partial(_liver_by_stage_1, name, liver_from, device)
+            find_liver: LiverFinder = partial(_liver_by_stage_1, name, liver_from, device, smallest_liver)
         else:
             find_liver = partial(_liver_of_mask, f"{liver}: expected a liver mask {image.name}", mask)
         files = existing(image, labels, *run_files, *filter(None, [mask]))
@@ -85,7 +92,7 @@ def load_case(name: str, ct_file: Path, label_file: Path, find_liver: LiverFinde
     return Case(name, ct, liver=find_liver(ct), vessel=labels == 1, tumor=labels == 2)
 
 
-def _training_cases(path: Path, task: str, prefix: str) -> list[tuple[int, Path, Path]]:
+def training_cases(path: Path, task: str, prefix: str) -> list[tuple[int, Path, Path]]:
     """Return number, CT and label map of every training case, in order."""
     folder = path / task if (path / task).is_dir() else path
     name = re.compile(rf"{prefix}_(\d+)\.nii\.gz", re.IGNORECASE)
@@ -131,11 +138,11 @@ def _check_run(run: Path, device: str) -> tuple[Path, ...]:
     return tuple(stage_folder(run, 1) / name for name in ("best.safetensors", "settings.json"))
 
 
-def _liver_by_stage_1(name: str, run: Path, device: str, ct: sitk.Image) -> sitk.Image:
-    from ltvs.model.pipeline import find_liver
+def _liver_by_stage_1(name: str, run: Path, device: str, smallest: float | None, ct: sitk.Image) -> sitk.Image:
+    from ltvs.model.pipeline import SMALLEST_LIVER, find_liver
     from ltvs.model.saved import load_stage
 
     try:
-        return find_liver(ct, load_stage(run, 1), device)
+        return find_liver(ct, load_stage(run, 1), device, SMALLEST_LIVER if smallest is None else smallest)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import SimpleITK as sitk
+from jaxtyping import Bool
 
 from ltvs.runtime.errors import InputError
 
@@ -143,13 +144,21 @@ def liver_grid(liver: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0,
 
 def bounding_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
     """Return the first and the last voxel, (x, y, z), of the bounding box of labels above 0; None if there are none."""
-    filled = sitk.GetArrayViewFromImage(labels) > 0
-    rows = filled.any(axis=0)
-    spans = [np.flatnonzero(line) for line in (rows.any(axis=0), rows.any(axis=1), filled.any(axis=(1, 2)))]
+    box = bounding_slices(sitk.GetArrayViewFromImage(labels) > 0)
+    if box is None:
+        return None
+    z, y, x = box
+    return (x.start, y.start, z.start), (x.stop - 1, y.stop - 1, z.stop - 1)
+
+
+def bounding_slices(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, slice, slice] | None:
+    """Return the slices of an array (d, h, w) that hold all of a mask; None if it is empty."""
+    rows = np.asarray(mask.any(axis=0))
+    spans = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), rows.any(axis=1), rows.any(axis=0))]
     if spans[0].size == 0:
         return None
-    (x0, x1), (y0, y1), (z0, z1) = ((int(span[0]), int(span[-1])) for span in spans)
-    return (x0, y0, z0), (x1, y1, z1)
+    d, h, w = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return d, h, w
 
 
 def crop_grid(grid: Grid, start: Sequence[int], size: Sequence[int]) -> Grid:

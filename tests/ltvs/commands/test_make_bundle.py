@@ -77,12 +77,23 @@ def test_it_labels_as_predict_ltvs_does(trained: Path, bundle: Path, tmp_path: P
     ct = tmp_path / "ct.nii.gz"
     write_volume(tiny_case(direction=OBLIQUE[2]).ct, ct)
     moved = shutil.copytree(bundle, tmp_path / "elsewhere" / "a bundle")
-    words = ("--input", ct, "--output", tmp_path / "theirs.nii.gz", "--device", "cpu")
+    words = ("--input", ct, "--output", tmp_path / "theirs.nii.gz", "--device", "cpu", "--smallest_liver", "1")
     done = monai(moved, "run", "--config_file", "configs/inference.json", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"labels: {tmp_path / 'theirs.nii.gz'}" in done.stdout
 
-    words = ("--input", ct, "--run", trained, "--output", tmp_path / "ours.nii.gz", "--device", "cpu")
+    words = (
+        "--input",
+        ct,
+        "--run",
+        trained,
+        "--output",
+        tmp_path / "ours.nii.gz",
+        "--device",
+        "cpu",
+        "--smallest-liver",
+        "1",
+    )
     subprocess.run([sys.executable, ROOT / "examples" / "predict_ltvs.py", *words], check=True, capture_output=True)
     ours, theirs = (read_labels(tmp_path / f"{name}.nii.gz") for name in ("ours", "theirs"))
     assert same_grid(ours, theirs)
@@ -91,7 +102,8 @@ def test_it_labels_as_predict_ltvs_does(trained: Path, bundle: Path, tmp_path: P
     np.testing.assert_array_equal(sitk.GetArrayFromImage(theirs), values)
 
     outside = monai(tmp_path, "run", "--config_file", f"{moved}/configs/inference.json", "--bundle_root", moved,
-                    "--input", ct, "--output", "from outside.nii.gz", "--device", "cpu")  # fmt: skip
+                    "--input", ct, "--output", "from outside.nii.gz", "--device", "cpu",
+                    "--smallest_liver", "1")  # fmt: skip
     assert outside.returncode == 0, outside.stderr[-3000:]
     assert (tmp_path / "from outside.nii.gz").read_bytes() == (tmp_path / "theirs.nii.gz").read_bytes()
 

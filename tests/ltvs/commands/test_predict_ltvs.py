@@ -16,7 +16,7 @@ from support.tiny_cases import OBLIQUE, tiny_case
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["predict_ltvs.py", *map(str, words), "--device", "cpu"])
+    monkeypatch.setattr(sys, "argv", ["predict_ltvs.py", *map(str, words), "--smallest-liver", "1", "--device", "cpu"])
     run(main, PredictSettings)
 
 
@@ -54,7 +54,8 @@ def test_the_networks_of_the_examples_are_the_default(
         (("--input", "ct.nii.gz", "--output", "seg.txt"), r"seg.txt: expected a name that ends in .nii.gz"),
         (("--input", "none.nii.gz", "--output", "seg.nii.gz"), "none.nii.gz: does not exist"),
         (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--run", "."), "no trained stage 1 here"),
-        (("--input", "air.nii.gz", "--output", "seg.nii.gz"), "stage 1 finds no liver in this CT"),
+        (("--input", "air.nii.gz", "--output", "seg.nii.gz"), "stage 1 finds no liver in this CT: 0 ml, expected at"),
+        (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--smallest-liver", "200"), "ml, expected at least 200;"),
         (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--device", "banana"), "--device banana: expected cpu"),
     ],
 )

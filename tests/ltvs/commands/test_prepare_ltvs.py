@@ -198,8 +198,15 @@ def test_every_source_of_files_is_read(tmp_path: Path) -> None:
         ({"maps": -1}, "--maps: expected 0 or more, with --source phantom only; got -1, phantom"),
         ({"maps": 2, "source": "lits"}, "--maps: expected 0 or more, with --source phantom only; got 2, lits"),
         ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
-        ({"liver": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
-        ({"liver_from": Path("a")}, "--liver, --liver-from: expected with --source msd08 only; got --source phantom"),
+        (
+            {"liver": Path("a")},
+            "--liver-from, --smallest-liver: expected with --source msd08 only; got --source phantom",
+        ),
+        (
+            {"liver_from": Path("a")},
+            "--liver, --liver-from, .*: expected with --source msd08 only; got --source phantom",
+        ),
+        ({"smallest_liver": 1.0}, "--liver-from, --smallest-liver: expected with --source msd08 only"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:

@@ -153,7 +153,7 @@ def test_a_test_case_without_a_liver_counts_as_empty(
         raise NoLiverError("stage 1 finds no liver")
 
     monkeypatch.setattr(
-        ltvs.report.seed_summary, "Pipeline", SimpleNamespace(load=lambda *_: SimpleNamespace(label=nothing))
+        ltvs.report.seed_summary, "Pipeline", SimpleNamespace(load=lambda *_, **__: SimpleNamespace(label=nothing))
     )
     score_test_cases(tmp_path, data, "cpu")
     liver = read_json(tmp_path / "test" / "summary.json")["liver"]

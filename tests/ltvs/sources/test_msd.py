@@ -63,7 +63,7 @@ def test_task08_with_livers_from_a_folder(task08: Path, livers: Path) -> None:
 
 
 def test_task08_with_livers_that_stage_1_finds(task08: Path, trained_run: Path) -> None:
-    entry = msd08(task08, liver_from=trained_run)["msd08-001"]
+    entry = msd08(task08, liver_from=trained_run, smallest_liver=1.0)["msd08-001"]
     assert entry.files[-2:] == (trained_run / "stage1/best.safetensors", trained_run / "stage1/settings.json")
     case = entry.load()
     found, truth = array(case.liver) > 0, array(CASE.liver) > 0

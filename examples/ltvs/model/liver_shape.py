@@ -1,0 +1,142 @@
+"""The liver among what stage 1 finds: one body, solid, with the tumors at its surface that stage 1 leaves out.
+
+Whole CTs have hundreds of millions of voxels, so what needs several bytes for each is done in slabs, in bounding boxes
+or at a reduced resolution.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Int, Int16
+from numpy import ndarray
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ltvs.volume.grids import bounding_slices
+
+Mask = Bool[ndarray, "d h w"]
+
+#: mm: radius of a ball that rolls over the liver from outside, and cannot reach what is taken for a part of it.
+REACH = 30.0
+#: mm: half the thickness of what is added at least. Most gaps between lobes and at the hilum are thinner.
+THICKNESS = 4.0
+#: HU of tumors, averaged; bile and the fluid in the stomach are below, bone and contrast agent above.
+SOFT_TISSUE = (20.0, 200.0)
+
+#: mm: size of the blocks of voxels that notches are found with.
+_BLOCK = 3.0
+#: Slices whose parts are found at a time.
+_SLAB = 32
+
+
+def largest_body(mask: Mask) -> Mask:
+    """Return the largest connected part, with its holes filled: there is one liver and it is solid."""
+    body = np.zeros_like(mask)
+    box = bounding_slices(mask)
+    if box is not None:
+        _copy_largest_part(mask[box], body[box])
+        inner = bounding_slices(body[box])
+        body[box][inner] = _filled(body[box][inner])
+    return body
+
+
+def fill_notches(body: Mask, hu: Int16[ndarray, "d h w"], spacing: tuple[float, float, float]) -> Mask:
+    """Return a solid body with the notches in its surface filled where they are soft tissue, and holes after that.
+
+    A notch is what a ball that rolls over the body cannot reach (a morphological closing), and is not thin. Both are
+    found with blocks of voxels of about 3 mm.
+
+    Args:
+        body: one connected part, (d, h, w).
+        hu: the CT, (d, h, w) in HU.
+        spacing: mm along d, h, w.
+    """
+    box = bounding_slices(body)
+    if box is None:
+        return body
+    factors = [max(1, round(_BLOCK / mm)) for mm in spacing]
+    # A closing stays within the bounding box, but for the blocks that the box cuts.
+    wide = tuple(slice(s.start // f * f, -(-s.stop // f) * f) for s, f in zip(box, factors, strict=True))
+    sides = [mm * factor for mm, factor in zip(spacing, factors, strict=True)]
+    share = _block_means(body[wide], factors)
+    inside, average = share >= 0.5, _block_means(hu[wide], factors)
+    allowed = _closed(inside, REACH, sides) & (average > SOFT_TISSUE[0]) & (average < SOFT_TISSUE[1])
+    added = _opened(allowed & ~inside, THICKNESS, sides)
+    if not added.any():
+        return body
+    # Blocks that the body fills in part lie between it and what is added.
+    added |= ndimage.binary_dilation(added, np.ones((3, 3, 3))) & allowed
+    whole = np.zeros_like(inside)
+    _copy_largest_part(inside | added, whole)
+    added &= whole
+    for axis, factor in enumerate(factors):
+        added = added.repeat(factor, axis)
+    filled = body.copy()
+    d, h, w = filled[wide].shape
+    filled[wide] |= added[:d, :h, :w]
+    filled[wide] = largest_body(filled[wide])
+    return filled
+
+
+def _copy_largest_part(mask: Mask, body: Mask) -> None:
+    """Write the largest part of a mask, connected by faces, into `body`, which is empty and of the same shape.
+
+    Parts are found slab by slab and joined where they touch; then those of the largest one are found again.
+    """
+    slabs = [slice(start, start + _SLAB) for start in range(0, len(mask), _SLAB)]
+    first, pairs = [0], [np.zeros((2, 0), dtype=np.int64)]
+    voxels: list[ndarray] = [np.zeros(1)]
+    below: Int[ndarray, "h w"] | None = None
+    for slab in slabs:
+        parts, count = ndimage.label(mask[slab])
+        voxels.append(np.bincount(parts.ravel(), minlength=count + 1)[1:])
+        parts[parts > 0] += first[-1]
+        if below is not None:
+            touching = (below > 0) & (parts[0] > 0)
+            pairs.append(np.unique([below[touching], parts[0][touching]], axis=1))
+        below = parts[-1].copy()
+        first.append(first[-1] + count)
+    rows, columns = np.concatenate(pairs, axis=1)
+    # Part 0 is the background, of no voxels.
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(first[-1] + 1,) * 2)
+    _, bodies = connected_components(graph, directed=False)
+    largest = bodies == np.bincount(bodies, np.concatenate(voxels)).argmax()
+    for slab, before, after in zip(slabs, first, first[1:], strict=False):
+        of_largest = np.concatenate([[False], largest[before + 1 : after + 1]])
+        if of_largest.any():
+            body[slab] = of_largest[ndimage.label(mask[slab])[0]]
+
+
+def _filled(mask: Mask) -> Mask:
+    """Return a mask without holes: background that no path through faces joins to the outside."""
+    outside, _ = ndimage.label(~np.pad(mask, 1))
+    filled: Mask = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
+    return filled
+
+
+def _block_means(array: ndarray, factors: list[int]) -> ndarray:
+    """Return the mean of each block of voxels, float32; the last blocks repeat the edge of the array."""
+    missing = [(0, -n % factor) for n, factor in zip(array.shape, factors, strict=True)]
+    blocks = np.pad(array, missing, mode="edge")
+    for axis, factor in enumerate(factors):
+        shape = blocks.shape
+        split = (*shape[:axis], shape[axis] // factor, factor, *shape[axis + 1 :])
+        blocks = blocks.reshape(split).mean(axis=axis + 1, dtype=np.float32)
+    return blocks
+
+
+def _closed(mask: Mask, radius: float, sides: list[float]) -> Mask:
+    """Return the morphological closing with a ball, mm; `sides` are those of a voxel."""
+    room = [int(np.ceil(radius / side)) + 1 for side in sides]
+    near = ndimage.distance_transform_edt(~np.pad(mask, [(n, n) for n in room]), sides) <= radius
+    closed: Mask = ndimage.distance_transform_edt(near, sides) > radius
+    closed = closed[tuple(slice(n, -n) for n in room)] | mask
+    return closed
+
+
+def _opened(mask: Mask, radius: float, sides: list[float]) -> Mask:
+    """Return the morphological opening with a ball, mm; `sides` are those of a voxel."""
+    core: Mask = ndimage.distance_transform_edt(np.pad(mask, 1), sides)[1:-1, 1:-1, 1:-1] > radius
+    if not core.any():
+        return core
+    opened: Mask = (ndimage.distance_transform_edt(~core, sides) <= radius) & mask
+    return opened
