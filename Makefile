@@ -1,17 +1,21 @@
-# Two commands do everything: `make demo` and `make test`.
+# Two commands do everything: `make demo` and `make test`; `make demo-train` trains the networks of the demo itself.
 PYTHON ?= python3
 VENV ?= .venv
-RUN ?= runs/demo
+RUN ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all lint types unit docs clean
+.PHONY: demo demo-train test test-all lint types unit docs clean
 .DELETE_ON_ERROR:
 
-# Phantoms in, trained networks, predictions, scores and pictures out: about ten minutes on two cores with instructions
-# for bfloat16, far longer on two without.
+# Phantoms in; predictions of the networks that come with the examples, scores and pictures out. RUN is the folder.
 demo: $(VENV)/demo-installed
-	$(BIN)/python examples/demo.py --output $(RUN)
+	$(BIN)/python examples/demo.py $(if $(RUN),--output $(RUN))
+
+# The same with networks trained from nothing: about ten minutes on two cores with instructions for bfloat16, far longer
+# on two without.
+demo-train: $(VENV)/demo-installed
+	$(BIN)/python examples/demo_train.py $(if $(RUN),--output $(RUN))
 
 # Everything that has to hold before a change is committed.
 test: lint types unit docs

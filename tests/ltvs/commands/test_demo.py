@@ -1,20 +1,32 @@
-"""The demo's own work: it makes room without touching what is not its own, and says which command failed."""
+"""Both demos' own work: they make room without touching what is not theirs, and say which command failed."""
 
+import json
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 import demo
-from demo import MARK, _command, _in_parallel, _remove_old_results
+import demo_train
+from demo_steps import GRIDS, MARK, command, remove_old_results
+from demo_train import _in_parallel
+from ltvs.evaluation.scores import MEASURES
+from ltvs.model.shipping import SHIPPED
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json
+from prepare_ltvs import PrepareSettings
 
 
 def test_a_second_demo_starts_over_but_keeps_its_phantoms(tmp_path: Path) -> None:
-    _remove_old_results(tmp_path / "demo")
+    remove_old_results(tmp_path / "demo", "demo_train.py")
     for name in ("data", "run", "report", "mine"):
         (tmp_path / "demo" / name).mkdir()
-    _remove_old_results(tmp_path / "demo")
+    remove_old_results(tmp_path / "demo", "demo.py")
+    assert read_json(tmp_path / "demo" / MARK) == {"made_by": "examples/demo.py"}
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "mine", MARK}
 
 
@@ -22,21 +34,48 @@ def test_folders_that_no_demo_made_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "years of work").touch()
     with pytest.raises(InputError, match="holds data, not made by a demo; give another --output"):
-        _remove_old_results(tmp_path)
+        remove_old_results(tmp_path, "demo.py")
     assert (tmp_path / "data" / "years of work").exists()
 
 
 def test_a_command_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(InputError, match=r"examples/evaluate_ltvs.py ended with 2, see above"):
-        _command("evaluate_ltvs.py", "--prediction", tmp_path / "a b", "--reference x --output", tmp_path)
+        command("evaluate_ltvs.py", "--prediction", tmp_path / "a b", "--reference x --output", tmp_path)
     shown = capfd.readouterr()
     assert f"$ python examples/evaluate_ltvs.py --prediction '{tmp_path}/a b' --reference x" in shown.out
     assert "does not exist" in shown.err
 
 
+def prepared(words: str) -> PrepareSettings:
+    return tyro.cli(PrepareSettings, args=shlex.split(words))
+
+
 def test_at_least_four_phantoms_are_held_out() -> None:
-    words = demo.PHANTOMS.split()
+    words = demo_train.PHANTOMS.split()
     assert int(words[words.index("--test") + 1]) >= 4
+
+
+def test_the_short_demo_has_the_phantoms_that_the_long_one_holds_out() -> None:
+    short, long = (prepared(f"{words} {GRIDS}") for words in (demo.PHANTOMS, demo_train.PHANTOMS))
+    assert sorted(short.cases()) == list(demo.NAMES)
+    split = long.divide({name: entry.patient for name, entry in long.cases().items()})["split.json"]
+    assert split["test"] == list(demo.NAMES)
+    assert short.recipe() == long.recipe(), "prepared alike"
+
+
+@pytest.mark.slow
+def test_the_short_demo(tmp_path: Path) -> None:
+    if not (SHIPPED / "stage1").exists():
+        pytest.skip("the networks of the examples are not there")
+    words = [sys.executable, demo.__file__, "--output", str(tmp_path / "demo")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"networks: {SHIPPED.name}, trained on synthetic patients alone" in done.stdout
+    summary = json.loads((tmp_path / "demo" / "report" / "summary.json").read_text())
+    assert {name: set(means) for name, means in summary.items()} == {
+        name: {*measures, "n", "missed"} for name, measures in MEASURES.items()
+    }
+    assert {path.stem for path in (tmp_path / "demo" / "report").glob("*.png")} == set(demo.NAMES)
 
 
 def test_two_commands_run_in_parallel(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -75,7 +114,7 @@ def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
 
 
 def test_the_log_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
-    _remove_old_results(tmp_path)
+    remove_old_results(tmp_path, "demo.py")
     (tmp_path / "stage1.log").touch()
-    _remove_old_results(tmp_path)
+    remove_old_results(tmp_path, "demo.py")
     assert not (tmp_path / "stage1.log").exists()
