@@ -12,6 +12,7 @@ from export_onnx import ExportSettings
 from make_bundle import BundleSettings
 from predict_ltvs import PredictSettings
 from prepare_ltvs import PrepareSettings
+from ship_networks import ShipSettings
 from support.pages import PAGES, ROOT, blocks
 from train_ltvs import TrainSettings
 
@@ -22,6 +23,7 @@ SETTINGS = {
     "evaluate_ltvs.py": EvaluateSettings,
     "export_onnx.py": ExportSettings,
     "make_bundle.py": BundleSettings,
+    "ship_networks.py": ShipSettings,
 }
 
 
