@@ -3,19 +3,16 @@
 `make demo-train` runs this. Every step but the baseline is one of the command lines, printed before it runs.
 """
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_steps import CTS, GRIDS, arguments, command, label_held_out, print_scores, remove_old_results, step
+from demo_steps import CTS, GRIDS, command, in_parallel, label_held_out, print_scores, remove_old_results, step
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.computing import best_device, fast_precision
 from ltvs.runtime.command_line import run
-from ltvs.runtime.errors import InputError
 
 PHANTOMS = f"{CTS} --count 18 --validation 2 --test 4"
 NETWORKS = "--channels 8 16 32 64 --norm instance --schedule cosine --loss dice_ce"
@@ -45,7 +42,7 @@ def main(settings: DemoSettings) -> None:
     command("prepare_ltvs.py", PHANTOMS, GRIDS, "--output", data)
     step("Both stages in parallel: a 3D U-Net learns to find the liver, UCA-Net the vessels and tumors in it")
     words = ("--precision", fast_precision(best_device()), "--data", data, "--output", trained)
-    _in_parallel([("train_ltvs.py", stage, NETWORKS, *words) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
+    in_parallel([("train_ltvs.py", stage, NETWORKS, *words) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
     step("Held-out phantoms: predictions of the two networks, and of a threshold baseline that is given the liver")
     label_held_out(PreparedSet(data).split["test"], output, ("--run", trained))
     step("Scores")
@@ -53,45 +50,6 @@ def main(settings: DemoSettings) -> None:
     minutes = (time.monotonic() - started) / 60
     print(f"\n{minutes:.1f} minutes")
     print(f"scores and pictures: {output / 'report'}\nlabel maps: {output / 'predictions'}\nnetworks: {trained}")
-
-
-def _in_parallel(commands: list[tuple[str | Path, ...]], log: Path) -> None:
-    """Run two commands in parallel, each on half of the processors; the output of the first goes to a file.
-
-    Small networks gain little from a second processor, so this takes much less time than one after the other.
-
-    Raises:
-        InputError: one of them failed; the other is terminated.
-    """
-    first, second = (arguments(str(script), *words) for script, *words in commands)
-    half = {**os.environ, "OMP_NUM_THREADS": str(max(1, _processors() // 2))}
-    print(f"the first writes to {log}", flush=True)
-    with log.open("w", encoding="utf-8") as file:
-        running = {
-            f"{first[1]} failed; {log} says why": subprocess.Popen(first, env=half, stdout=file, stderr=file),
-            f"{second[1]} failed, see above": subprocess.Popen(second, env=half),
-        }
-        try:
-            while any(process.poll() is None for process in running.values()):
-                _raise_if_failed(running)
-                time.sleep(0.2)
-            _raise_if_failed(running)
-        finally:
-            for process in running.values():
-                process.terminate()
-                process.wait()
-
-
-def _processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _raise_if_failed(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
-    """Raise InputError with the message of a process that failed."""
-    for message, process in running.items():
-        if process.poll():
-            raise InputError(message)
 
 
 if __name__ == "__main__":

@@ -129,8 +129,8 @@ def _closed(mask: Mask, radius: float, sides: list[float]) -> Mask:
     room = [int(np.ceil(radius / side)) + 1 for side in sides]
     near = ndimage.distance_transform_edt(~np.pad(mask, [(n, n) for n in room]), sides) <= radius
     closed: Mask = ndimage.distance_transform_edt(near, sides) > radius
-    closed = closed[tuple(slice(n, -n) for n in room)] | mask
-    return closed
+    inner: Mask = closed[tuple(slice(n, -n) for n in room)] | mask
+    return inner
 
 
 def _opened(mask: Mask, radius: float, sides: list[float]) -> Mask:

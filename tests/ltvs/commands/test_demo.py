@@ -12,8 +12,7 @@ import tyro
 
 import demo
 import demo_train
-from demo_steps import GRIDS, MARK, command, remove_old_results
-from demo_train import _in_parallel
+from demo_steps import GRIDS, MARK, command, in_parallel, remove_old_results
 from ltvs.evaluation.scores import MEASURES
 from ltvs.model.shipping import SHIPPED
 from ltvs.runtime.errors import InputError
@@ -78,7 +77,7 @@ def test_the_short_demo(tmp_path: Path) -> None:
     assert {path.stem for path in (tmp_path / "demo" / "report").glob("*.png")} == set(demo.NAMES)
 
 
-def test_two_commands_run_in_parallel(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_two_commands_runin_parallel(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     # Each waits for a file of the other's, so that neither could end on its own.
     log = tmp_path / "first.log"
     meet = tmp_path / "meet.py"
@@ -90,7 +89,7 @@ def test_two_commands_run_in_parallel(tmp_path: Path, capfd: pytest.CaptureFixtu
         "print('met')\n"
     )
     a, b = tmp_path / "a", tmp_path / "b"
-    _in_parallel([(str(meet), a, b), (str(meet), b, a)], log)
+    in_parallel([(str(meet), a, b), (str(meet), b, a)], log)
     assert log.read_text() == "met\n"
     assert capfd.readouterr().out.endswith("met\n")
 
@@ -108,7 +107,7 @@ def test_either_failing_ends_both(tmp_path: Path, failing: int) -> None:
     commands[failing] = (str(failed), pid)
     expected = "failed.py failed, see above" if failing else "failed.py failed; .*first.log says why"
     with pytest.raises(InputError, match=expected):
-        _in_parallel(commands, tmp_path / "first.log")
+        in_parallel(commands, tmp_path / "first.log")
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

@@ -1,0 +1,76 @@
+"""Make the networks that come with the examples, from nothing: maps of made patients, rounds of training, weights.
+
+`make networks` runs this. A round trains both stages in parallel, from the weights of the round before; an interrupted
+one goes on where it was. Every step is one of the command lines, printed before it runs.
+"""
+
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo_steps import CTS, command, in_parallel, step
+from ltvs.model.computing import best_device, fast_precision
+from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
+
+#: The phantoms are for validation only.
+DATA = f"{CTS} --seed 500 --count 6 --validation 3 --test 2"
+GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 160 --liver-slice-spacing 1.5"
+NETWORKS = "--channels 8 16 32 64 --norm instance --loss dice_ce --schedule cosine"
+PATCHES = "--render 4 --batch-size 1 --workers 1"
+STAGE_1 = "--stage 1 --patch 32 112 112 --overlap 16 0 0"
+STAGE_2 = "--stage 2 --patch 32 80 80 --overlap 8 20 20 --jitter 8"
+
+
+@dataclass(frozen=True)
+class NetworkRunSettings:
+    """Settings of the networks' training."""
+
+    output: Path = Path("runs/networks")
+    """Folder for all files: data, a run for each round, and the networks."""
+    maps: int = 50
+    """Number of made patients; a map takes 14 MB, and half a minute of one core to paint."""
+    rounds: int = 1
+    """Number of rounds; each goes on from the weights of the one before, with half of its learning rate."""
+    stage_1_epochs: int = 9
+    """Epochs of stage 1 in a round, of four patches of every map."""
+    stage_2_epochs: int = 18
+    """Epochs of stage 2 in a round."""
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "rounds", "stage_1_epochs", "stage_2_epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')}: expected 1 or more; got {getattr(self, name)}")
+
+
+def main(settings: NetworkRunSettings) -> None:
+    """Make the networks that come with the examples: about one and a half hours a round on two cores."""
+    started, output = time.monotonic(), settings.output
+    data = output / "data"
+    step(f"{settings.maps} maps of made patients, and phantoms to validate on")
+    command("prepare_ltvs.py", DATA, GRIDS, f"--maps {settings.maps}", "--output", data)
+    for number in range(1, settings.rounds + 1):
+        step(f"Round {number} of {settings.rounds}: both stages in parallel")
+        trained, before = output / f"round{number}", output / f"round{number - 1}"
+        rate = 2e-3 / 2 ** (number - 1)
+        words: list[str | Path] = ["--precision", fast_precision(best_device()), f"--learning-rate {rate:g}"]
+        words += ["--data", data, "--output", trained, *(("--init", before) if number > 1 else ())]
+        # A round draws other patches than the one before.
+        words += [f"--seed {number - 1}"]
+        stages = ((STAGE_1, settings.stage_1_epochs), (STAGE_2, settings.stage_2_epochs))
+        commands: list[tuple[str | Path, ...]] = [
+            ("train_ltvs.py", stage, f"--epochs {epochs} --validate-every {epochs}", NETWORKS, PATCHES, *words)
+            for stage, epochs in stages
+        ]
+        in_parallel(commands, output / f"round{number}-stage1.log")
+    networks = output / "portal-venous-ct"
+    command("ship_networks.py", "--run", output / f"round{settings.rounds}", "--output", networks, "--replace")
+    print(f"\n{(time.monotonic() - started) / 60:.1f} minutes\nnetworks: {networks}")
+
+
+if __name__ == "__main__":
+    # Exit as by an exception, so that the processes it started are terminated, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    run(main, NetworkRunSettings)
