@@ -19,7 +19,7 @@ from ltvs.runtime.errors import InputError
 DATA = f"{CTS} --seed 500 --count 6 --validation 3 --test 2"
 GRIDS = "--pixels 112 --slice-spacing 3.5 --liver-pixels 160 --liver-slice-spacing 1.5"
 NETWORKS = "--channels 8 16 32 64 --norm instance --loss dice_ce --schedule cosine"
-PATCHES = "--render 4 --batch-size 1 --workers 1"
+RENDER = "--render 4"
 STAGE_1 = "--stage 1 --patch 32 112 112 --overlap 16 0 0"
 STAGE_2 = "--stage 2 --patch 32 80 80 --overlap 8 20 20 --jitter 8"
 
@@ -38,9 +38,13 @@ class NetworkRunSettings:
     """Epochs of stage 1 in a round, of four patches of every map."""
     stage_2_epochs: int = 18
     """Epochs of stage 2 in a round."""
+    batch_size: int = 1
+    """Patches in a step; more on a GPU."""
+    workers: int = 1
+    """Processes of each stage that render patches; with 0, on a GPU, it renders them."""
 
     def __post_init__(self) -> None:
-        for name in ("maps", "rounds", "stage_1_epochs", "stage_2_epochs"):
+        for name in ("maps", "rounds", "stage_1_epochs", "stage_2_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')}: expected 1 or more; got {getattr(self, name)}")
 
@@ -58,10 +62,10 @@ def main(settings: NetworkRunSettings) -> None:
         words: list[str | Path] = ["--precision", fast_precision(best_device()), f"--learning-rate {rate:g}"]
         words += ["--data", data, "--output", trained, *(("--init", before) if number > 1 else ())]
         # A round draws other patches than the one before.
-        words += [f"--seed {number - 1}"]
+        words += [f"--seed {number - 1} --batch-size {settings.batch_size} --workers {settings.workers}"]
         stages = ((STAGE_1, settings.stage_1_epochs), (STAGE_2, settings.stage_2_epochs))
         commands: list[tuple[str | Path, ...]] = [
-            ("train_ltvs.py", stage, f"--epochs {epochs} --validate-every {epochs}", NETWORKS, PATCHES, *words)
+            ("train_ltvs.py", stage, f"--epochs {epochs} --validate-every {epochs}", NETWORKS, RENDER, *words)
             for stage, epochs in stages
         ]
         in_parallel(commands, output / f"round{number}-stage1.log")

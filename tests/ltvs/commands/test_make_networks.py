@@ -32,7 +32,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_rounds_go_on_from_each_other(given: list[list[str]], tmp_path: Path) -> None:
-    main(NetworkRunSettings(tmp_path, maps=3, rounds=2, stage_1_epochs=4, stage_2_epochs=5))
+    main(NetworkRunSettings(tmp_path, maps=3, rounds=2, stage_1_epochs=4, stage_2_epochs=5, workers=0))
     prepare, *training, ship = given
     assert prepare[0] == "prepare_ltvs.py"
     prepared = tyro.cli(PrepareSettings, args=prepare[1:])
@@ -44,6 +44,7 @@ def test_rounds_go_on_from_each_other(given: list[list[str]], tmp_path: Path) ->
     assert [one.init for one in settings] == [None, None, tmp_path / "round1", tmp_path / "round1"]
     assert [one.output for one in settings] == [tmp_path / f"round{k}" for k in (1, 1, 2, 2)]
     assert [one.seed for one in settings] == [0, 0, 1, 1]
+    assert all((one.batch_size, one.workers) == (1, 0) for one in settings)
     assert settings[2].learning_rate == settings[0].learning_rate / 2
     assert all(one.render and one.data == prepared.output == tmp_path / "data" for one in settings)
     # Patches of stage 1 are whole slices of the prepared grid.
@@ -52,7 +53,7 @@ def test_rounds_go_on_from_each_other(given: list[list[str]], tmp_path: Path) ->
     assert (shipped.run, shipped.output) == (tmp_path / "round2", tmp_path / "portal-venous-ct")
 
 
-@pytest.mark.parametrize("name", ["maps", "rounds", "stage_1_epochs", "stage_2_epochs"])
+@pytest.mark.parametrize("name", ["maps", "rounds", "stage_1_epochs", "stage_2_epochs", "batch_size"])
 def test_nothing_is_made_of_nothing(name: str) -> None:
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')}: expected 1 or more; got 0"):
         NetworkRunSettings(**{name: 0})

@@ -59,10 +59,10 @@ def test_tumors_are_liver_and_no_vessel(phantoms: list[Case]) -> None:
 
 
 def test_vessels_go_on_outside_the_liver(phantoms: list[Case]) -> None:
-    # As in the real case, where two thirds of the labeled vessels lie outside.
+    # As in the real case, where two thirds of the labeled vessels lie outside; voxels of 3 mm lose the thinnest inside.
     for case in phantoms:
         _, liver, vessel, _ = arrays(case)
-        assert 0.3 < (vessel & ~liver).sum() / vessel.sum() < 0.8
+        assert 0.3 < (vessel & ~liver).sum() / vessel.sum() < 0.85
 
 
 def test_contrasts_are_those_of_the_real_case(phantoms: list[Case]) -> None:
