@@ -87,7 +87,7 @@ def whole_slices(
     else:
         low, high = body.first[0], body.first[0] + body.tissue.shape[0] * body.spacing
         middle = rng.uniform(low + 0.5 * reach, high - 0.5 * reach)
-    aside = 0.5 * pixel * np.array([pixels - h, pixels - w])
+    aside = 0.5 * pixel * np.maximum([pixels - h, pixels - w], 0)
     center = np.array([middle, *(rng.normal(0, 12, 2) + rng.uniform(-aside, aside))])
     seen = _look(body, center, size, (slice_spacing, pixel, pixel), _SLICES, rng, device)
     if rng.random() < 0.2:  # nothing is reconstructed outside a circle
