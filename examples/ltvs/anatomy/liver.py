@@ -26,8 +26,11 @@ def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
     left = part(center, (uniform(52, 100), uniform(22, 38), uniform(28, 54)), uniform(-0.35, 0.15))
     caudate = part((-12, 14, 18), np.multiply((22, 18, 32), uniform(0.75, 1.3)))
     hilum = part((2, 6, -26), (44, 27, 32), 0.3)
-    kidney = part((-56, 58, -64), (42, 48, 62))  # with the fat around it, which keeps it off the liver
+    # With the fat around it, which keeps it off the liver in most, and of which the lean have hardly any.
+    kidney = part((-56, 58, -64), np.multiply((42, 48, 62), uniform(0.72, 1.0)))
     gallbladder = part((-40, -40, -48), np.multiply((19, 20, 32), uniform(0.7, 1.1)))
+    # Fat between liver and body wall; most livers touch it.
+    gap = max(0.0, uniform(-2.5, 3.0))
     fissure = part((uniform(-4, 14), -58, uniform(-12, 14)), (uniform(2, 6), 34, 32), uniform(-0.5, 0.5))
     dents = [hilum, kidney, gallbladder, *([fissure] if rng.random() < 0.6 else [])]
     bumps, folds = waves(rng, uniform(2, 5) * s, 75 * s), waves(rng, uniform(0.7, 2.4) * s, uniform(16, 32) * s)
@@ -43,8 +46,8 @@ def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
         if resected:
             u, v, w = normal
             whole = smooth_min(whole, depth + u * (x + 62 * s) + v * y + w * z, 8 * s)
-        whole = smooth_min(whole, build.cavity(x, y) - 4, 5 * s)
-        return smooth_min(whole, build.diaphragm(x, y) - 3 - z, 6 * s)
+        whole = smooth_min(whole, build.cavity(x, y) - gap, 3 * s)
+        return smooth_min(whole, build.diaphragm(x, y) - 3 - z, 4 * s)
 
     return level
 

@@ -50,7 +50,7 @@ def _shape(center: ndarray, radii: ndarray, tilt: float, bumps: float, s: float,
 def _paint_kidney(canvas: Canvas, build: Build, side: int, rng: np.random.Generator) -> None:
     s = build.scale
     center = np.multiply((side * 60 + 3, 45, -54 - 10 * (side < 0)), s) + rng.normal(0, (3, 3, 9), 3)
-    size = rng.uniform(0.82, 1.15)
+    size, near = rng.uniform(0.82, 1.15), rng.uniform(1, 6)
     whole = _shape(center, np.multiply((28, 25, 52), s * size), 0.5 * side, 1.5, s, rng)
     sinus = ellipsoid(center - (side * 10 * s, 3 * s, 0), np.multiply((15, 10, 30), s * size), 0.5 * side)
     calyces, pyramids = waves(rng, 4.5 * s, 17 * s, 9), waves(rng, 1.0, 19 * s, 9)
@@ -60,7 +60,7 @@ def _paint_kidney(canvas: Canvas, build: Build, side: int, rng: np.random.Genera
     ]
 
     def layers(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
-        level = np.minimum(whole(x, y, z), build.cavity(x, y) - 5)
+        level = np.minimum(whole(x, y, z), build.cavity(x, y) - near)
         # A capsule of fat, bounded by a thin fascia.
         yield 0.7 - np.abs(level + 7 * s + 0.5 * calyces(x, y, z)), Tissue.HAZE
         yield level, Tissue.CORTEX
@@ -93,7 +93,7 @@ def _paint_spleen(canvas: Canvas, build: Build, rng: np.random.Generator) -> Non
     has_accessory = rng.random() < 0.15
 
     def layers(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
-        level = np.minimum(np.minimum(whole(x, y, z), -hollow(x, y, z)), build.cavity(x, y) - 3)
+        level = np.minimum(np.minimum(whole(x, y, z), -hollow(x, y, z)), build.cavity(x, y) - 1)
         if has_accessory:
             level = np.maximum(level, accessory(x, y, z))
         yield np.minimum(level, build.diaphragm(x, y) - 3 - z), Tissue.SPLEEN
@@ -169,7 +169,7 @@ def _paint_stomach(canvas: Canvas, build: Build, rng: np.random.Generator) -> No
 
     def layers(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         level = np.maximum(np.maximum(fundus(x, y, z), body(x, y, z)), antrum(x, y, z))
-        level = np.minimum(np.minimum(level, build.cavity(x, y) - 4), build.diaphragm(x, y) - 4 - z)
+        level = np.minimum(np.minimum(level, build.cavity(x, y) - 2), build.diaphragm(x, y) - 3 - z)
         yield level, Tissue.WALL
         inner = level - thickness + folds(x, y, z)
         yield inner, Tissue.STOMACH_CONTENT

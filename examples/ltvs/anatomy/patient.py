@@ -71,9 +71,11 @@ class Patient:
         """Paint the whole patient, each part over those before it."""
         build = self.build
         parts = (paint_wall, paint_pelvis, _paint_ascites, paint_bowel, paint_organs, paint_chest, paint_skeleton)
-        for part, seed in zip((*parts, paint_gallbladder), self.seeds, strict=True):
+        for part, seed in zip(parts, self.seeds, strict=False):
             part(canvas, build, np.random.default_rng(seed))
         self._paint_liver(canvas)
+        # Over the liver, into which it reaches.
+        paint_gallbladder(canvas, build, np.random.default_rng(self.seeds[-1]))
 
     def _paint_liver(self, canvas: Canvas) -> None:
         low, high = self.extent

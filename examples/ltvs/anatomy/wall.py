@@ -14,7 +14,7 @@ def paint_wall(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
     folds, strands = waves(rng, 1.6, 130), waves(rng, 1.0, 13, 9)
     streaks, thickness = waves(rng, 1.0, 19, 8), waves(rng, 2.2 * s, 60)
     ripple, glands = waves(rng, 4.0 * s, 55 * s), waves(rng, 1.0, 26, 8)
-    muscle_width = rng.uniform(7, 13) * s
+    muscle_width, lean_wall = rng.uniform(7, 15) * s, rng.uniform(0.0, 0.2)
 
     def layers(x: ndarray, y: ndarray, z: ndarray) -> Tissues:
         outline = build.outline(x, y, z) + folds(x, y, z)
@@ -42,7 +42,7 @@ def paint_wall(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
         yield 0.9 * s - np.abs(sheets - 0.55 * muscle_width + 0.3 * thickness(x, y, z)), Tissue.HAZE
         # Above the chest and below the pelvis there is no cavity.
         closed = smooth_min(build.shoulders + 25 * s - z, z - build.hips + 30 * s, 30 * s)
-        yield np.minimum(cavity + 0.2 * ripple(x, y, z), closed), Tissue.FAT
+        yield np.minimum(cavity + lean_wall * ripple(x, y, z), closed), Tissue.FAT
 
     top, thick, far = build.half_depth + rng.uniform(4, 16), rng.uniform(14, 40), rng.uniform(0.0004, 0.0012)
     foam = rng.random() < 0.6
