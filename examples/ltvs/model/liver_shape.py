@@ -128,9 +128,9 @@ def _closed(mask: Mask, radius: float, sides: list[float]) -> Mask:
     """Return the morphological closing with a ball, mm; `sides` are those of a voxel."""
     room = [int(np.ceil(radius / side)) + 1 for side in sides]
     near = ndimage.distance_transform_edt(~np.pad(mask, [(n, n) for n in room]), sides) <= radius
-    closed: Mask = ndimage.distance_transform_edt(near, sides) > radius
-    inner: Mask = closed[tuple(slice(n, -n) for n in room)] | mask
-    return inner
+    kept: Mask = ndimage.distance_transform_edt(near, sides) > radius
+    closed: Mask = kept[tuple(slice(n, -n) for n in room)] | mask
+    return closed
 
 
 def _opened(mask: Mask, radius: float, sides: list[float]) -> Mask:

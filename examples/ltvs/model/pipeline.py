@@ -13,7 +13,7 @@ from ltvs.model.liver_shape import fill_notches, largest_body
 from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stage_view import StageView
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, bounding_slices
+from ltvs.volume.grids import Grid
 from ltvs.volume.labels import LIVER
 from ltvs.volume.resampling import resample_labels, restore_probabilities
 
@@ -62,10 +62,10 @@ class Pipeline:
             NoLiverError: no liver is found.
         """
         organ = find_liver(ct, self.stage1, self.device, self.smallest_liver)
-        lesions = _predict(ct, organ, self.stage2.preparation.view(2), self.stage2, self.device)
-        labels = sitk.GetArrayFromImage(organ)
-        if box := bounding_slices(labels > 0):
-            labels[box] *= sitk.GetArrayViewFromImage(lesions)[box] + np.uint8(LIVER)
+        view = self.stage2.preparation.view(2)
+        labels = sitk.GetArrayFromImage(_predict(ct, organ, view, self.stage2, self.device))
+        labels += np.uint8(LIVER)
+        labels *= sitk.GetArrayViewFromImage(organ)
         return Grid.of(ct).place(sitk.GetImageFromArray(labels))
 
 
