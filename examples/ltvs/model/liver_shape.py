@@ -17,15 +17,16 @@ Mask = Bool[ndarray, "d h w"]
 
 #: mm: radius of a ball that rolls over the liver from outside, and cannot reach what is taken for a part of it.
 REACH = 30.0
-#: mm: half the thickness of what is added at least. Most gaps between lobes and at the hilum are thinner.
-THICKNESS = 4.0
+#: mm: half the thickness of what is added at least. Gaps between lobes, at the hilum and to the stomach are thinner:
+#: filled with 4 mm, they lowered Dice of the liver by up to 0.007 in two real CTs and four phantoms; with 6, by 0.0015.
+THICKNESS = 6.0
 #: HU of tumors, averaged; bile and the fluid in the stomach are below, bone and contrast agent above.
 SOFT_TISSUE = (20.0, 200.0)
 
 #: mm: size of the blocks of voxels that notches are found with.
 _BLOCK = 3.0
-#: Slices whose parts are found at a time.
-_SLAB = 32
+#: Voxels whose parts are found at a time.
+_AT_ONCE = 2**24
 
 
 def largest_body(mask: Mask) -> Mask:
@@ -78,11 +79,16 @@ def fill_notches(body: Mask, hu: Int16[ndarray, "d h w"], spacing: tuple[float, 
 
 
 def _copy_largest_part(mask: Mask, body: Mask) -> None:
-    """Write the largest part of a mask, connected by faces, into `body`, which is empty and of the same shape.
+    """Write the largest part of a mask that is not empty, connected by faces, into `body`, which is, of the same shape.
 
     Parts are found slab by slab and joined where they touch; then those of the largest one are found again.
     """
-    slabs = [slice(start, start + _SLAB) for start in range(0, len(mask), _SLAB)]
+    slices = max(1, _AT_ONCE // mask[0].size)
+    if slices >= len(mask):
+        parts, _ = ndimage.label(mask)
+        np.equal(parts, np.bincount(parts[mask]).argmax(), out=body)
+        return
+    slabs = [slice(start, start + slices) for start in range(0, len(mask), slices)]
     first, pairs = [0], [np.zeros((2, 0), dtype=np.int64)]
     voxels: list[ndarray] = [np.zeros(1)]
     below: Int[ndarray, "h w"] | None = None
