@@ -72,10 +72,10 @@ def body_hu(
     fine, coarse = rng.uniform(3, 8), rng.uniform(9, 30)
     texture = smooth_noise((d, h, w), spacing, fine, generator) + smooth_noise((d, h, w), spacing, coarse, generator)
     hu.addcmul_(of_tissue(tissue, torch.as_tensor(0.7 * contrast.roughness)), texture)
-    if rng.random() < 0.4:
+    if contrast.uneven:
         areas = smooth_noise((d, h, w), spacing, rng.uniform(50, 110), generator)
-        strength = torch.as_tensor(lookup({Tissue.LIVER: 1.5 * rng.uniform(4, 16)}))
-        hu.addcmul_(of_tissue(tissue, strength), areas.clamp_(-1, 1))
+        change = ((areas - 0.3) / 0.8).clamp_(0, 1) - ((-areas - 0.3) / 2.4).clamp_(0, 1 / 3)
+        hu.addcmul_(of_tissue(tissue, torch.as_tensor(lookup({Tissue.LIVER: contrast.uneven}))), change)
     return hu
 
 

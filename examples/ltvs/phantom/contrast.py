@@ -28,12 +28,14 @@ class Contrast:
         roughness: standard deviation of each tissue's texture, HU.
         liver: HU of the liver.
         blood: HU of the portal vein.
+        uneven: HU by which areas of the liver with less fat are brighter, and those with more are darker by a third.
     """
 
     hu: ndarray
     roughness: ndarray
     liver: float
     blood: float
+    uneven: float = 0.0
 
 
 def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHASE, shuffled: float = 0.0) -> Contrast:
@@ -88,21 +90,22 @@ def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHAS
         Tissue.CORD: normal(40, 6), Tissue.FLUID: normal(10, 7), Tissue.ORGAN: normal(78, 20),
     }  # fmt: skip
     values[Tissue.PORTAL_TRUNK] = portal
+    uneven = float(rng.uniform(5, 24)) if rng.random() < 0.4 else 0.0
     if rng.random() < shuffled:
         for tissue in _SOFT:
             values[tissue] += float(uniform(-50, 50))
-    return Contrast(lookup(values), _draw_roughness(rng), values[Tissue.LIVER], values[Tissue.PORTAL_VEIN])
+    return Contrast(lookup(values), _draw_roughness(rng), values[Tissue.LIVER], values[Tissue.PORTAL_VEIN], uneven)
 
 
 def draw_cohort_contrast(rng: np.random.Generator) -> Contrast:
-    """Draw contrasts like those of a real portal-venous case: liver 92 to 106 HU, vessels 51 to 65 above it."""
-    liver, enhancement, aorta = rng.uniform(92, 106), rng.uniform(51, 65), rng.uniform(140, 165)
+    """Draw contrasts like those of a real portal-venous case: liver 92 to 106 HU, vessels 46 to 60 above it."""
+    liver, enhancement, aorta = rng.uniform(92, 106), rng.uniform(46, 60), rng.uniform(140, 165)
     drawn = draw_contrast(rng, (1.0, 0.0, 0.0, 0.0))
     hu = drawn.hu.copy()
     hu[[*LIVER_VESSELS, *OUTER_VESSELS, Tissue.MESENTERIC_VEIN]] = liver + enhancement
     hu[[Tissue.ARTERY, Tissue.HEART_BLOOD, Tissue.VEIN]] = aorta
     hu[Tissue.LIVER], hu[Tissue.SPLEEN] = liver, rng.uniform(112, 128)
-    return Contrast(hu, drawn.roughness, float(liver), float(liver + enhancement))
+    return Contrast(hu, drawn.roughness, float(liver), float(liver + enhancement), rng.uniform(28, 42))
 
 
 def _draw_roughness(rng: np.random.Generator) -> ndarray:

@@ -49,6 +49,7 @@ class Looks:
         others: share of the tumors that are as bright as the liver with a rim, or brighter.
         rim, necrosis, nodules: share of the tumors that have them.
         edge: width of a tumor's border.
+        steady: whether its mean is as much darker as drawn, whatever else is in it.
     """
 
     radius: tuple[float, float]
@@ -59,12 +60,17 @@ class Looks:
     necrosis: float
     nodules: float
     edge: tuple[float, float]
+    steady: bool
 
 
 #: As in CTs of many centers.
-WIDE = Looks((3, 50), (3, 50), (14, 80), others=0.18, rim=0.4, necrosis=0.5, nodules=0.35, edge=(0.7, 3.5))
+WIDE = Looks(
+    (3, 50), (3, 50), (14, 80), others=0.18, rim=0.4, necrosis=0.5, nodules=0.35, edge=(0.7, 3.5), steady=False
+)
 #: As in the phantoms of one cohort, whose first tumor is never tiny: a patient of this kind has one that was seen.
-COHORT = Looks((4.5, 22), (16, 28), (18, 25), others=0.0, rim=1.0, necrosis=0.8, nodules=0.75, edge=(0.7, 1.5))
+COHORT = Looks(
+    (4.5, 22), (16, 28), (18, 25), others=0.0, rim=1.0, necrosis=0.8, nodules=0.75, edge=(0.7, 1.5), steady=True
+)
 
 
 def draw_lesions(
@@ -174,6 +180,9 @@ def _make_tumor(
         hu = hu + uniform(30, 130) * (2 * nodules).clamp(0, 1)
     if chance() < 0.05:  # calcium
         hu = hu + uniform(100, 400) * (4 * (lumps(points, 1.0, 8.0, rng) - 1.8)).clamp(0, 1)
+    inside = hu[level > 0]
+    if looks.steady and inside.numel():
+        hu = hu + (contrast.liver + mean - float(inside.mean()))
     return Lesion(box, level, hu, float(uniform(*looks.edge)), tumor=True)
 
 
