@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from benchmarks.accuracy.cases import Volume, write_case
 from ltvs.dataset.one_case import compose_labels
-from ltvs.phantom import make_phantom
+from ltvs.phantom.cohort import make_phantom
 from ltvs.volume.case import Case
 
 PLAIN_TRAINING, PLAIN_TEST = 32, 12

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ltvs.phantom import make_phantom
+from ltvs.phantom.cohort import make_phantom
 from ltvs.phantom.maps import paint_maps
 from ltvs.volume.case import Case
 from support.shared_folders import shared_folder

@@ -15,8 +15,8 @@ from ltvs.anatomy.patient import Patient
 from ltvs.anatomy.tissues import OUTER_VESSELS, lookup
 from ltvs.phantom.compose import of_tissue, organ_of, render
 from ltvs.phantom.contrast import draw_cohort_contrast
-from ltvs.phantom.lesions import COHORT, draw_lesions
-from ltvs.phantom.scanner import Scanner
+from ltvs.phantom.lesions import COHORT, draw_cohort_counts, draw_lesions
+from ltvs.phantom.scanner import Scanner, draw_cohort_noise
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
@@ -65,13 +65,10 @@ def make_phantom(
     patient.paint(canvas)
     tissue, fine, size = torch.from_numpy(canvas.tissue), (step / finer, spacing, spacing), (slices, matrix, matrix)
     contrast = draw_cohort_contrast(rng)
-    tumors = int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
-    benign = int(rng.integers(13, 22))
+    tumors, benign = draw_cohort_counts(rng)
     liver = organ_of(tissue)
     lesions = draw_lesions(liver, fine, contrast, rng, tumors=tumors, benign=benign, looks=COHORT)
-    # Measured in a real liver at voxels of 0.74 mm; larger voxels average over more photons.
-    noise = float(rng.uniform(19, 25) * np.sqrt(0.74 / max(spacing, 0.74)))
-    scanner = Scanner(blur=0.45 * spacing, thickness=step, noise=noise, grain=0.5)
+    scanner = Scanner(blur=0.45 * spacing, thickness=step, noise=draw_cohort_noise(spacing, rng), grain=0.5)
     seen = render(tissue, fine, size, contrast, lesions, scanner, rng)
     masks = (seen.labels > BACKGROUND, (seen.labels == VESSEL) | _outer_vessels(tissue, slices), seen.labels == TUMOR)
     ct = seen.hu.round_().clamp_(-1024, 3071).to(torch.int16)

@@ -65,6 +65,10 @@ class Deformation:
         return where + torch.as_tensor(center, dtype=torch.float32, device=device)[:, None, None, None]
 
 
+#: No change.
+STILL = Deformation(np.eye(3), None)
+
+
 def _rotation(axis: int, degrees: float) -> ndarray:
     """Return the rotation about one of z, y, x."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))

@@ -203,3 +203,9 @@ def draw_counts(liters: float, rng: np.random.Generator) -> tuple[int, int]:
     tumors = 0 if rng.random() < 0.3 else max(1, int(rng.poisson(2.5 * min(liters, 1.2))))
     benign = int(rng.poisson(liters * (12.0 if rng.random() < 0.25 else 1.5)))
     return min(tumors, 8), min(benign, 24)
+
+
+def draw_cohort_counts(rng: np.random.Generator) -> tuple[int, int]:
+    """Draw how many tumors and benign lesions a phantom of one cohort has."""
+    tumors = int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
+    return tumors, int(rng.integers(13, 22))

@@ -68,6 +68,18 @@ class Scanner:
         return image
 
 
+def draw_cohort_noise(pixel: float, rng: np.random.Generator) -> float:
+    """Draw the standard deviation of the noise of a phantom of one cohort, HU.
+
+    Measured in a real liver at voxels of 0.74 mm; larger voxels average over more photons.
+
+    Args:
+        pixel: size of the voxels in a slice, mm.
+        rng: decides it.
+    """
+    return float(rng.uniform(19, 25) * np.sqrt(0.74 / max(pixel, 0.74)))
+
+
 def _noise(size: Triple, grain: float, generator: torch.Generator) -> Tensor:
     """Return noise of standard deviation 1 whose neighbors in a slice, and less so between slices, are correlated."""
     white = torch.randn(size, generator=generator, device=generator.device)

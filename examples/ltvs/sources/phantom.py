@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from ltvs.phantom import make_phantom
+from ltvs.phantom.cohort import make_phantom
 from ltvs.runtime.errors import InputError
 from ltvs.sources import Entry, Source
 from ltvs.volume.case import Case

@@ -211,7 +211,7 @@ def _prepared_patches(task: StageTraining) -> PatchDataset:
 
 def _rendered_patches(task: StageTraining) -> RenderedDataset:
     settings = task.settings
-    rendered = Rendered(settings.patch, settings.render, settings.jitter, settings.seed)
+    rendered = Rendered(settings.patch, settings.render, settings.jitter, settings.seed, settings.fixed)
     # Forked workers cannot use a GPU.
     return RenderedDataset(task.data, task.stage, rendered, None if settings.workers else task.fabric.device)
 

@@ -16,6 +16,7 @@ from ltvs.dataset.arrays import PreparedCase
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.stages import Stage
 from ltvs.phantom.maps import open_maps
+from ltvs.phantom.parts import Part
 from ltvs.phantom.scenes import part_of_liver, whole_slices
 from ltvs.runtime.errors import InputError
 from ltvs.training.augmentation import (
@@ -208,12 +209,14 @@ class Rendered:
         count: patches of each patient in an epoch.
         jitter: as in `Sampling`.
         seed: of everything random.
+        fixed: parts of the scenes that do not vary.
     """
 
     patch: Triple
     count: int
     jitter: float = 0.0
     seed: int = 0
+    fixed: tuple[Part, ...] = ()
 
 
 class RenderedDataset(Dataset[Sample]):
@@ -251,11 +254,13 @@ class RenderedDataset(Dataset[Sample]):
         patient, of_stage, patch = open_maps(folder), self.view.preparation, self.settings.patch
         if self.view.stage == 1:
             grid = of_stage.stage1
-            scene = whole_slices(patient, patch, grid.pixels, grid.slice_spacing, rng, self.device)
+            size = (patch, grid.pixels, grid.slice_spacing)
+            scene = whole_slices(patient, *size, rng, self.device, self.settings.fixed)
             image = self.view.input(scene.hu, None, self.view.hu_offset(scene.hu, None))
             return _sample(image, self.view.target(scene.labels), folder.name)
         grid = of_stage.stage2
-        scene = part_of_liver(patient, patch, grid.pixels, grid.slice_spacing, of_stage.margin, rng, self.device)
+        size = (patch, grid.pixels, grid.slice_spacing)
+        scene = part_of_liver(patient, *size, of_stage.margin, rng, self.device, self.settings.fixed)
         region = jitter_region(scene.labels > 0, scene.spacing, rng.uniform(0, self.settings.jitter), rng)
         # The patch stands for a whole liver, whose median no lesion decides, and is not known to the last HU.
         plain = scene.labels == LIVER

@@ -27,7 +27,7 @@ FREE = {
 }  # fmt: skip
 
 #: Settings that runs may lack because they are older, and what those did.
-_BEFORE = {"augment": False, "clip_norm": 0.0, "ema": 0.0, "init": None, "render": 0}
+_BEFORE = {"augment": False, "clip_norm": 0.0, "ema": 0.0, "fixed": [], "init": None, "render": 0}
 
 
 def checkpoint_folder(folder: Path) -> Path:

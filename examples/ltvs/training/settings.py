@@ -9,6 +9,7 @@ from crossattn3d.functional import ScoreNorm
 from ltvs.model.computing import Precision, best_device, check_device, check_precision
 from ltvs.model.networks import NetworkSettings, Skip
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
+from ltvs.phantom.parts import Part
 from ltvs.runtime.errors import InputError
 
 Loss = Literal["dice", "dice_ce"]
@@ -61,6 +62,8 @@ class TrainSettings:
     render: int = 0
     """Patches of each map of tissues in an epoch, rendered on the fly with other contrasts, lesions, shapes and
     scanners every time, instead of patches of prepared CTs; needs prepare_ltvs.py --maps; 0 for none."""
+    fixed: tuple[Part, ...] = ()
+    """Parts of the rendered patches that do not vary, but are as in the phantoms of one cohort."""
     foreground: float = 0.0
     """Share of patches around a random voxel of a random foreground class, since tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ltvs.evaluation.baseline import threshold_labels
-from ltvs.phantom import make_phantom
+from ltvs.phantom.cohort import make_phantom
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.images import same_grid

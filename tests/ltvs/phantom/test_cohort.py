@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ltvs.phantom import make_phantom
+from ltvs.phantom.cohort import make_phantom
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid

@@ -2,18 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from ltvs.anatomy.tissues import LIVER_TISSUES, Tissue
-from ltvs.phantom.deformation import Deformation
+from ltvs.phantom.deformation import STILL, Deformation
 from ltvs.phantom.maps import MappedPatient, TissueMap, open_maps
+from ltvs.phantom.parts import Part
 from ltvs.phantom.scenes import Scene, part_of_liver, whole_slices
 from ltvs.runtime.errors import InputError
-
-STILL = Deformation(np.eye(3), None)
 
 
 @pytest.fixture
@@ -93,11 +93,15 @@ def test_deformations_are_as_large_as_drawn() -> None:
         assert (moved.diff(dim=1)[0] * np.sign(drawn.matrix[0, 0]) > 0).all()
 
 
-def both(patient: MappedPatient, seed: int) -> list[Scene]:
-    size = (10, 24, 20)
+FEW = (10, 24, 20)
+
+
+def both(
+    patient: MappedPatient, seed: int, *fixed: Part, size: tuple[int, int, int] = FEW, step: float = 7.0
+) -> list[Scene]:
     return [
-        whole_slices(patient, size, 40, 7.0, np.random.default_rng(seed)),
-        part_of_liver(patient, size, 48, 4.0, 10.0, np.random.default_rng(seed)),
+        whole_slices(patient, size, 40, step, np.random.default_rng(seed), fixed=fixed),
+        part_of_liver(patient, size, 48, 4.0, 10.0, np.random.default_rng(seed), fixed=fixed),
     ]
 
 
@@ -134,3 +138,45 @@ def test_scenes_are_cts_with_labels(patient: MappedPatient) -> None:
         assert part.spacing[0] == 4.0
         assert 4.0 < part.spacing[1] == part.spacing[2] < 6.0
     assert 4 <= livers < 12  # some show a chest or a pelvis
+
+
+@pytest.mark.parametrize("part", get_args(Part))
+def test_a_fixed_part_makes_other_scenes_of_the_same_numbers(patient: MappedPatient, part: Part) -> None:
+    def seen(*fixed: Part) -> list[tuple[bytes, ...]]:
+        """HU of three scenes of each stage: a part that varies may be drawn as it is where it is fixed."""
+        scenes = [both(patient, seed, *fixed, step=1.0) for seed in (4, 5, 6)]
+        return [tuple(scene.hu.tobytes() for scene in of_stage) for of_stage in zip(*scenes, strict=True)]
+
+    varied, fixed = seen(), seen(part)
+    assert fixed == seen(part)
+    assert varied[0] != fixed[0]
+    # The box around a liver shows the same of it whatever the range.
+    assert (varied[1] != fixed[1]) == (part != "range")
+
+
+def test_a_fixed_range_is_that_of_the_liver(patient: MappedPatient) -> None:
+    scenes = [both(patient, seed, "range", size=(24, 40, 40))[0] for seed in range(8)]
+    assert all((scene.labels > 0).any() for scene in scenes)
+    assert all(317 / 40 <= scene.spacing[2] <= 420 / 40 for scene in scenes)
+    corners = [scene.hu[:, :2, :2] for scene in scenes]
+    assert not all((corner == -1024).all() for corner in corners)
+
+
+def test_fixed_contrasts_are_those_of_a_cohort(patient: MappedPatient) -> None:
+    """Livers of 92 to 106 HU, but for uneven ones by some HU, and the share of noise and of lesions in a mean."""
+
+    def livers(*fixed: Part) -> np.ndarray:
+        scenes = [both(patient, seed, *fixed)[1] for seed in range(12)]
+        return np.array([np.median(scene.hu[scene.labels == 1]) for scene in scenes])
+
+    assert np.std(livers("contrast", "noise", "lesions")) < 8 < np.std(livers("noise", "lesions"))
+
+
+def test_fixed_lesions_are_no_fewer_in_a_whole_liver_than_in_a_phantom(patient: MappedPatient) -> None:
+    """Each has a first tumor of 16 mm or more, which is seldom as large where they vary, and often missing."""
+
+    def with_tumor(*fixed: Part) -> int:
+        scenes = [both(patient, seed, *fixed, size=(40, 48, 48))[1] for seed in range(10)]
+        return sum(int((scene.labels == 3).sum() > 60) for scene in scenes)
+
+    assert with_tumor("lesions") > with_tumor()
