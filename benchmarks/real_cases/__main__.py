@@ -31,6 +31,7 @@ def main() -> int:
     option("--json", type=Path, help="file to write the results to")
     option("--only", nargs="+", metavar="CASE", help="names of the cases to score (default: all)")
     option("--structures", nargs="+", choices=STRUCTURES, help="what to score (default: all that the cohort labels)")
+    option("--true-liver", action="store_true", help="give stage 2 the labeled liver, not the one that stage 1 finds")
     option("--device", default=best_device(), help="device that the networks run on (default: cuda where there is one)")
     option("--smallest-liver", type=float, default=SMALLEST_LIVER, metavar="ML",
            help=f"volume of a liver at least, ml (default: {SMALLEST_LIVER:g})")  # fmt: skip
@@ -42,11 +43,16 @@ def main() -> int:
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
     structures = [name for name in LABELED[arguments.source] if name in (arguments.structures or STRUCTURES)]
-    cases, failed = _score_all(source, pipeline, structures)
+    if arguments.true_liver and "liver" not in structures:
+        parser.exit(
+            2, f"error: --true-liver: expected livers that are labeled and scored; got {', '.join(structures)}\n"
+        )
+    cases, failed = _score_all(source, pipeline, structures, arguments.true_liver)
     report = {
         "source": arguments.source,
         "networks": str(arguments.run) if arguments.run else f"{SHIPPED.name}, {ORIGIN}",
         "structures": structures,
+        "true_liver": arguments.true_liver,
         "cases": cases,
         "failed": failed,
         "means": means(cases),
@@ -68,13 +74,13 @@ def _chosen(source: Source, names: list[str] | None) -> Source:
 
 
 def _score_all(
-    source: Source, pipeline: Pipeline, structures: list[Structure]
+    source: Source, pipeline: Pipeline, structures: list[Structure], true_liver: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return the scores of each case, and the reason why a case has none."""
     cases: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for name, entry in tqdm(source.items(), desc="cases", disable=len(source) == 1):
-        result = attempt(lambda load=entry.load: score(load(), pipeline, structures))
+        result = attempt(lambda load=entry.load: score(load(), pipeline, structures, true_liver))
         if isinstance(result, Failure):
             failed[name] = result.reason
         else:

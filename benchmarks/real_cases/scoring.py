@@ -14,7 +14,9 @@ import SimpleITK as sitk
 from ltvs.evaluation.lesion_counts import LesionCounts, count_lesions
 from ltvs.evaluation.metrics import Mask, dice
 from ltvs.model.pipeline import NoLiverError, Pipeline
+from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
+from ltvs.volume.grids import Grid
 from ltvs.volume.labels import BACKGROUND, TUMOR, VESSEL, Structure
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -37,24 +39,31 @@ def reference_masks(case: Case, structures: Collection[Structure]) -> dict[Struc
     return {name: masks[name] for name in structures if name in masks}
 
 
-def score(case: Case, pipeline: Pipeline, structures: Collection[Structure]) -> dict[str, Any]:
+def score(
+    case: Case, pipeline: Pipeline, structures: Collection[Structure], true_liver: bool = False
+) -> dict[str, Any]:
     """Label a CT and return its scores, as JSON holds them.
 
     Args:
         case: as a source loads it.
         pipeline: labels it; where it finds no liver, the prediction is empty.
         structures: those that are labeled and asked for.
+        true_liver: whether stage 2 is given the labeled liver instead of the one that stage 1 finds.
 
     Returns:
         `dice` by structure, null if neither map has it; `false_tumor_ml` and `lesions` if tumors are scored;
         `liver_found`; `seconds` that labeling took, and `peak_bytes`, the most that the process held meanwhile, null
         where the system does not say.
+
+    Raises:
+        InputError: no liver is labeled, though it is to be given.
     """
     references, ml = reference_masks(case, structures), float(np.prod(case.ct.GetSpacing())) / 1000
     _forget_peak()
+    given = _labeled_liver(case, references) if true_liver else None
     start = time.perf_counter()
     try:
-        labels = sitk.GetArrayFromImage(pipeline.label(case.ct))
+        labels = sitk.GetArrayFromImage(pipeline.label(case.ct, given))
     except NoLiverError:
         labels = np.zeros(case.ct.GetSize()[::-1], np.uint8)
     seconds, peak = time.perf_counter() - start, _peak()
@@ -69,6 +78,12 @@ def score(case: Case, pipeline: Pipeline, structures: Collection[Structure]) -> 
         scores["false_tumor_ml"] = float(np.count_nonzero(found["tumor"] & ~references["tumor"]) * ml)
         scores["lesions"] = asdict(count_lesions(found["tumor"], references["tumor"]))
     return scores
+
+
+def _labeled_liver(case: Case, references: Mapping[Structure, Mask]) -> sitk.Image:
+    if not references["liver"].any():
+        raise InputError("no liver is labeled that stage 2 could be given")
+    return Grid.of(case.ct).place(sitk.GetImageFromArray(references["liver"].view(np.uint8)))
 
 
 def means(cases: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

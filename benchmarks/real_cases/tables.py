@@ -32,6 +32,7 @@ def text(report: dict[str, Any]) -> str:
         pages.table([*heads, "seconds", "memory, GiB"], rows),
         f"Networks: {report['networks']}. Means are over the cases that have a value: {numbers}.",
         *([_lesions(counts)] if "tumor" in names else []),
+        *(["Stage 2 was given the labeled liver."] if report["true_liver"] else []),
         *([f"No liver was found in {', '.join(without)}."] if without else []),
         *failed,
     ]

@@ -117,6 +117,19 @@ def test_what_is_asked_for_is_scored(measured: Run, tmp_path: Path, capsys: pyte
     assert "| case | liver Dice | seconds | memory, GiB |" in capsys.readouterr().out
 
 
+def test_stage_2_is_scored_in_the_labeled_liver(measured: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_own(tmp_path / "cohort" / "unseen", painted("unseen", {1: 0}))  # only vessels and tumors can be seen
+    bare = painted("none")
+    write_own(tmp_path / "cohort" / "none", Case("none", bare.ct, bare.liver * 0, bare.vessel, bare.tumor * 0))
+    words = ("--source", "ltvs", "--input", tmp_path / "cohort", "--json", tmp_path / "scores.json")
+    assert measured(*words, "--true-liver") == 1
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert report["cases"]["unseen"]["dice"]["liver"] == 1
+    assert report["cases"]["unseen"]["dice"]["tumor"] > 0.7
+    assert report["failed"] == {"none": "no liver is labeled that stage 2 could be given"}
+    assert "Stage 2 was given the labeled liver." in capsys.readouterr().out
+
+
 def test_references_are_composed_as_for_training() -> None:
     """Tumors over vessels over liver, vessels inside it."""
     case = tiny_case()
@@ -145,6 +158,10 @@ def test_cases_without_tumors_count_where_one_is_found() -> None:
     [
         (("--only", "c"), "--only: expected names of cases (a, ...); got c"),
         (("--device", "banana"), "--device banana: expected cpu"),
+        (
+            ("--true-liver", "--structures", "tumor"),
+            "--true-liver: expected livers that are labeled and scored; got tu",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(words: tuple, message: str, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -52,16 +52,17 @@ class Pipeline:
         """
         return cls(load_stage(run, 1), load_stage(run, 2), device, smallest_liver)
 
-    def label(self, ct: sitk.Image) -> sitk.Image:
+    def label(self, ct: sitk.Image, liver: sitk.Image | None = None) -> sitk.Image:
         """Return the label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid.
 
         Args:
             ct: HU, any size, spacing and orientation.
+            liver: mask of 0 and 1 on the CT's grid, not empty; that which stage 1 finds if None.
 
         Raises:
             NoLiverError: no liver is found.
         """
-        organ = find_liver(ct, self.stage1, self.device, self.smallest_liver)
+        organ = find_liver(ct, self.stage1, self.device, self.smallest_liver) if liver is None else liver
         view = self.stage2.preparation.view(2)
         labels = sitk.GetArrayFromImage(_predict(ct, organ, view, self.stage2, self.device))
         labels += np.uint8(LIVER)
