@@ -1,9 +1,10 @@
-"""Shared test setup: run-time shape checks, hypothesis profiles, threads."""
+"""Shared test setup: run-time shape checks, hypothesis profiles, threads, maps of a made patient."""
 
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -37,3 +38,12 @@ def unchecked() -> Iterator[None]:
         yield
     finally:
         config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def coarse_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The maps of patient 3, on voxels so large that painting takes a second."""
+    from ltvs.phantom.maps import paint_maps
+    from support.shared_folders import shared_folder
+
+    return shared_folder(tmp_path_factory, "coarse maps", lambda folder: paint_maps(3, folder, 8.0, 5.0))

@@ -25,7 +25,8 @@ from ltvs.volume.labels import STRUCTURES, Structure
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_cases", description=__doc__)
     option = parser.add_argument
-    option("--source", choices=list(COHORTS), required=True, help="cohort, as prepare_ltvs.py names it")
+    option("--source", choices=list(COHORTS), required=True,
+           help="cohort, as prepare_ltvs.py names it, or the test cases of a prepared set")  # fmt: skip
     option("--input", type=existing_path, required=True, help="folder of its cases as downloaded, or a zip of ircadb")
     option("--run", type=existing_path, help="run to score (default: the networks that come with the examples)")
     option("--json", type=Path, help="file to write the results to")

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 import ltvs.model.pipeline
+from benchmarks.preparation import prepare_silently
 from benchmarks.real_cases import __main__ as command
 from benchmarks.real_cases.cohorts import COHORTS, LABELED, msd08_without_livers
 from benchmarks.real_cases.scoring import means, reference_masks
@@ -103,6 +104,25 @@ def test_task08_has_no_livers_to_score(measured: Run, tmp_path: Path, capsys: py
     case = msd08_without_livers(tmp_path)["msd08-001"].load()
     masks = reference_masks(case, LABELED["msd08"])
     np.testing.assert_array_equal(masks["vessel"], array(case.vessel) > 0)
+
+
+def test_the_test_cases_of_a_prepared_set(measured: Run, tmp_path: Path) -> None:
+    for k, name in enumerate("abc"):
+        case = painted(name)
+        write_own(tmp_path / "cohort" / name, Case(name, case.ct + k, case.liver, case.vessel, case.tumor))
+    data = tmp_path / "data"
+    with pytest.raises(InputError, match="no prepared data set here"):
+        COHORTS["prepared"](data)
+    prepare_silently(source="ltvs", input=tmp_path / "cohort", output=data, pixels=16, validation=1, test=1)
+    [name] = json.loads((data / "split.json").read_text())["test"]
+    assert measured("--source", "prepared", "--input", data, "--json", tmp_path / "scores.json") == 0
+    cases = json.loads((tmp_path / "scores.json").read_text())["cases"]
+    assert list(cases) == [name]
+    assert all(value > 0.7 for value in cases[name]["dice"].values())
+    parts = json.loads((data / "split.json").read_text())
+    (data / "split.json").write_text(json.dumps(parts | {"test": []}))
+    with pytest.raises(InputError, match="the split has no test cases; prepare it again with --test"):
+        COHORTS["prepared"](data)
 
 
 def test_what_is_asked_for_is_scored(measured: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

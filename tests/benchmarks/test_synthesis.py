@@ -84,7 +84,7 @@ def test_table() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--cohort", "banana", "x"), "--cohort: expected one of msd08, ircadb, crlm, ltvs; got banana"),
+        (("--cohort", "banana", "x"), "--cohort: expected one of msd08, ircadb, crlm, ltvs, prepared; got banana"),
         (("--only", "noise"), r"--only: expected names of rows \(phantoms made once, .*got noise"),
         (("--cohort", "ltvs", "nowhere"), "error: nowhere: "),
     ],

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ltvs.phantom.cohort import make_phantom
-from ltvs.phantom.maps import paint_maps
 from ltvs.volume.case import Case
 from support.shared_folders import shared_folder
 
@@ -20,12 +19,6 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.trained_runs import train_both_stages_on_tiny_set
 
     return shared_folder(tmp_path_factory, "trained run", train_both_stages_on_tiny_set) / "run"
-
-
-@pytest.fixture(scope="session")
-def coarse_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The maps of patient 3, on voxels so large that painting takes a second."""
-    return shared_folder(tmp_path_factory, "coarse maps", lambda folder: paint_maps(3, folder, 8.0, 5.0))
 
 
 @pytest.fixture(scope="session")
