@@ -49,6 +49,7 @@ def test_a_patient_is_measured(tmp_path: Path) -> None:
     assert report["processor_seconds"]["bare"] > 0
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"failed: .*no 3D-IRCADb patient here"):
         peak_memory(tmp_path)

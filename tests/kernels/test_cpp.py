@@ -162,6 +162,7 @@ def built(monkeypatch, tmp_path, unbuilt) -> Path:
     return Path(shutil.copy2(compiled, build.cache_folder()))
 
 
+@pytest.mark.slow
 @needs_cpp
 def test_a_library_that_was_cut_short_is_compiled_again(built):
     """Loading what a full disk or a copy has left of one would end the process, with SIGBUS."""
@@ -171,6 +172,7 @@ def test_a_library_that_was_cut_short_is_compiled_again(built):
     assert built.read_bytes() == whole
 
 
+@pytest.mark.slow
 @needs_cpp
 def test_a_library_that_others_can_write_to_is_not_loaded(built):
     before = built.stat().st_ino

@@ -85,14 +85,14 @@ def assert_nothing_is_half_done(output: Path, whole: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(0), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))]
+    ("seed", "times"), [(0, 1), *(pytest.param(seed, 3, marks=pytest.mark.slow) for seed in range(1, 8))]
 )
-def test_killed_three_times_and_then_left_alone(
-    source: Path, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path, seed: int
+def test_killed_and_then_left_alone(
+    source: Path, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path, seed: int, times: int
 ) -> None:
     whole, seconds = undisturbed
     output, rng = tmp_path / "out ä", random.Random(seed)
-    for _ in range(3):
+    for _ in range(times):
         with started(source, output) as run:
             wait_until_at_work(run, output)
             time.sleep(rng.uniform(0.2, 1) * seconds)
@@ -106,7 +106,10 @@ def test_killed_three_times_and_then_left_alone(
     assert contents(output) == whole
 
 
-@pytest.mark.parametrize(("how", "status", "word"), [("INT", 130, "interrupted"), ("TERM", 143, "terminated")])
+@pytest.mark.parametrize(
+    ("how", "status", "word"),
+    [("INT", 130, "interrupted"), pytest.param("TERM", 143, "terminated", marks=pytest.mark.slow)],
+)
 def test_interrupted(
     source: Path, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path, how: str, status: int, word: str
 ) -> None:

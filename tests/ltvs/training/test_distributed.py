@@ -83,6 +83,7 @@ def test_two_processes_are_one_with_the_same_batch(data: Path, alone: dict[str, 
     assert_same_training(steps(data, tmp_path / "steps.safetensors", PYTHON, devices=2), alone)
 
 
+@pytest.mark.slow
 def test_two_processes_clip_and_average_as_one(data: Path, alone: dict[str, torch.Tensor], tmp_path: Path) -> None:
     changes = {"clip_norm": 1e-3, "ema": 0.9}
     expected = steps_here(data, tmp_path / "alone.safetensors", **changes)
