@@ -3,8 +3,6 @@
 `make demo-train` runs this. Every step but the baseline is one of the command lines, printed before it runs.
 """
 
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +51,4 @@ def main(settings: DemoSettings) -> None:
 
 
 if __name__ == "__main__":
-    # Exit as by an exception, so that the processes it started are terminated, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(main, DemoSettings)

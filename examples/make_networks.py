@@ -4,8 +4,6 @@
 one goes on where it was. Every step is one of the command lines, printed before it runs.
 """
 
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +74,4 @@ def main(settings: NetworkRunSettings) -> None:
 
 
 if __name__ == "__main__":
-    # Exit as by an exception, so that the processes it started are terminated, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(main, NetworkRunSettings)

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from ltvs.dataset.layout import MAPS, PreparedSet, Split
 from ltvs.dataset.nnunet import check_target, export_nnunet
-from ltvs.dataset.painting import paint_all
 from ltvs.dataset.preparing import Outcome, prepare_set
 from ltvs.dataset.provenance import Recipe
 from ltvs.dataset.splits import fold_patients, split_patients
 from ltvs.dataset.survey import check_set, print_reports
 from ltvs.model.stage_view import Preparation, StageGrid
+from ltvs.phantom.cohort import VERSION
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source
@@ -139,8 +139,10 @@ class PrepareSettings:
         source: dict[str, Any] = {"kind": self.source}
         place = self.input
         if self.source == "phantom":
-            source |= {"matrix": self.matrix, "slice_spacing": self.ct_slice_spacing}
+            source |= {"version": VERSION, "matrix": self.matrix, "slice_spacing": self.ct_slice_spacing}
             place = self.anatomy
+        if self.liver_from is not None:
+            source["smallest_liver"] = self.smallest_liver
         source["structures"] = list(LIVER_AND_TUMOR.values() if self.source in ("msd03", "lits") else STRUCTURES)
         origin = f"{self.source} {place.resolve()}" if place else self.source
         return Recipe(source, self.preparation(), origin)
@@ -180,11 +182,11 @@ def main(settings: PrepareSettings) -> None:
         raise InputError(
             f"--output {settings.output}: is inside --input, which is never written to; give another folder"
         )
-    if settings.maps:
-        painted = paint_all(settings.maps, settings.output, settings.workers)
-        print(f"{settings.maps} maps of tissues in {settings.output / MAPS} ({painted} painted now)")
-    outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide)
+    outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide, settings.maps)
     _print_outcome(outcome, settings.output)
+    if settings.maps and not outcome.failed:
+        maps = PreparedSet(settings.output).maps()
+        print(f"{len(maps)} maps of tissues in {settings.output / MAPS} ({outcome.painted} painted now)")
     if outcome.failed:
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
     if settings.export_nnunet is not None:

@@ -7,7 +7,8 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from ltvs.model.stages import STAGES
 from ltvs.phantom.cohort import make_phantom
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
-from ltvs.sources import Source
 from ltvs.volume.case import Case
 from ltvs.volume.labels import STRUCTURES
+
+#: Functions that load the cases of each cohort, by name.
+Cases = Mapping[str, Mapping[str, Callable[[], Case]]]
 
 
 def main() -> int:
@@ -42,59 +45,81 @@ def main() -> int:
     option("--only", nargs="+", metavar="ROW", help="names of the rows to run (default: all)")
     option("--json", type=Path, help="file to write the results to")
     arguments = parser.parse_args()
-    unknown = [source for source, _ in arguments.cohort if source not in COHORTS]
-    if unknown:
-        parser.error(f"--cohort: expected one of {', '.join(COHORTS)}; got {unknown[0]}")
-    if arguments.only and (missing := set(arguments.only) - {row.name for row in rows()}):
-        parser.error(f"--only: expected names of rows ({', '.join(row.name for row in rows())}); got {missing.pop()}")
+    unlabeled = [source for source, _ in arguments.cohort if "liver" not in LABELED.get(source, ())]
+    if unlabeled:
+        labeled = ", ".join(name for name in COHORTS if "liver" in LABELED[name])
+        parser.error(f"--cohort: expected a cohort with labeled livers ({labeled}); got {unlabeled[0]}")
+    if arguments.only and (missing := sorted(set(arguments.only) - {row.name for row in rows()})):
+        parser.error(f"--only: expected names of rows ({', '.join(row.name for row in rows())}); got {missing[0]}")
     try:
-        real = {source: COHORTS[source](Path(path)) for source, path in arguments.cohort}
+        report = _report(arguments)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
-    command(
-        "prepare_ltvs.py", PHANTOMS, SPLIT, GRIDS, f"--maps {arguments.maps}", "--output", arguments.output / "data"
-    )
-    data, found = PreparedSet(arguments.output / "data"), {}
-    for row in rows():
-        if not arguments.only or row.name in arguments.only:
-            found[row.name] = _result(row, arguments.steps, data, real, arguments.output)
-    report = {"steps": arguments.steps, "maps": arguments.maps, "rows": found}
-    report["machine"] = machine(torch.device("cpu"), (*PACKAGES, "SimpleITK"))
     return finish(report, text(report), [], arguments.json)
 
 
-def _result(row: Row, steps: int, data: PreparedSet, real: Mapping[str, Source], output: Path) -> dict[str, Any]:
-    """Return the scores of a row, whose networks are trained first where they have not been."""
-    run = output / re.sub(r"\W+", "-", row.name).strip("-")
-    if not (run / "scores.json").exists():
-        run.mkdir(parents=True, exist_ok=True)
-        step(row.name)
-        started = time.monotonic()
-        in_parallel([training(row, stage, steps, data, run) for stage in STAGES], run / "stage1.log")
-        seconds = time.monotonic() - started
-        # The phantoms are named by their seeds.
-        seeds = [int(name.rpartition("-")[2]) for name in data.split["test"]]
-        cases = {"phantoms": [make_phantom(seed, matrix=256, slice_spacing=2.5) for seed in seeds]}
-        cases |= {source: [entry.load() for entry in entries.values()] for source, entries in real.items()}
-        write_json(run / "scores.json", {"train_seconds": seconds, "cases": _scores(run, cases)})
-    return dict(read_json(run / "scores.json"))
+def _report(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and score the rows that are asked for and have not been; return the results, as JSON holds them."""
+    real = {source: COHORTS[source](Path(path)) for source, path in arguments.cohort}
+    command(
+        "prepare_ltvs.py", PHANTOMS, SPLIT, GRIDS, f"--maps {arguments.maps}", "--output", arguments.output / "data"
+    )
+    data = PreparedSet(arguments.output / "data")
+    settings = {"steps": arguments.steps, "maps": len(data.maps())}
+    # The phantoms are named by their seeds.
+    seeds = [int(name.rpartition("-")[2]) for name in data.split["test"]]
+    phantoms = {f"phantom-{seed}": partial(make_phantom, seed, matrix=256, slice_spacing=2.5) for seed in seeds}
+    cases = {"phantoms": phantoms}
+    cases |= {source: {name: entry.load for name, entry in entries.items()} for source, entries in real.items()}
+    found = {}
+    for row in rows():
+        if not arguments.only or row.name in arguments.only:
+            run = arguments.output / re.sub(r"\W+", "-", row.name).strip("-")
+            found[row.name] = _result(row, run, settings, data, cases)
+    return {**settings, "rows": found, "machine": machine(torch.device("cpu"), (*PACKAGES, "SimpleITK"))}
 
 
-def _scores(run: Path, cases: Mapping[str, list[Case]]) -> dict[str, dict[str, Any]]:
+def _result(row: Row, run: Path, settings: dict[str, int], data: PreparedSet, cases: Cases) -> dict[str, Any]:
+    """Return the scores of a row, whose networks are trained first where they have not been.
+
+    Raises:
+        InputError: the run has been trained or scored otherwise, training fails, or a case cannot be read.
+    """
+    scored = {source: list(entries) for source, entries in cases.items()}
+    if (run / "scores.json").exists():
+        result = dict(read_json(run / "scores.json"))
+        if (result.get("settings"), result.get("scored")) != (settings, scored):
+            raise InputError(
+                f"{run}: was run with other --steps, --maps or --cohort; give the same, or remove scores.json to score "
+                "it again, or give another --output"
+            )
+        return result
+    run.mkdir(parents=True, exist_ok=True)
+    step(row.name)
+    started = time.monotonic()
+    in_parallel([training(row, stage, settings["steps"], data, run) for stage in STAGES], run / "stage1.log")
+    seconds = time.monotonic() - started
+    result = {"settings": settings, "scored": scored, "train_seconds": seconds, "cases": _scores(run, cases)}
+    write_json(run / "scores.json", result)
+    return result
+
+
+def _scores(run: Path, cases: Cases) -> dict[str, dict[str, Any]]:
     """Return, of each case, the Dice of the liver that stage 1 finds, and of what stage 2 finds in the labeled liver.
 
     So each stage is scored alone.
     """
     pipeline = Pipeline.load(run, "cpu")
     found: dict[str, dict[str, Any]] = {}
-    for source, several in cases.items():
-        for case in several:
+    for source, entries in cases.items():
+        for name, load in entries.items():
+            case = load()
             # Where no vessel is labeled, they were left out.
             masks = reference_masks(case, LABELED.get(source, STRUCTURES))
-            structures = [name for name, mask in masks.items() if name != "vessel" or mask.any()]
+            structures = [structure for structure, mask in masks.items() if structure != "vessel" or mask.any()]
             scores = score(case, pipeline, structures, true_liver=True)
             scores["dice"] |= score(case, pipeline, ["liver"])["dice"]
-            found.setdefault(source, {})[case.name] = scores
+            found.setdefault(source, {})[name] = scores
     return found
 
 

@@ -84,7 +84,11 @@ def test_table() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--cohort", "banana", "x"), "--cohort: expected one of msd08, ircadb, crlm, ltvs, prepared; got banana"),
+        (
+            ("--cohort", "banana", "x"),
+            r"with labeled livers \(ircadb, crlm, ltvs, prepared\); got banana",
+        ),
+        (("--cohort", "msd08", "x"), "expected a cohort with labeled livers .*; got msd08"),
         (("--only", "noise"), r"--only: expected names of rows \(phantoms made once, .*got noise"),
         (("--cohort", "ltvs", "nowhere"), "error: nowhere: "),
     ],
@@ -120,3 +124,7 @@ def test_a_row_is_trained_scored_and_kept(tmp_path: Path, monkeypatch, capsys) -
     before = (output / "rendered-on-the-fly" / "scores.json").read_bytes()
     assert study.main() == 0, "a row that is done is not trained again"
     assert (output / "rendered-on-the-fly" / "scores.json").read_bytes() == before
+    monkeypatch.setattr(sys, "argv", [word if word != "2" else "3" for word in sys.argv])
+    with pytest.raises(SystemExit, match="2"):
+        study.main()
+    assert "rendered-on-the-fly: was run with other --steps, --maps or --cohort" in capsys.readouterr().err

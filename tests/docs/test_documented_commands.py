@@ -45,6 +45,8 @@ def small(line: str) -> str:
     options = SMALL[script]
     options += " --smallest-liver 1" if "--liver-from" in line else ""
     options += " --smallest_liver 1" if "monai.bundle run" in line else ""
+    options += " --maps 1 --count 3 --validation 1 --matrix 64" if "--maps" in line else ""
+    options += " --norm batch" if "--init" in line else ""  # as the run that the test has trained
     return options + (" --run trained/run" if script == "predict_ltvs.py" and "--run" not in line else "")
 
 
@@ -69,7 +71,7 @@ def named(option: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, coarse_maps: Path) -> Path:
     """A folder with small versions of everything that the pages name."""
     root = tmp_path_factory.mktemp("world")
     case = tiny_case()
@@ -95,6 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(data / "split.json", data / "fold1.json")
     for name in named("--data"):
         shutil.copytree(data, root / name)
+        shutil.copytree(coarse_maps, root / name / "maps" / "0000")
     for name in named("--run") | named("--liver-from") | named("--init"):
         shutil.copytree(run, root / name)
     make_bundle(run, root / "bundle", "not stated", "not stated")

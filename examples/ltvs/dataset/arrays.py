@@ -16,7 +16,7 @@ from numpy import ndarray
 from ltvs.model.stage_view import StageView
 from ltvs.model.stages import CLASSES, Stage
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import read_json, write_json
+from ltvs.runtime.files import map_array, read_json, write_json
 from ltvs.volume.grids import Grid
 
 #: Number of voxels of each class kept as `places`: enough to find it everywhere in any number of epochs.
@@ -80,19 +80,17 @@ def open_case(folder: Path, stage: Stage) -> PreparedCase:
         InputError: they are missing or damaged.
     """
     try:
-        image, labels, places = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("image", "labels", "places")
-        )
+        image, labels, places = (map_array(folder / f"{name}.npy") for name in ("image", "labels", "places"))
         grid, facts = Grid.from_json(read_json(folder / "grid.json")), read_json(folder / "facts.json")
         hu_offset, counts = float(facts["zero"]), [int(count) for count in facts["places"]]
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: the prepared case is missing or damaged ({error}); prepare it again") from error
     if (
         image.shape != labels.shape
         or image.shape != grid.size[::-1]
         or len(counts) != len(CLASSES[stage]) - 1
         or places.shape != (sum(counts), 3)
-        or (image.dtype, labels.dtype, places.dtype) != (np.int16, np.uint8, np.int32)
+        or [array.dtype for array in (image, labels, places)] != [np.dtype(name) for name in ("i2", "u1", "i4")]
     ):
         raise InputError(f"{folder}: image, labels, grid and facts do not belong together; prepare it again")
     return PreparedCase(image, labels, grid, hu_offset, tuple(np.split(places, np.cumsum(counts)[:-1])))

@@ -8,19 +8,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ltvs.dataset.layout import MAPS
-from ltvs.phantom.maps import FORMAT, paint_maps
+from ltvs.phantom.maps import open_maps, paint_maps
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import atomic_path, read_json
+from ltvs.runtime.files import atomic_path, remove_leftovers
 from ltvs.runtime.workers import Failure, work_through
 
 
 def paint_all(count: int, output: Path, workers: int) -> int:
-    """Paint the patients 0 to `count` - 1 into a data set; return how many were not there before.
+    """Paint the patients 0 to `count` - 1 into a data set that no other process works on.
+
+    Returns:
+        How many were not there before.
 
     Raises:
         InputError: a map cannot be painted or written.
     """
     folder = output / MAPS
+    remove_leftovers(folder)
     names = {f"{seed:04d}": seed for seed in range(count)}
     tasks = {name: partial(_paint, seed, folder / name) for name, seed in names.items() if not _is_whole(folder / name)}
     with closing(work_through(tasks, max(1, min(workers, len(tasks))))) as results:
@@ -31,11 +35,16 @@ def paint_all(count: int, output: Path, workers: int) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
-    return (folder / "map.json").is_file() and read_json(folder / "map.json").get("format") == FORMAT
+    """Return whether there are maps that can be used: neither missing, nor damaged, nor of an older format."""
+    try:
+        open_maps(folder)
+    except InputError:
+        return False
+    return True
 
 
 def _paint(seed: int, folder: Path) -> None:
-    if folder.exists():  # of an older format
+    if folder.exists():
         shutil.rmtree(folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir()

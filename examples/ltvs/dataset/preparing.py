@@ -6,7 +6,7 @@ A run that is killed leaves every case whole or absent, and no data set until al
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ltvs.dataset.checks import repeated
 from ltvs.dataset.digests import digests
 from ltvs.dataset.layout import FORMAT, Split
 from ltvs.dataset.one_case import PREPARING, prepare_case
+from ltvs.dataset.painting import paint_all
 from ltvs.dataset.provenance import Recipe, Record, read_records, record_path, unusable_records
 from ltvs.model.stage_view import Preparation
 from ltvs.runtime.errors import InputError
@@ -42,6 +43,7 @@ class Outcome:
         failed: the reason, by name, for each case that cannot be used.
         odd: names of the cases that this run prepared and that have warnings.
         splits: by the names of their files.
+        painted: number of made patients that this run painted as maps of tissues.
     """
 
     patients: dict[str, str]
@@ -51,6 +53,7 @@ class Outcome:
     failed: dict[str, str]
     odd: list[str]
     splits: dict[str, Split]
+    painted: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,20 @@ class _Plan:
         return there | {name: entry.patient for name, entry in self.todo.items()}
 
 
-def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divide: Divide) -> Outcome:
+def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divide: Divide, maps: int = 0) -> Outcome:
     """Make `output` a prepared data set of the cases of `source`, and of those of other sources that it already holds.
 
     A whole case, prepared with the same recipe from files with the same content, is kept; one bad case does not stop
     the others. Until everything is done the folder is not a data set, so that an interrupted run is not mistaken for a
     finished one.
+
+    Args:
+        source: the cases.
+        recipe: decides the content of each prepared case.
+        output: folder of the data set.
+        workers: number of cases prepared at a time.
+        divide: makes the splits.
+        maps: number of made patients to paint as maps of tissues, too.
 
     Raises:
         InputError: `output` cannot be written to, is in use by another process, holds cases that were prepared
@@ -87,7 +98,8 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
         check_apart(patients)
         divide(patients)  # a split that is impossible is an error before the work, not after it
         try:
-            return _carry_out(plan, recipe, output, workers, divide)
+            painted = paint_all(maps, output, workers) if maps else 0
+            return replace(_carry_out(plan, recipe, output, workers, divide), painted=painted)
         finally:
             _clear(output)
 

@@ -22,6 +22,8 @@ SHIPPED = Path(__file__).parents[2] / "networks" / "portal-venous-ct"
 ORIGIN = "trained on synthetic patients alone; not a medical device"
 
 CARD = "README.md"
+#: Files of each stage.
+WRITTEN = ("best.safetensors", "settings.json")
 
 
 def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
@@ -46,9 +48,10 @@ def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
             old = Path(stack.enter_context(spare)) / output.name
         folder = stack.enter_context(atomic_path(output, old))
         for stage, (net, prediction) in loaded.items():
-            save_weights(net, stage_folder(folder, stage) / "best.safetensors", half=True)
+            weights, described = (stage_folder(folder, stage) / name for name in WRITTEN)
+            save_weights(net, weights, half=True)
             settings = {"format": FORMAT, "stage": stage, "prediction": prediction}
-            write_json(stage_folder(folder, stage) / "settings.json", settings)
+            write_json(described, settings)
         if (output / CARD).exists():
             shutil.copyfile(output / CARD, folder / CARD)
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
@@ -58,8 +61,9 @@ def _check_replaceable(output: Path, replace: bool) -> None:
     """Raise InputError if a folder is not to be replaced, or holds anything that `ship_networks` does not write."""
     if not replace:
         raise InputError(f"{output}: exists already; give another --output, or --replace to replace its networks")
-    own = {CARD, *(stage_folder(output, stage).name for stage in STAGES)}
-    foreign = sorted({path.name for path in output.iterdir()} - own) if output.is_dir() else [output.name]
+    own = {output / CARD, *(stage_folder(output, stage) / name for stage in STAGES for name in WRITTEN)}
+    there = {path for path in output.rglob("*") if not path.is_dir()} if output.is_dir() else {output}
+    foreign = sorted(str(path.relative_to(output.parent)) for path in there - own)
     if foreign:
         raise InputError(
             f"{output}: expected a folder of shipped networks to replace, got {few(foreign)} in it; "

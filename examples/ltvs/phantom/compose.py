@@ -48,7 +48,7 @@ def render(
         scanner: that makes the image.
         rng: decides texture and noise.
     """
-    generator = generator_of(rng, tissue.device)
+    generator = generator_of(rng)
     hu = body_hu(tissue, spacing, contrast, rng, generator)
     for lesion in lesions:
         lesion.blend(hu)
@@ -70,10 +70,10 @@ def body_hu(
     d, h, w = tissue.shape
     hu = of_tissue(tissue, torch.as_tensor(contrast.hu))
     fine, coarse = rng.uniform(3, 8), rng.uniform(9, 30)
-    texture = smooth_noise((d, h, w), spacing, fine, generator) + smooth_noise((d, h, w), spacing, coarse, generator)
-    hu.addcmul_(of_tissue(tissue, torch.as_tensor(0.7 * contrast.roughness)), texture)
+    first, second = (smooth_noise((d, h, w), spacing, length, generator, tissue.device) for length in (fine, coarse))
+    hu.addcmul_(of_tissue(tissue, torch.as_tensor(0.7 * contrast.roughness)), first + second)
     if contrast.uneven:
-        areas = smooth_noise((d, h, w), spacing, rng.uniform(50, 110), generator)
+        areas = smooth_noise((d, h, w), spacing, rng.uniform(50, 110), generator, tissue.device)
         change = ((areas - 0.3) / 0.8).clamp_(0, 1) - ((-areas - 0.3) / 2.4).clamp_(0, 1 / 3)
         hu.addcmul_(of_tissue(tissue, torch.as_tensor(lookup({Tissue.LIVER: contrast.uneven}))), change)
     return hu

@@ -30,8 +30,8 @@ class Deformation:
     def draw(cls, size_mm: Spacing, rng: np.random.Generator) -> "Deformation":
         """Draw a deformation of an image of some size, mm along z, y, x.
 
-        Scale by up to a fifth, turn by up to 15 degrees about the body's axis and by less about the others, shear a
-        little, and move parts of 30 to 80 mm by 4 to 12 mm.
+        Scale by about a fifth at most, turn by up to 15 degrees about the body's axis and by less about the others,
+        shear a little, and move parts of 30 to 80 mm by about 2 to 12 mm.
         """
         scale = rng.uniform(0.83, 1.2) * np.exp(rng.normal(0, 0.05, 3))
         turn = _rotation(0, rng.uniform(-15, 15)) @ _rotation(1, rng.normal(0, 4)) @ _rotation(2, rng.normal(0, 4))

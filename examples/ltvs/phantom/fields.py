@@ -10,22 +10,28 @@ Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
 
-def generator_of(rng: np.random.Generator, device: torch.device) -> torch.Generator:
-    """Return PyTorch's generator on a device, seeded from NumPy's: fast where many numbers are needed."""
-    return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+def generator_of(rng: np.random.Generator) -> torch.Generator:
+    """Return PyTorch's generator of the CPU, seeded from NumPy's: fast where many numbers are needed.
+
+    On every device an image is made from its numbers, so that a seed means the same image.
+    """
+    return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
-def smooth_noise(size: Triple, spacing: Spacing, length: float, generator: torch.Generator) -> Tensor:
+def smooth_noise(
+    size: Triple, spacing: Spacing, length: float, generator: torch.Generator, device: torch.device
+) -> Tensor:
     """Return noise that changes over about `length` mm, with a standard deviation near 1: knots, interpolated.
 
     Args:
         size: (d, h, w).
         spacing: mm along d, h, w.
         length: distance of the knots, mm.
-        generator: on the device of the result.
+        generator: of the CPU.
+        device: of the result.
     """
     knots = [max(2, round(n * mm / length) + 2) for n, mm in zip(size, spacing, strict=True)]
-    values = torch.randn(knots, generator=generator, device=generator.device)
+    values = torch.randn(knots, generator=generator).to(device)
     # Linear interpolation of independent knots keeps (2/3)^3 of their variance on average.
     return interpolated(values * 1.5**1.5, size)
 

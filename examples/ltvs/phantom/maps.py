@@ -19,10 +19,10 @@ from ltvs.anatomy.patient import Patient
 from ltvs.anatomy.tissues import LIVER_TISSUES, LIVER_VESSELS, Tissue
 from ltvs.phantom.fields import Triple, interpolated
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import read_json, write_json
+from ltvs.runtime.files import map_array, read_json, write_json
 
-#: Version of painter and files.
-FORMAT = 1
+#: Version of the painter and of the files, raised when a seed gives another patient.
+FORMAT = 2
 #: mm of a voxel of the whole body and of the liver's box, and the margin of that box.
 BODY, LIVER, MARGIN = 2.5, 1.25, 30.0
 #: Number of voxels of the liver and of its vessels that are kept as centers of patches.
@@ -37,11 +37,13 @@ class TissueMap:
         tissue: (d, h, w), uint8.
         first: z, y, x of the first voxel, mm.
         spacing: of its voxels in all directions, mm.
+        name: of its file, for messages.
     """
 
     tissue: UInt8[ndarray, "d h w"]
     first: tuple[float, float, float]
     spacing: float
+    name: str = "map"
 
     def sample(self, knots: Tensor, size: Triple) -> Tensor:
         """Return the tissue at each voxel of an image, (d, h, w), uint8: the nearest; air beyond the map.
@@ -51,6 +53,9 @@ class TissueMap:
         Args:
             knots: positions, (3, d, h, w) as z, y, x in mm, between which those of the voxels are interpolated.
             size: of the image.
+
+        Raises:
+            InputError: there are values that stand for no tissue: the file was damaged since.
         """
         first = torch.tensor(self.first, device=knots.device)[:, None, None, None]
         index = (knots - first) / self.spacing
@@ -60,6 +65,10 @@ class TissueMap:
         part = self.tissue[tuple(box)]
         if part.size == 0:
             return torch.full(size, Tissue.AIR, dtype=torch.uint8, device=knots.device)
+        if part.max() >= len(Tissue):
+            raise InputError(
+                f"{self.name}: expected tissues below {len(Tissue)}, got {part.max()}; paint the maps again"
+            )
         # One voxel of air around, which everything beyond is clamped to.
         padded = torch.from_numpy(np.pad(part, 1)).to(knots.device)
         flat = torch.zeros(size, dtype=torch.int32, device=knots.device)
@@ -96,7 +105,7 @@ def paint_maps(seed: int, folder: Path, body_spacing: float = BODY, liver_spacin
         body_spacing: of the voxels of the whole body, mm.
         liver_spacing: of those of the liver, mm.
     """
-    rng = np.random.default_rng((seed, FORMAT))
+    rng = np.random.default_rng((seed, 1))
     patient = Patient.draw((seed,), rng.uniform(317, 420))
     build = patient.build
     wide, deep = build.half_width + 20, build.half_depth + 45
@@ -127,21 +136,29 @@ def open_maps(folder: Path) -> MappedPatient:
     try:
         facts = read_json(folder / "map.json")
         if facts["format"] != FORMAT:
-            raise InputError(f"{folder}: format {facts['format']}, expected {FORMAT}; paint the maps again")
-        body, liver, places = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("body", "liver", "places")
+            raise ValueError(f"format {facts['format']}, expected {FORMAT}")
+        body, liver, places = (map_array(folder / f"{name}.npy") for name in ("body", "liver", "places"))
+        if any(array.ndim != 3 or array.dtype != np.uint8 for array in (body, liver)):
+            raise ValueError("maps that are no volumes of tissues")
+        if places.dtype != np.float32 or places.shape[1:] != (3,) or not len(places) or not np.isfinite(places).all():
+            raise ValueError("places that are no points in mm")
+        half_width = float(facts["half_width"])
+        if not 50 < half_width < 500:
+            raise ValueError(f"a body {half_width} mm wide to either side")
+        of_body, of_liver = (
+            _opened(tissue, facts[name], folder / f"{name}.npy") for name, tissue in (("body", body), ("liver", liver))
         )
-        if any(array.ndim != 3 or array.dtype != np.uint8 for array in (body, liver)) or places.shape[1:] != (3,):
-            raise ValueError("arrays of another kind")
-        maps = _opened(body, facts["body"]), _opened(liver, facts["liver"])
-        return MappedPatient(*maps, places, float(facts["half_width"]))
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        return MappedPatient(of_body, of_liver, places, half_width)
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: the maps are missing or damaged ({error}); paint them again") from error
 
 
-def _opened(tissue: ndarray, grid: dict[str, Any]) -> TissueMap:
+def _opened(tissue: ndarray, grid: dict[str, Any], path: Path) -> TissueMap:
     z, y, x = (float(value) for value in grid["first"])
-    return TissueMap(tissue, (z, y, x), float(grid["spacing"]))
+    spacing = float(grid["spacing"])
+    if not (np.isfinite((z, y, x)).all() and 0.1 < spacing < 100):
+        raise ValueError(f"voxels of {spacing} mm from {grid['first']} mm on")
+    return TissueMap(tissue, (z, y, x), spacing, str(path))
 
 
 def _canvas(low: Sequence[float], high: Sequence[float], step: float) -> Canvas:

@@ -50,18 +50,18 @@ class Scanner:
             hu: the body, (d, h, w), on a grid at least as fine as the image.
             spacing: of the body's grid, mm along d, h, w.
             size: of the image.
-            generator: decides the noise; on the device of `hu`.
+            generator: of the CPU; decides the noise.
         """
         depth = hu.shape[0] * spacing[0]
         slices = min(size[0], max(1, round(depth / self.thickness)))
         body = _blurred(hu, self.blur / spacing[1])
         image = F.adaptive_avg_pool3d(body[None, None], (slices, *size[1:]))[0, 0]
-        image = image + self.noise * _noise((slices, *size[1:]), self.grain, generator)
+        image = image + self.noise * _noise((slices, *size[1:]), self.grain, generator).to(hu.device)
         if self.cupping:
             y, x = (torch.linspace(-1, 1, n, device=hu.device) for n in size[1:])
             image = image + self.cupping * (1 - y[:, None] ** 2 - x**2)
         if self.streaks:
-            lines = torch.randn((slices, size[1], 1), generator=generator, device=hu.device)
+            lines = torch.randn((slices, size[1], 1), generator=generator).to(hu.device)
             image = image + self.streaks * lines
         if slices < size[0]:
             image = F.interpolate(image[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
@@ -82,7 +82,7 @@ def draw_cohort_noise(pixel: float, rng: np.random.Generator) -> float:
 
 def _noise(size: Triple, grain: float, generator: torch.Generator) -> Tensor:
     """Return noise of standard deviation 1 whose neighbors in a slice, and less so between slices, are correlated."""
-    white = torch.randn(size, generator=generator, device=generator.device)
+    white = torch.randn(size, generator=generator)
     across, along = _gauss(grain), _gauss(0.9 * grain)
     filtered = _filtered(_filtered(_filtered(white, across, 2), across, 1), along, 0)
     # Independent values, weighted by w, have a variance of the sum of w squared.

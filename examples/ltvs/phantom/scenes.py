@@ -90,12 +90,18 @@ def whole_slices(
     width = rng.uniform(*_FIELD) if "range" in fixed else 2 * patient.half_width * rng.uniform(0.84, 1.4)
     pixel, reach = width / pixels, 0.5 * d * slice_spacing
     middle = _about_the_liver(patient, reach, rng) if "range" in fixed else _anywhere(patient, reach, rng)
-    aside = 0.5 * pixel * np.maximum([pixels - h, pixels - w], 0)
-    center = np.array([middle, *(rng.normal(0, 12, 2) + rng.uniform(-aside, aside))])
+    field, aside = rng.normal(0, 12, 2), 0.5 * pixel * np.maximum([pixels - h, pixels - w], 0)
+    aside = rng.uniform(-aside, aside)
+    center = np.array([middle, *(field + aside)])
     seen = _look(patient.body, center, size, (slice_spacing, pixel, pixel), _SLICES, rng, device, fixed)
     if "range" not in fixed and rng.random() < 0.2:  # nothing is reconstructed outside a circle
-        y, x = torch.linspace(-1, 1, h, device=device)[:, None], torch.linspace(-1, 1, w, device=device)
-        seen.hu.masked_fill_(y**2 + x**2 > 1, -1024.0)
+        y, x = (
+            torch.arange(n, device=device) - (n - 1) / 2 + mm / pixel
+            for n, mm in zip((h, w), aside.tolist(), strict=True)
+        )
+        outside = torch.hypot(y[:, None], x) > pixels / 2
+        seen.hu.masked_fill_(outside, -1024.0)
+        seen.labels.masked_fill_(outside, 0)
     return _scene(seen, (slice_spacing, pixel, pixel))
 
 

@@ -7,7 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+
+import numpy as np
+from numpy import ndarray
 
 from ltvs.runtime.errors import InputError
 
@@ -74,3 +78,17 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: is not valid JSON ({error})") from error
+
+
+def map_array(path: Path) -> ndarray:
+    """Map the array of a .npy file into memory, read-only; objects, which would be unpickled, are refused.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        array: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    # NumPy parses a header as Python's literals, and takes its shape as it is.
+    except (OSError, ValueError, EOFError, OverflowError, TypeError, SyntaxError, TokenError, MemoryError) as error:
+        raise InputError(f"{path}: is missing or damaged ({error})") from error
+    return array

@@ -55,7 +55,7 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
             )
         return
     before, now = read_json(folder / "settings.json"), _description(settings, stage, data)
-    differ = [name for name in ("format", "split") if before.get(name) != now[name]]
+    differ = [name for name in ("format", "split", "maps") if before.get(name, []) != now[name]]
     # Older runs have the two at the top.
     predicts = before.get("prediction", before)
     differ += [name for name in ("network", "preparation") if predicts.get(name) != now["prediction"][name]]
@@ -113,5 +113,6 @@ def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> di
         },
         "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
         "split": data.split,
+        "maps": [folder.name for folder in data.maps()] if settings.render else [],
     }
     return dict(json.loads(json.dumps(content)))

@@ -61,7 +61,8 @@ class TrainSettings:
     """Overlap of neighboring patches along slices, rows, columns; voxels."""
     render: int = 0
     """Patches of each map of tissues in an epoch, rendered on the fly with other contrasts, lesions, shapes and
-    scanners every time, instead of patches of prepared CTs; needs prepare_ltvs.py --maps; 0 for none."""
+    scanners every time, instead of patches of prepared CTs; needs prepare_ltvs.py --maps; --rotation does not apply;
+    0 for none."""
     fixed: tuple[Part, ...] = ()
     """Parts of the rendered patches that do not vary, but are as in the phantoms of one cohort."""
     foreground: float = 0.0
@@ -131,6 +132,12 @@ class TrainSettings:
             raise InputError(f"--ema: expected 0, for no average, or a decay below 1; got {self.ema}")
         if not self.background_weight >= 0:
             raise InputError(f"--background-weight: expected 0 or more; got {self.background_weight}")
+        if self.fixed and not self.render:
+            raise InputError(f"--fixed {' '.join(self.fixed)}: expected with --render only, whose patches it is about")
+        if self.render and (self.augment or self.foreground):
+            raise InputError(
+                "--render: expected without --augment and --foreground, which rendered patches do not need"
+            )
         if not 0 <= self.foreground <= 1:
             raise InputError(f"--foreground: expected a share from 0 to 1; got {self.foreground}")
         if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch, strict=True)):

@@ -13,8 +13,10 @@ import SimpleITK as sitk
 import ltvs.sources.phantom
 import prepare_ltvs
 from ltvs.dataset.layout import PreparedSet
+from ltvs.phantom.cohort import VERSION
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import write_json
 from ltvs.volume.case import Case
 from ltvs.volume.images import write_volume
 from prepare_ltvs import PrepareSettings, main
@@ -76,11 +78,36 @@ def test_phantoms(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, c
 def test_maps_are_painted_beside_the_phantoms(
     tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    def paint(count: int, output: Path, workers: int) -> int:
+        assert workers == 1
+        assert (output / ".lock").exists(), "no other process paints here"
+        for seed in range(count):
+            write_json(output / "maps" / f"{seed:04d}" / "map.json", {})
+        return count - 1
+
+    monkeypatch.setattr("ltvs.dataset.preparing.paint_all", paint)
+    words = ("--source=phantom", "--output", tmp_path, "--count=3")
+    command(monkeypatch, *words, "--maps=7")
+    assert f"7 maps of tissues in {tmp_path / 'maps'} (6 painted now)" in capsys.readouterr().out
+    command(monkeypatch, *words, "--maps=2")
+    assert f"7 maps of tissues in {tmp_path / 'maps'} (1 painted now)" in capsys.readouterr().out
+
+
+def test_an_impossible_split_is_an_error_before_maps_are_painted(
+    tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
-    monkeypatch.setattr(prepare_ltvs, "paint_all", lambda *words: asked.append(words) or 5)
-    command(monkeypatch, "--source=phantom", "--output", tmp_path, "--count=3", "--maps=7")
-    assert asked == [(7, tmp_path, 1)]
-    assert f"7 maps of tissues in {tmp_path / 'maps'} (5 painted now)" in capsys.readouterr().out
+    monkeypatch.setattr("ltvs.dataset.preparing.paint_all", lambda *words: asked.append(words))
+    with pytest.raises(InputError, match="expected to leave one or more of 3 patients to train on"):
+        main(PrepareSettings("phantom", tmp_path, count=3, validation=2, test=1, maps=7))
+    assert not asked
+
+
+def test_what_decides_the_content_of_a_case_is_in_its_recipe() -> None:
+    phantom = PrepareSettings("phantom").recipe().source
+    assert phantom["version"] == VERSION
+    found, less = (PrepareSettings("msd08", liver_from=Path("a"), smallest_liver=ml).recipe() for ml in (None, 1.0))
+    assert found.json() != less.json(), "a case that one refuses, the other prepares"
 
 
 def test_phantoms_around_anatomies(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """Painting maps into a data set: each once, whole or absent, and again if an older version painted it."""
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,21 +10,21 @@ import pytest
 from ltvs.dataset import painting
 from ltvs.dataset.layout import MAPS
 from ltvs.dataset.painting import paint_all
-from ltvs.phantom.maps import FORMAT
+from ltvs.phantom.maps import FORMAT, open_maps
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import write_json
+from ltvs.runtime.files import TEMPORARY, write_json
 
 
 @pytest.fixture
-def painted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seeds that were painted; a small file stands in for the maps."""
+def painted(monkeypatch: pytest.MonkeyPatch, coarse_maps: Path) -> list[int]:
+    """The seeds that were painted; the maps of one patient stand in for those of all."""
     seeds: list[int] = []
 
     def paint_maps(seed: int, folder: Path) -> None:
         seeds.append(seed)
         if seed == 13:
             raise InputError("no paint left")
-        write_json(folder / "map.json", {"format": FORMAT, "seed": seed})
+        shutil.copytree(coarse_maps, folder, dirs_exist_ok=True)
 
     monkeypatch.setattr(painting, "paint_maps", paint_maps)
     return seeds
@@ -38,10 +41,26 @@ def test_maps_of_an_older_version_are_painted_again(tmp_path: Path, painted: lis
     paint_all(2, tmp_path, 1)
     old = tmp_path / MAPS / "0001"
     write_json(old / "map.json", {"format": FORMAT - 1})
-    (old / "liver.npy").touch()
+    (old / "other").touch()
     assert paint_all(2, tmp_path, 1) == 1
     assert painted == [0, 1, 1]
-    assert [path.name for path in old.iterdir()] == ["map.json"]
+    assert not (old / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["body.npy", "liver.npy", "places.npy", "map.json"])
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 50), Path.unlink])
+def test_damaged_maps_are_painted_again(tmp_path: Path, painted: list[int], name: str, damage: Callable) -> None:
+    paint_all(2, tmp_path, 1)
+    damage(tmp_path / MAPS / "0001" / name)
+    assert paint_all(2, tmp_path, 1) == 1
+    assert painted == [0, 1, 1]
+    open_maps(tmp_path / MAPS / "0001")
+
+
+def test_what_a_killed_run_has_left_is_removed(tmp_path: Path, painted: list[int]) -> None:
+    (tmp_path / MAPS / f"{TEMPORARY}x" / "0000").mkdir(parents=True)
+    paint_all(1, tmp_path, 1)
+    assert [path.name for path in (tmp_path / MAPS).iterdir()] == ["0000"]
 
 
 def test_a_map_that_cannot_be_painted_is_named_and_leaves_nothing(tmp_path: Path, painted: list[int]) -> None:

@@ -89,11 +89,20 @@ def test_a_folder_is_replaced_only_if_asked(trained_run: Path, tmp_path: Path) -
 def test_other_folders_are_not_replaced(trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"expected a folder of shipped networks to replace, got thesis\.tex in it"):
+    with pytest.raises(InputError, match=r"a folder of shipped networks to replace, got thesis/thesis\.tex in it"):
         ship_networks(trained_run, tmp_path / "thesis", replace=True)
     with pytest.raises(InputError, match=r"to replace, got thesis\.tex in it"):
         ship_networks(trained_run, tmp_path / "thesis" / "thesis.tex", replace=True)
     assert (tmp_path / "thesis" / "thesis.tex").exists()
+
+
+def test_a_run_is_no_folder_of_shipped_networks(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    before = sorted(path.relative_to(run) for path in run.rglob("*"))
+    for source in (run, trained_run):
+        with pytest.raises(InputError, match=r"to replace, got run/stage1/curves\.csv, .* in it; give another"):
+            ship_networks(source, run, replace=True)
+    assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
 
 
 def test_a_run_that_cannot_be_shipped_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_interpolation_is_that_of_pytorch(knots: tuple[int, ...], size: tuple[in
 
 def test_textures_have_the_deviation_and_the_length_asked_for() -> None:
     rng = np.random.default_rng(0)
-    field = smooth_noise((60, 120, 100), SPACING, 6.0, generator_of(rng, CPU))
+    field = smooth_noise((60, 120, 100), SPACING, 6.0, generator_of(rng), CPU)
     assert float(field.std()) == pytest.approx(1, rel=0.15)
     assert float(field.diff(dim=2).std()) == pytest.approx(1.5 * 1.5**1.5 * np.sqrt(2) / 6 * (2 / 3), rel=0.25)
     waves = lumps([torch.arange(n) * 1.0 for n in (40, 50, 60)], 7.0, 12.0, rng)
@@ -85,7 +85,7 @@ def test_every_tissue_has_its_hu_and_its_texture() -> None:
     )  # fmt: skip
     rng = np.random.default_rng(1)
     tissue = abdomen()
-    hu = body_hu(tissue, SPACING, contrast, rng, generator_of(rng, CPU))
+    hu = body_hu(tissue, SPACING, contrast, rng, generator_of(rng))
     assert (hu[tissue == Tissue.FAT] == 10 * Tissue.FAT).all()
     liver = hu[tissue == Tissue.LIVER]
     assert float(liver.mean()) == pytest.approx(10 * Tissue.LIVER, abs=2)

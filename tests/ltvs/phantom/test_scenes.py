@@ -1,6 +1,7 @@
 """Maps on disk and scenes rendered from them: the same bytes for the same numbers, in the shape that was drawn."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +34,12 @@ def test_maps_are_read_as_they_were_painted(coarse_maps: Path, patient: MappedPa
     assert not isinstance(patient.body.tissue, np.ndarray) or isinstance(patient.body.tissue, np.memmap)
 
 
+def header(shape: str) -> str:
+    """A .npy file that claims an array of a shape."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n"
+    return f"\x93NUMPY\x01\x00{chr(len(text) % 256)}{chr(len(text) // 256)}{text}"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -40,6 +47,9 @@ def test_maps_are_read_as_they_were_painted(coarse_maps: Path, patient: MappedPa
         ("map.json", '{"format": 0}', "format 0, expected"),
         ("body.npy", "no array", "missing or damaged"),
         ("liver.npy", None, "missing or damaged"),
+        ("map.json", "[]", "missing or damaged"),
+        ("body.npy", header("(10**22, 2, 3)"), "missing or damaged"),
+        ("body.npy", header("(10**22, 2, 3"), "missing or damaged"),
     ],
 )
 def test_damaged_maps_are_named(coarse_maps: Path, tmp_path: Path, name: str, content: str | None, reason: str) -> None:
@@ -47,7 +57,7 @@ def test_damaged_maps_are_named(coarse_maps: Path, tmp_path: Path, name: str, co
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / name).unlink()
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="latin1")
     with pytest.raises(InputError, match=f"{tmp_path}.*{reason}.*paint"):
         open_maps(tmp_path)
 
@@ -56,8 +66,40 @@ def test_maps_of_other_arrays_are_refused(coarse_maps: Path, tmp_path: Path) -> 
     for file in coarse_maps.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     np.save(tmp_path / "body.npy", np.zeros((3, 4, 5), dtype=np.float32))
-    with pytest.raises(InputError, match="arrays of another kind"):
+    with pytest.raises(InputError, match="maps that are no volumes of tissues"):
         open_maps(tmp_path)
+    shutil.copy(coarse_maps / "body.npy", tmp_path)
+    for places in (np.zeros((0, 3), np.float32), np.full((4, 3), np.nan, np.float32), np.zeros((4, 2), np.float32)):
+        np.save(tmp_path / "places.npy", places)
+        with pytest.raises(InputError, match="places that are no points in mm"):
+            open_maps(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"half_width": float("nan")}, "a body nan mm wide to either side"),
+        ({"half_width": 1e9}, "a body 1000000000.0 mm wide to either side"),
+        ({"body": {"first": [0, 0, 0], "spacing": 0}}, r"voxels of 0.0 mm from \[0, 0, 0\] mm on"),
+        ({"liver": {"first": [0, float("inf"), 0], "spacing": 2}}, "voxels of 2.0 mm from"),
+    ],
+)
+def test_maps_of_no_body_are_refused(coarse_maps: Path, tmp_path: Path, change: dict, reason: str) -> None:
+    shutil.copytree(coarse_maps, tmp_path, dirs_exist_ok=True)
+    facts = json.loads((tmp_path / "map.json").read_text())
+    (tmp_path / "map.json").write_text(json.dumps(facts | change))
+    with pytest.raises(InputError, match=reason):
+        open_maps(tmp_path)
+
+
+def test_values_that_stand_for_no_tissue_are_named() -> None:
+    knots = STILL.knots((8.0, 10.0, 12.0), np.array([14.0, 15.0, 16.0]), torch.device("cpu"))
+    damaged = TissueMap(np.full((5, 6, 7), 200, dtype=np.uint8), (10.0, 10.0, 10.0), 2.0, "some/body.npy")
+    with pytest.raises(InputError, match=r"some/body.npy: expected tissues below \d+, got 200; paint the maps again"):
+        damaged.sample(knots, (5, 6, 7))
+
+
+def test_maps_know_their_seed(coarse_maps: Path) -> None:
     assert json.loads((coarse_maps / "map.json").read_text())["seed"] == 3
 
 
@@ -152,6 +194,17 @@ def test_a_fixed_part_makes_other_scenes_of_the_same_numbers(patient: MappedPati
     assert varied[0] != fixed[0]
     # The box around a liver shows the same of it whatever the range.
     assert (varied[1] != fixed[1]) == (part != "range")
+
+
+def test_nothing_is_reconstructed_outside_the_circle_of_whole_slices(patient: MappedPatient) -> None:
+    """A patch of a part of the slices shows a part of it, and no liver in the air."""
+    cut = 0
+    for seed in range(40):
+        scene = whole_slices(patient, (4, 8, 34), 40, 7.0, np.random.default_rng(seed))
+        outside = (scene.hu == -1024).all(0)
+        cut += bool(0.02 < outside.mean() < 1)
+        assert not (scene.labels[:, outside] > 0).any()
+    assert 0 < cut < 20, "of one in five, those whose patch reaches the rim"
 
 
 def test_a_fixed_range_is_that_of_the_liver(patient: MappedPatient) -> None:

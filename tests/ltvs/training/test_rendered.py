@@ -10,9 +10,11 @@ import torch
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import write_json
 from ltvs.training.loader import PatchLoader
 from ltvs.training.patches import Rendered, RenderedDataset
-from support.trained_runs import tiny_set
+from ltvs.training.run_folder import check_folder, start_stage
+from support.trained_runs import tiny_set, tiny_settings
 
 PATCH = (8, 13, 24)
 
@@ -84,3 +86,20 @@ def test_workers_change_nothing(data: PreparedSet) -> None:
 def test_a_set_without_maps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no maps of tissues to render; prepare it again with --maps"):
         patches(tiny_set(tmp_path), 1)
+
+
+def test_a_training_goes_on_with_the_same_maps(data: PreparedSet, coarse_maps: Path, tmp_path: Path) -> None:
+    """More of them would make another number of steps, and another learning rate."""
+    rendered = tiny_settings(data.folder, tmp_path / "rendered", stage="1", render=2, epochs=1)
+    prepared = tiny_settings(data.folder, tmp_path / "prepared", stage="1", epochs=1)
+    for settings in (rendered, prepared):
+        start_stage(settings, 1, data)
+        write_json(settings.output / "stage1" / "result.json", {})
+        check_folder(settings, 1, data)
+    shutil.copytree(coarse_maps, data.folder / "maps" / "0002")
+    try:
+        check_folder(prepared, 1, data)
+        with pytest.raises(InputError, match="maps of the data set or the version has changed"):
+            check_folder(rendered, 1, data)
+    finally:
+        shutil.rmtree(data.folder / "maps" / "0002")
