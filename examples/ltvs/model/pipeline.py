@@ -9,7 +9,7 @@ import torch
 
 from ltvs.model.computing import not_emulated
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.liver_shape import fill_notches, largest_body
+from ltvs.model.liver_shape import cut_bridges, fill_notches, largest_body
 from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stage_view import StageView
 from ltvs.runtime.errors import InputError
@@ -82,14 +82,16 @@ def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: floa
     Raises:
         NoLiverError: no liver is found.
     """
-    body = largest_body(sitk.GetArrayFromImage(_predict(ct, None, stage1.preparation.view(1), stage1, device)) > 0)
+    spacing = ct.GetSpacing()[::-1]
+    found = sitk.GetArrayFromImage(_predict(ct, None, stage1.preparation.view(1), stage1, device)) > 0
+    body = cut_bridges(largest_body(found), spacing)
     ml = float(np.count_nonzero(body) * np.prod(ct.GetSpacing()) / 1000)
     if ml == 0 or ml < smallest:
         raise NoLiverError(
             f"stage 1 finds no liver in this CT: {ml:.3g} ml, expected at least {smallest:g}; is it an abdominal CT in "
             "HU, and is the run trained?"
         )
-    liver = fill_notches(body, sitk.GetArrayViewFromImage(ct), ct.GetSpacing()[::-1])
+    liver = fill_notches(body, sitk.GetArrayViewFromImage(ct), spacing)
     return Grid.of(ct).place(sitk.GetImageFromArray(liver.view(np.uint8)))
 
 
