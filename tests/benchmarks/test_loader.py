@@ -1,6 +1,7 @@
 """The benchmark of the loader, in miniature, and what it says of its results."""
 
 import json
+import shutil
 import sys
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.loader import __main__ as command
-from benchmarks.loader import tables
+from benchmarks.loader import rendering, rendering_tables, tables
 from benchmarks.loader.loaders import copied, loaders
 from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
 from benchmarks.loader.process_memory import held
@@ -114,6 +115,51 @@ def test_what_is_missed_is_said(result: dict) -> None:
 def test_the_docs_show_the_results(result: dict) -> None:
     page = tables.PAGE.read_text()
     assert replaced(page, tables.MAKER, tables.text(result)) == page
+
+
+def test_rendering_is_timed_beside_a_step(coarse_maps: Path, tmp_path: Path) -> None:
+    data = tiny_set(tmp_path)
+    shutil.copytree(coarse_maps, data.folder / "maps" / "0000")
+    threads = torch.get_num_threads()
+    patches = {1: (8, 16, 24), 2: (8, 16, 20)}
+    rows = rendering.measure(data, torch.device("cpu"), 2, patches)
+    assert torch.get_num_threads() == threads
+    assert [(row["stage"], row["patch"]) for row in rows] == [(1, [8, 16, 24]), (2, [8, 16, 20])]
+    for row in rows:
+        for timing in (row["render"], row["step"]):
+            assert 0 < timing["low"] <= timing["median"] <= timing["high"]
+            assert timing["calls"] == 2
+
+
+def test_rendering_that_does_not_keep_up_is_named() -> None:
+    def row(stage: int, render: float, step: float) -> dict:
+        timings = {
+            name: {"median": s, "low": s, "high": s, "calls": 3} for name, s in (("render", render), ("step", step))
+        }
+        return {"stage": stage, "patch": [8, 9, 10], **timings}
+
+    about = {"device": "cpu", "name": "C", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
+    report = {"rows": [row(1, 0.25, 1.0), row(2, 0.75, 0.5)], "machine": about}
+    assert rendering_tables.missed(report) == ["stage 2: rendering a patch takes 0.75 s, a step 0.50 s"]
+    shown = rendering_tables.text(report)
+    assert "| stage 1, 8 x 9 x 10 | 0.25 s (0.25 to 0.25) | 1.00 s (1.00 to 1.00) | 4.0 |" in shown
+    assert "Medians of 3 calls in turns, on one core each" in shown
+
+
+def test_the_docs_show_how_rendering_keeps_up() -> None:
+    page, result = rendering_tables.PAGE.read_text(), json.loads(rendering_tables.RESULT.read_text())
+    assert replaced(page, rendering_tables.MAKER, rendering_tables.text(result)) == page
+    assert rendering_tables.missed(result) == []
+
+
+@pytest.mark.slow
+def test_the_command_that_times_rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(rendering, "PATCHES", {1: (8, 16, 24), 2: (8, 16, 20)})
+    monkeypatch.setattr(sys, "argv", ["rendering", "--rounds", "2", "--json", str(tmp_path / "out.json")])
+    status = rendering.main()
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert status == (1 if rendering_tables.missed(report) else 0)
+    assert rendering_tables.text(report) in capsys.readouterr().out
 
 
 def test_an_input_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
