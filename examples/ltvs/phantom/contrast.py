@@ -90,7 +90,7 @@ def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHAS
         Tissue.CORD: normal(40, 6), Tissue.FLUID: normal(10, 7), Tissue.ORGAN: normal(78, 20),
     }  # fmt: skip
     values[Tissue.PORTAL_TRUNK] = portal
-    uneven = float(rng.uniform(5, 24)) if rng.random() < 0.4 else 0.0
+    uneven = float(rng.uniform(5, 42)) if rng.random() < 0.5 else 0.0
     if rng.random() < shuffled:
         for tissue in _SOFT:
             values[tissue] += float(uniform(-50, 50))
