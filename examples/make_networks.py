@@ -49,7 +49,7 @@ class NetworkRunSettings:
 
 
 def main(settings: NetworkRunSettings) -> None:
-    """Make the networks that come with the examples: about one and a half hours a round on two cores."""
+    """Make the networks that come with the examples: about two hours a round on two cores."""
     started, output = time.monotonic(), settings.output
     data = output / "data"
     step(f"{settings.maps} maps of made patients, and phantoms to validate on")
