@@ -1,9 +1,7 @@
 """The command line: what it accepts, says and leaves, on phantoms and on 3D-IRCADb as published."""
 
 import dataclasses
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import ltvs.sources.phantom
-import prepare_ltvs
 from ltvs.dataset.layout import PreparedSet
-from ltvs.phantom.cohort import VERSION
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
@@ -91,23 +87,6 @@ def test_maps_are_painted_beside_the_phantoms(
     assert f"7 maps of tissues in {tmp_path / 'maps'} (6 painted now)" in capsys.readouterr().out
     command(monkeypatch, *words, "--maps=2")
     assert f"7 maps of tissues in {tmp_path / 'maps'} (1 painted now)" in capsys.readouterr().out
-
-
-def test_an_impossible_split_is_an_error_before_maps_are_painted(
-    tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    monkeypatch.setattr("ltvs.dataset.preparing.paint_all", lambda *words: asked.append(words))
-    with pytest.raises(InputError, match="expected to leave one or more of 3 patients to train on"):
-        main(PrepareSettings("phantom", tmp_path, count=3, validation=2, test=1, maps=7))
-    assert not asked
-
-
-def test_what_decides_the_content_of_a_case_is_in_its_recipe() -> None:
-    phantom = PrepareSettings("phantom").recipe().source
-    assert phantom["version"] == VERSION
-    found, less = (PrepareSettings("msd08", liver_from=Path("a"), smallest_liver=ml).recipe() for ml in (None, 1.0))
-    assert found.json() != less.json(), "a case that one refuses, the other prepares"
 
 
 def test_phantoms_around_anatomies(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,51 +193,6 @@ def test_every_source_of_files_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels[kind] == 3, labels["ircadb"] == 3)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"pixels": 0}, "--pixels: expected more than 0; got 0"),
-        ({"liver_slice_spacing": -1.0}, "--liver-slice-spacing: expected more than 0; got -1.0"),
-        ({"workers": 0}, "--workers: expected more than 0; got 0"),
-        ({"window": (240.0, -160.0)}, "--window: expected the lower bound first"),
-        ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
-        ({"maps": -1}, "--maps: expected 0 or more, with --source phantom only; got -1, phantom"),
-        ({"maps": 2, "source": "lits"}, "--maps: expected 0 or more, with --source phantom only; got 2, lits"),
-        ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
-        (
-            {"liver": Path("a")},
-            "--liver-from, --smallest-liver: expected with --source msd08 only; got --source phantom",
-        ),
-        (
-            {"liver_from": Path("a")},
-            "--liver, --liver-from, .*: expected with --source msd08 only; got --source phantom",
-        ),
-        ({"smallest_liver": 1.0}, "--liver-from, --smallest-liver: expected with --source msd08 only"),
-    ],
-)
-def test_settings_that_make_no_sense(change: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        dataclasses.replace(PrepareSettings("phantom", Path("unused")), **change)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (lambda out: PrepareSettings("ircadb", out), "--input: expected for --source ircadb"),
-        (lambda out: PrepareSettings("phantom"), "--output: expected a folder for the prepared data set, or --check"),
-        (lambda out: PrepareSettings("ircadb", out, input=out / "no"), "--input .*no: does not exist"),
-        (lambda out: PrepareSettings("lits", out, input=out / "no"), "--input .*no: does not exist"),
-        (lambda out: PrepareSettings("crlm", out), "--input: expected for --source crlm"),
-        (lambda out: PrepareSettings("msd08", out, input=out.parent), "expected --liver DIR .* got neither"),
-        (lambda out: PrepareSettings("phantom", out, count=0), "--count: expected 1 or more; got 0"),
-    ],
-)
-def test_input_that_cannot_be(tmp_path: Path, settings: Callable[[Path], PrepareSettings], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        main(settings(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_output_in_the_input(tmp_path: Path) -> None:
     write_own(tmp_path / "in" / "a", tiny_case())
     for output in (tmp_path / "in", tmp_path / "in" / "new"):
@@ -338,15 +272,10 @@ def test_two_sources_in_one_set_and_folds(
     assert len(made) == 8
 
 
-def test_a_split_that_cannot_be_is_said_before_the_work(tmp_path: Path, made: list) -> None:
+def test_a_split_that_cannot_be_is_said_before_the_work(
+    tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ltvs.dataset.preparing.paint_all", lambda *words: made.append(words))
     with pytest.raises(InputError, match="--validation 2 --test 3: expected to leave one or more of 4 patients"):
-        main(PrepareSettings("phantom", tmp_path / "out", count=4, validation=2, test=3))
+        main(PrepareSettings("phantom", tmp_path / "out", count=4, validation=2, test=3, maps=7))
     assert made == []
-
-
-def test_bad_settings_are_one_line_for_the_user() -> None:
-    words = [sys.executable, prepare_ltvs.__file__, "--source=phantom", "--output=out", "--pixels=0"]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert "--pixels: expected more than 0; got 0" in ended.stderr
-    assert "Traceback" not in ended.stderr
