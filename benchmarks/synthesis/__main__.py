@@ -22,6 +22,7 @@ from benchmarks.synthesis.rows import GRIDS, PHANTOMS, SPLIT, Row, rows, trainin
 from benchmarks.synthesis.tables import text
 from demo_steps import command, in_parallel, step
 from ltvs.dataset.layout import PreparedSet
+from ltvs.model.computing import best_device, fast_precision
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.stages import STAGES
 from ltvs.phantom.cohort import make_phantom
@@ -65,7 +66,8 @@ def _report(arguments: argparse.Namespace) -> dict[str, Any]:
         "prepare_ltvs.py", PHANTOMS, SPLIT, GRIDS, f"--maps {arguments.maps}", "--output", arguments.output / "data"
     )
     data = PreparedSet(arguments.output / "data")
-    settings = {"steps": arguments.steps, "maps": len(data.maps())}
+    precision = fast_precision(best_device())
+    settings = {"steps": arguments.steps, "maps": len(data.maps()), "precision": precision}
     # The phantoms are named by their seeds.
     seeds = [int(name.rpartition("-")[2]) for name in data.split["test"]]
     phantoms = {f"phantom-{seed}": partial(make_phantom, seed, matrix=256, slice_spacing=2.5) for seed in seeds}
@@ -79,7 +81,7 @@ def _report(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**settings, "rows": found, "machine": machine(torch.device("cpu"), (*PACKAGES, "SimpleITK"))}
 
 
-def _result(row: Row, run: Path, settings: dict[str, int], data: PreparedSet, cases: Cases) -> dict[str, Any]:
+def _result(row: Row, run: Path, settings: dict[str, Any], data: PreparedSet, cases: Cases) -> dict[str, Any]:
     """Return the scores of a row, whose networks are trained first where they have not been.
 
     Raises:
@@ -90,14 +92,15 @@ def _result(row: Row, run: Path, settings: dict[str, int], data: PreparedSet, ca
         result = dict(read_json(run / "scores.json"))
         if (result.get("settings"), result.get("scored")) != (settings, scored):
             raise InputError(
-                f"{run}: was run with other --steps, --maps or --cohort; give the same, or remove scores.json to score "
-                "it again, or give another --output"
+                f"{run}: was run with other --steps, --maps or --cohort, or in another precision; give the same, or "
+                "remove scores.json to score it again, or give another --output"
             )
         return result
     run.mkdir(parents=True, exist_ok=True)
     step(row.name)
     started = time.monotonic()
-    in_parallel([training(row, stage, settings["steps"], data, run) for stage in STAGES], run / "stage1.log")
+    steps, precision = settings["steps"], settings["precision"]
+    in_parallel([training(row, stage, steps, precision, data, run) for stage in STAGES], run / "stage1.log")
     seconds = time.monotonic() - started
     result = {"settings": settings, "scored": scored, "train_seconds": seconds, "cases": _scores(run, cases)}
     write_json(run / "scores.json", result)

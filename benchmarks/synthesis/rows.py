@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from ltvs.dataset.layout import PreparedSet
+from ltvs.model.computing import Precision
 from ltvs.model.stages import Stage
 from ltvs.phantom.parts import Part
 from ltvs.training.patches import PatchDataset, Sampling
@@ -46,13 +47,16 @@ def rows() -> list[Row]:
     return [Row("phantoms made once", None), Row("rendered on the fly", parts), *varied]
 
 
-def training(row: Row, stage: Stage, steps: int, data: PreparedSet, output: Path) -> tuple[str | Path, ...]:
+def training(
+    row: Row, stage: Stage, steps: int, precision: Precision, data: PreparedSet, output: Path
+) -> tuple[str | Path, ...]:
     """Return the words of the command that trains a stage of a row.
 
     Args:
         row: of the study.
         stage: 1 or 2.
         steps: of one patch, at least.
+        precision: that the networks compute in.
         data: the prepared set.
         output: folder of the run.
     """
@@ -65,4 +69,5 @@ def training(row: Row, stage: Stage, steps: int, data: PreparedSet, output: Path
     for name, values in (("patch", PATCH[stage]), ("overlap", OVERLAP[stage]), ("fixed", row.fixed)):
         words += f" --{name} {' '.join(map(str, values))}" if values else ""
     words += "" if row.fixed is None else f" --render {RENDERED}"
+    words += f" --precision {precision}"
     return ("train_ltvs.py", words, NETWORKS, "--data", data.folder, "--output", output)

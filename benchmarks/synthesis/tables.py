@@ -26,9 +26,9 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         pages.table(heads, rows),
         "Dice of the liver that stage 1 finds; Dice of vessels and tumors, and ml of false tumor, in the labeled "
-        f"liver. Means over cases: {cases}. {report['steps']} steps of one patch for each network, {report['maps']} "
-        f"made patients, one seed. {hours:.1f} hours on {about['name']}, {about['processors']} processors, PyTorch "
-        f"{about['versions']['torch']}, commit {about['commit']}.\n",
+        f"liver. Means over cases: {cases}. {report['steps']} steps of one patch for each network, precision "
+        f"{report['precision']}, {report['maps']} made patients, one seed. {hours:.1f} hours on {about['name']}, "
+        f"{about['processors']} processors, PyTorch {about['versions']['torch']}, commit {about['commit']}.\n",
     ]
     return "\n".join(lines)
 

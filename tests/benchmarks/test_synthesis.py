@@ -46,7 +46,7 @@ def test_every_row_varies_one_part_more() -> None:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
 @pytest.mark.parametrize("stage", STAGES)
 def test_commands_of_a_row(data: PreparedSet, row, stage) -> None:
-    script, *words = training(row, stage, 30, data, data.folder / "run")
+    script, *words = training(row, stage, 30, "32", data, data.folder / "run")
     assert script == "train_ltvs.py"
     parts = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
     settings = tyro.cli(TrainSettings, args=parts)
@@ -57,6 +57,7 @@ def test_commands_of_a_row(data: PreparedSet, row, stage) -> None:
     assert settings.epochs == -(-30 // patches)
     assert settings.render == (0 if row.fixed is None else 4)
     assert settings.schedule == "cosine"
+    assert settings.precision == "32"
 
 
 def case(liver: float, tumor: float | None, vessel: float | None, ml: float) -> dict:
@@ -72,13 +73,14 @@ def test_table() -> None:
     second = {"phantoms": {"1": case(1, 1, 1, 0), "2": case(1, 1, 1, 0)}, "ltvs": {"a": case(1, None, None, 0)}}
     named = {"one": {"cases": first, "train_seconds": 5400}, "+ other": {"cases": second, "train_seconds": 1800}}
     about = {"name": "a CPU", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
-    shown = text({"rows": named, "steps": 1500, "maps": 50, "machine": about})
+    shown = text({"rows": named, "steps": 1500, "precision": "bf16-mixed", "maps": 50, "machine": about})
     heads, _, one, other = (line.strip("| ").split(" | ") for line in shown.splitlines()[:4])
     assert heads[1:4] == ["phantoms, liver", "phantoms, tumor", "phantoms, vessel"]
     assert heads[4:] == ["phantoms, false tumor ml", "ltvs, liver", "ltvs, tumor", "ltvs, false tumor ml"]
     assert one == ["one", "0.850", "0.500", "0.500", "1.5", "0.700", "0.000", "9.0"]
     assert other == ["+ other", "1.000", "1.000", "1.000", "0.0", "1.000", "-", "0.0"]
-    assert "1500 steps of one patch for each network, 50 made patients, one seed. 2.0 hours" in shown
+    assert "1500 steps of one patch for each network, precision bf16-mixed, 50 made patients, one seed." in shown
+    assert "2.0 hours on a CPU" in shown
 
 
 @pytest.mark.parametrize(
@@ -127,4 +129,4 @@ def test_a_row_is_trained_scored_and_kept(tmp_path: Path, monkeypatch, capsys) -
     monkeypatch.setattr(sys, "argv", [word if word != "2" else "3" for word in sys.argv])
     with pytest.raises(SystemExit, match="2"):
         study.main()
-    assert "rendered-on-the-fly: was run with other --steps, --maps or --cohort" in capsys.readouterr().err
+    assert "rendered-on-the-fly: was run with other --steps, --maps or --cohort, or" in capsys.readouterr().err
