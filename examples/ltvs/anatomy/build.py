@@ -23,6 +23,7 @@ class Build:
         scale: size of the organs; 1 is average.
         dome: height of the right diaphragm above the porta hepatis, mm.
         sag: depth of the diaphragm's middle, under the heart, below the right dome, mm.
+        curve: of the right dome, per mm at scale 1; flat livers reach far to the left, steep ones end beside the heart.
         breasts: radius of the breasts, mm; 0 for none.
         waist: share by which the trunk is narrower between ribs and pelvis than it would be.
     """
@@ -33,6 +34,7 @@ class Build:
     scale: float
     dome: float
     sag: float
+    curve: float = 0.010
     breasts: float = 0.0
     waist: float = 0.0
 
@@ -104,7 +106,7 @@ class Build:
     def diaphragm(self, x: ndarray, y: ndarray) -> ndarray:
         """Return the height of the diaphragm, mm: a dome on either side, the right one higher, low at the wall."""
         s = self.scale
-        right = self.dome - 0.010 / s * ((x + 62 * s) ** 2 + 1.1 * (y + 5 * s) ** 2)
+        right = self.dome - self.curve / s * ((x + 62 * s) ** 2 + 1.1 * (y + 5 * s) ** 2)
         left = self.dome - 18 * s - 0.012 / s * ((x - 72 * s) ** 2 + 1.1 * (y - 5 * s) ** 2)
         middle = self.dome - self.sag - 0.004 / s * (x**2 + (y + 30 * s) ** 2)
         return np.asarray(np.maximum(np.maximum(right, left), middle))
@@ -123,9 +125,10 @@ def draw_build(field_of_view: float, rng: np.random.Generator) -> Build:
         fat=fat,
         scale=scale,
         dome=rng.uniform(76, 104) * scale,
-        sag=rng.uniform(12, 34) * scale,
+        sag=rng.uniform(12, 46) * scale,
         breasts=breasts,
         waist=rng.uniform(0, 0.1),
+        curve=rng.uniform(0.004, 0.011),
     )
 
 

@@ -52,8 +52,8 @@ def paint_chest(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
 
 def _paint_heart(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
     s = build.scale * rng.uniform(0.88, 1.12)
-    base = build.dome - 30 * s
-    middle = np.array([20 * s, -34 * s, base + 30 * s]) + rng.normal(0, 4, 3)
+    # In some the heart lies on the liver, in others it hangs beside it.
+    middle = np.array([rng.uniform(4, 24) * s, -34 * s, build.dome - rng.uniform(0, 16) * s]) + rng.normal(0, 4, 3)
     sac = ellipsoid(middle, (66 * s, 46 * s, 46 * s), 0.35)
     ventricle = ellipsoid(middle + np.multiply((22, -2, -2), s), (31 * s, 24 * s, 32 * s), 0.45)
     right = ellipsoid(middle + np.multiply((-4, -22, -2), s), (34 * s, 17 * s, 28 * s), 0.5)

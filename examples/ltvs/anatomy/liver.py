@@ -21,7 +21,7 @@ def synthetic_liver(build: Build, rng: np.random.Generator) -> Level:
     def part(center: Point, radii: Point, tilt: float = 0.0) -> Level:
         return ellipsoid(np.multiply(center, s), np.multiply(radii, s), tilt)
 
-    right = part((-62, 2, -2), (uniform(58, 80), uniform(64, 86), uniform(68, 104)), uniform(-0.2, 0.2))
+    right = part((-62, 2, -2), (uniform(58, 80), uniform(64, 86), uniform(72, 124)), uniform(-0.2, 0.2))
     center = (uniform(-4, 24), uniform(-52, -40), uniform(14, 38))
     left = part(center, (uniform(52, 100), uniform(22, 38), uniform(28, 54)), uniform(-0.35, 0.15))
     caudate = part((-12, 14, 18), np.multiply((22, 18, 32), uniform(0.75, 1.3)))

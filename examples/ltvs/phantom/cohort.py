@@ -23,7 +23,7 @@ from ltvs.volume.grids import Grid
 from ltvs.volume.labels import BACKGROUND, TUMOR, VESSEL
 
 #: Version of the phantoms, raised when a seed gives another CT.
-VERSION = 2
+VERSION = 3
 #: Slices thicker than this are painted as several and averaged, as a scanner does, mm.
 _THICKEST = 2.0
 #: Makes other patients of phantoms than of maps with the same seed, so that they can test what maps have trained.

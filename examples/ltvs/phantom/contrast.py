@@ -78,7 +78,7 @@ def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHAS
         Tissue.MUSCLE: normal(60, 9), Tissue.LUNG: normal(-840, 50), Tissue.LUNG_VESSEL: uniform(-300, 80),
         Tissue.GAS: -970.0, Tissue.HEART: normal(105, 14) if enhanced else 45.0,
         Tissue.HEART_BLOOD: aorta + normal(0, 10), Tissue.ARTERY: aorta, Tissue.PLAQUE: uniform(300, 800),
-        Tissue.VEIN: hepatic - uniform(0, 40), Tissue.CAVA: hepatic + normal(-6, 10),
+        Tissue.VEIN: hepatic - uniform(0, 40), Tissue.CAVA: hepatic - uniform(-8, 40),
         Tissue.MESENTERIC_VEIN: portal + normal(0, 8), Tissue.LIVER: liver, Tissue.PORTAL_VEIN: portal,
         Tissue.HEPATIC_VEIN: hepatic, Tissue.SPLEEN: healthy + normal(12, 12) if enhanced else 48.0,
         Tissue.CORTEX: normal(190, 30) if enhanced else 32.0, Tissue.MEDULLA: normal(165, 30) if enhanced else 30.0,

@@ -47,7 +47,7 @@ class Looks:
         first: the same of the first tumor.
         darker: by which most tumors are darker than the liver around them.
         others: share of the tumors that are as bright as the liver with a rim, or brighter.
-        rim, necrosis, nodules: share of the tumors that have them.
+        rim, necrosis, nodules, halo: share of the tumors that have them; a halo is a wide border as bright as liver.
         edge: width of a tumor's border.
         steady: whether its mean is as much darker as drawn, whatever else is in it.
     """
@@ -59,17 +59,36 @@ class Looks:
     rim: float
     necrosis: float
     nodules: float
+    halo: float
     edge: tuple[float, float]
     steady: bool
 
 
 #: As in CTs of many centers.
 WIDE = Looks(
-    (3, 50), (3, 50), (14, 80), others=0.18, rim=0.4, necrosis=0.5, nodules=0.35, edge=(0.7, 3.5), steady=False
+    (3, 50),
+    (3, 50),
+    (14, 80),
+    others=0.18,
+    rim=0.4,
+    necrosis=0.5,
+    nodules=0.35,
+    halo=0.25,
+    edge=(0.7, 3.5),
+    steady=False,
 )
 #: As in the phantoms of one cohort, whose first tumor is never tiny: a patient of this kind has one that was seen.
 COHORT = Looks(
-    (4.5, 22), (16, 28), (18, 25), others=0.0, rim=1.0, necrosis=0.8, nodules=0.75, edge=(0.7, 1.5), steady=True
+    (4.5, 22),
+    (16, 28),
+    (18, 25),
+    others=0.0,
+    rim=1.0,
+    necrosis=0.8,
+    nodules=0.75,
+    halo=0.0,
+    edge=(0.7, 1.5),
+    steady=True,
 )
 
 
@@ -170,6 +189,9 @@ def _make_tumor(
     else:
         mean, rim = uniform(12, 60), 0.0
     hu = contrast.liver + mean + lumps(points, uniform(1, 9), max(5.0, 0.5 * radius), rng)
+    if radius > 6 and chance() < looks.halo:  # tumor that is as bright as the liver around what is darker
+        border = uniform(0.1, 0.45) * radius - level + lumps(points, 0.08 * radius, radius, rng)
+        hu = hu - uniform(0.5, 1.0) * mean * (border / 2 + 0.5).clamp(0, 1)
     if radius > 8 and chance() < looks.necrosis:  # necrosis in the middle
         core = level - uniform(0.2, 0.55) * radius + lumps(points, 0.15 * radius, radius, rng)
         hu = hu - uniform(5, 32) * (core / 3 + 0.5).clamp(0, 1)
@@ -178,8 +200,9 @@ def _make_tumor(
     if chance() < looks.nodules:  # nodules that take up contrast
         nodules = lumps(points, 1.0, max(7.0, 0.55 * radius), rng) - uniform(0.8, 1.6)
         hu = hu + uniform(30, 130) * (2 * nodules).clamp(0, 1)
-    if chance() < 0.05:  # calcium
-        hu = hu + uniform(100, 400) * (4 * (lumps(points, 1.0, 8.0, rng) - 1.8)).clamp(0, 1)
+    if chance() < 0.07:  # calcium, in grains or clumps
+        clumps = lumps(points, 1.0, max(8.0, uniform(0.2, 0.6) * radius), rng) - uniform(1.2, 1.8)
+        hu = hu + uniform(100, 500) * (4 * clumps).clamp(0, 1)
     inside = hu[level > 0]
     if looks.steady and inside.numel():
         hu = hu + (contrast.liver + mean - float(inside.mean()))

@@ -22,7 +22,7 @@ from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import map_array, read_json, write_json
 
 #: Version of the painter and of the files, raised when a seed gives another patient.
-FORMAT = 2
+FORMAT = 3
 #: mm of a voxel of the whole body and of the liver's box, and the margin of that box.
 BODY, LIVER, MARGIN = 2.5, 1.25, 30.0
 #: Number of voxels of the liver and of its vessels that are kept as centers of patches.

@@ -60,6 +60,19 @@ def test_organs_lie_where_they_belong(bodies: list[Canvas]) -> None:
         assert kidneys[1] > liver[1]  # behind the liver
 
 
+def test_some_hearts_lie_on_the_liver_and_some_beside_it() -> None:
+    # How far a heart reaches below the top of the liver, mm.
+    deep = []
+    for seed in range(6):
+        volume = Canvas(*(np.arange(a, b, 5.0).astype(np.float32) for a, b in ((-200, 200), (-170, 180), (-60, 160))))
+        Patient.draw((seed,), 380.0).paint(volume)
+        top = volume.z[np.isin(volume.tissue, LIVER_TISSUES).any(axis=(1, 2))].max()
+        heart = volume.z[np.isin(volume.tissue, (Tissue.HEART, Tissue.HEART_BLOOD)).any(axis=(1, 2))].min()
+        deep.append(top - heart)
+    assert min(deep) < 35
+    assert max(deep) >= 40
+
+
 def test_the_liver_is_as_large_as_livers_are(bodies: list[Canvas]) -> None:
     for volume in bodies:
         liters = np.isin(volume.tissue, LIVER_TISSUES).sum() * 8**3 / 1e6

@@ -1,5 +1,7 @@
 """Contrasts, textures and lesions: within what real CTs show, drawn anew for each image, labeled where they lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,12 @@ def test_shuffled_tissues_keep_air_bone_and_fat() -> None:
     moved = np.abs(plain.hu - shuffled.hu)
     assert 10 < moved[Tissue.MUSCLE] + moved[Tissue.SPLEEN] + moved[Tissue.LIVER] <= 150
     assert shuffled.liver == pytest.approx(float(shuffled.hu[Tissue.LIVER]), abs=1e-3)
+
+
+def test_the_vena_cava_is_as_bright_as_the_liver_in_some() -> None:
+    gaps = np.array([c.hu[Tissue.CAVA] - c.liver for c in drawn(VISIBLE_VESSELS)])
+    assert 0.1 < (np.abs(gaps) < 10).mean() < 0.5
+    assert np.median(gaps) > 10
 
 
 def test_the_phantoms_of_a_cohort_look_alike() -> None:
@@ -136,6 +144,21 @@ def test_most_tumors_are_darker_than_the_liver() -> None:
     dark = np.mean(np.array(gaps) < -8)
     assert 0.6 < dark < 0.95
     assert -60 < np.median(gaps) < -20
+
+
+def test_a_halo_is_a_border_nearer_to_the_liver_than_what_it_encloses() -> None:
+    tissue = abdomen((60, 90, 90))
+    liver, contrast = organ_of(tissue), draw_contrast(np.random.default_rng(0), VISIBLE_VESSELS)
+    plain = replace(WIDE, first=(18, 24), darker=(60, 61), others=0.0, rim=0.0, necrosis=0.0, nodules=0.0)
+    borders, middles = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        [tumor] = draw_lesions(liver, SPACING, contrast, rng, tumors=1, benign=0, looks=replace(plain, halo=1.0))
+        gap = (tumor.hu - contrast.liver).abs()
+        borders.append(float(gap[(tumor.level > 0) & (tumor.level < 1.5)].median()))
+        middles.append(float(gap[tumor.level > 0.7 * tumor.level.max()].median()))
+    # Half or more of 60 HU is taken off the border; texture of up to 9 HU goes on top of both.
+    assert max(borders) < 60 * 0.5 + 9 < 60 - 9 < min(middles)
 
 
 def test_labels_are_those_of_tissues_and_lesions() -> None:

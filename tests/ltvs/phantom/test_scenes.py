@@ -216,13 +216,16 @@ def test_a_fixed_range_is_that_of_the_liver(patient: MappedPatient) -> None:
 
 
 def test_fixed_contrasts_are_those_of_a_cohort(patient: MappedPatient) -> None:
-    """Livers of 92 to 106 HU, but for uneven ones by some HU, and the share of noise and of lesions in a mean."""
+    """Livers of 92 to 106 HU; where they are uneven, up to 42 brighter or a third of that darker."""
 
     def livers(*fixed: Part) -> np.ndarray:
         scenes = [both(patient, seed, *fixed)[1] for seed in range(12)]
         return np.array([np.median(scene.hu[scene.labels == 1]) for scene in scenes])
 
-    assert np.std(livers("contrast", "noise", "lesions")) < 8 < np.std(livers("noise", "lesions"))
+    fixed, drawn = livers("contrast", "noise", "lesions"), livers("noise", "lesions")
+    assert fixed.min() >= 92 - 42 / 3
+    assert fixed.max() <= 106 + 42
+    assert np.std(fixed) < np.std(drawn) / 1.5
 
 
 def test_fixed_lesions_are_no_fewer_in_a_whole_liver_than_in_a_phantom(patient: MappedPatient) -> None:
