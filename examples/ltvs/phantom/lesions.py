@@ -47,7 +47,8 @@ class Looks:
         first: the same of the first tumor.
         darker: by which most tumors are darker than the liver around them.
         others: share of the tumors that are as bright as the liver with a rim, or brighter.
-        rim, necrosis, nodules, halo: share of the tumors that have them; a halo is a wide border as bright as liver.
+        rim, necrosis, nodules, halo, calcium: share of the tumors that have them; a halo is a wide border as bright as
+            liver.
         edge: width of a tumor's border.
         steady: whether its mean is as much darker as drawn, whatever else is in it.
     """
@@ -60,6 +61,7 @@ class Looks:
     necrosis: float
     nodules: float
     halo: float
+    calcium: float
     edge: tuple[float, float]
     steady: bool
 
@@ -74,6 +76,7 @@ WIDE = Looks(
     necrosis=0.5,
     nodules=0.35,
     halo=0.25,
+    calcium=0.15,
     edge=(0.7, 3.5),
     steady=False,
 )
@@ -87,6 +90,7 @@ COHORT = Looks(
     necrosis=0.8,
     nodules=0.75,
     halo=0.0,
+    calcium=0.07,
     edge=(0.7, 1.5),
     steady=True,
 )
@@ -200,7 +204,7 @@ def _make_tumor(
     if chance() < looks.nodules:  # nodules that take up contrast
         nodules = lumps(points, 1.0, max(7.0, 0.55 * radius), rng) - uniform(0.8, 1.6)
         hu = hu + uniform(30, 130) * (2 * nodules).clamp(0, 1)
-    if chance() < 0.07:  # calcium, in grains or clumps
+    if chance() < looks.calcium:  # in grains or clumps
         clumps = lumps(points, 1.0, max(8.0, uniform(0.2, 0.6) * radius), rng) - uniform(1.2, 1.8)
         hu = hu + uniform(100, 500) * (4 * clumps).clamp(0, 1)
     inside = hu[level > 0]

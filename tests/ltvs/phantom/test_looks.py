@@ -161,6 +161,22 @@ def test_a_halo_is_a_border_nearer_to_the_liver_than_what_it_encloses() -> None:
     assert max(borders) < 60 * 0.5 + 9 < 60 - 9 < min(middles)
 
 
+def test_calcium_is_brighter_than_blood_and_part_of_the_tumor() -> None:
+    liver, contrast = organ_of(abdomen((60, 90, 90))), draw_contrast(np.random.default_rng(0), VISIBLE_VESSELS)
+    plain = replace(WIDE, first=(18, 24), others=0.0, nodules=0.0)
+    shares = []
+    for calcium in (0.0, 1.0):
+        bright = []
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            looks = replace(plain, calcium=calcium)
+            [tumor] = draw_lesions(liver, SPACING, contrast, rng, tumors=1, benign=0, looks=looks)
+            bright.append(float((tumor.hu[tumor.level > 0] > contrast.blood + 30).float().mean()))
+        shares.append(bright)
+    assert max(shares[0]) == 0
+    assert 0.01 < np.mean(shares[1]) < 0.4
+
+
 def test_labels_are_those_of_tissues_and_lesions() -> None:
     tissue = abdomen()
     contrast, rng = draw_contrast(np.random.default_rng(0)), np.random.default_rng(5)
