@@ -39,7 +39,8 @@ def predict_probabilities(
         roi_size=patch,
         # MONAI truncates the step to an int: half a voxel less overlap keeps rounding from making it one too short.
         overlap=[max(0.0, o - 0.5) / p for o, p in zip(overlap, patch, strict=True)],
-        sw_batch_size=1,
+        # On CPU, PyTorch leaves the convolutions of one small float32 volume to slow code of its own, of two to oneDNN.
+        sw_batch_size=2 if device.type == "cpu" else 1,
         mode="constant",
         sw_device=device,
         device="cpu",
