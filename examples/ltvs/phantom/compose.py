@@ -58,7 +58,7 @@ def render(
 def body_hu(
     tissue: Tensor, spacing: Spacing, contrast: Contrast, rng: np.random.Generator, generator: torch.Generator
 ) -> Tensor:
-    """Return HU of every voxel of a map: each tissue's own, its texture, and areas of the liver with more or less fat.
+    """Return HU of every voxel of a map: each tissue's own, its texture, areas of the liver with more or less fat.
 
     Args:
         tissue: (d, h, w), uint8.
@@ -76,7 +76,22 @@ def body_hu(
         areas = smooth_noise((d, h, w), spacing, rng.uniform(50, 110), generator, tissue.device)
         change = ((areas - 0.3) / 0.8).clamp_(0, 1) - ((-areas - 0.3) / 2.4).clamp_(0, 1 / 3)
         hu.addcmul_(of_tissue(tissue, torch.as_tensor(lookup({Tissue.LIVER: contrast.uneven}))), change)
+    if contrast.sheath:
+        near = _along_portal_branches(tissue, spacing, rng.uniform(3, 7))
+        hu.addcmul_(of_tissue(tissue, torch.as_tensor(lookup({Tissue.LIVER: -contrast.sheath}))), near)
     return hu
+
+
+def _along_portal_branches(tissue: Tensor, spacing: Spacing, reach: float) -> Tensor:
+    """Return 1 within about `reach` mm of thick branches of the portal vein, less toward thin ones, (d, h, w)."""
+    share = (tissue == int(Tissue.PORTAL_VEIN)).float()[None, None]
+    for axis, mm in enumerate(spacing):
+        # Means along one axis after the other are those of a box.
+        wide, pad = [1, 1, 1], [0, 0, 0]
+        pad[axis] = min(max(1, round(reach / mm)), (tissue.shape[axis] - 1) // 2)
+        wide[axis] = 2 * pad[axis] + 1
+        share = F.avg_pool3d(share, wide, stride=1, padding=pad)
+    return ((share[0, 0] - 0.05) / 0.2).clamp_(0, 1)
 
 
 def of_tissue(tissue: Tensor, values: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class Contrast:
         liver: HU of the liver.
         blood: HU of the portal vein.
         uneven: HU by which areas of the liver with less fat are brighter, and those with more are darker by a third.
+        sheath: HU by which the liver is darker along thick branches of the portal vein, where fat comes with them.
     """
 
     hu: ndarray
@@ -36,6 +37,7 @@ class Contrast:
     liver: float
     blood: float
     uneven: float = 0.0
+    sheath: float = 0.0
 
 
 def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHASE, shuffled: float = 0.0) -> Contrast:
@@ -91,10 +93,12 @@ def draw_contrast(rng: np.random.Generator, shares: tuple[float, ...] = ANY_PHAS
     }  # fmt: skip
     values[Tissue.PORTAL_TRUNK] = portal
     uneven = float(rng.uniform(5, 42)) if rng.random() < 0.5 else 0.0
+    sheath = float(rng.uniform(15, 90)) if rng.random() < 0.25 else 0.0
     if rng.random() < shuffled:
         for tissue in _SOFT:
             values[tissue] += float(uniform(-50, 50))
-    return Contrast(lookup(values), _draw_roughness(rng), values[Tissue.LIVER], values[Tissue.PORTAL_VEIN], uneven)
+    liver, portal = values[Tissue.LIVER], values[Tissue.PORTAL_VEIN]
+    return Contrast(lookup(values), _draw_roughness(rng), liver, portal, uneven, sheath)
 
 
 def draw_cohort_contrast(rng: np.random.Generator) -> Contrast:

@@ -49,6 +49,7 @@ class Looks:
         others: share of the tumors that are as bright as the liver with a rim, or brighter.
         rim, necrosis, nodules, halo, calcium: share of the tumors that have them; a halo is a wide border as bright as
             liver.
+        fat: share of the benign lesions that are not bright in which the liver is fatty, not cysts.
         edge: width of a tumor's border.
         steady: whether its mean is as much darker as drawn, whatever else is in it.
     """
@@ -62,6 +63,7 @@ class Looks:
     nodules: float
     halo: float
     calcium: float
+    fat: float
     edge: tuple[float, float]
     steady: bool
 
@@ -77,6 +79,7 @@ WIDE = Looks(
     nodules=0.35,
     halo=0.25,
     calcium=0.15,
+    fat=0.3,
     edge=(0.7, 3.5),
     steady=False,
 )
@@ -91,6 +94,7 @@ COHORT = Looks(
     nodules=0.75,
     halo=0.0,
     calcium=0.07,
+    fat=0.0,
     edge=(0.7, 1.5),
     steady=True,
 )
@@ -114,8 +118,8 @@ def draw_lesions(
         contrast: of the image.
         rng: decides number, places, sizes and looks.
         tumors: number of tumors.
-        benign: number of cysts, hemangiomas and other nodules.
-        looks: of the tumors.
+        benign: number of cysts, hemangiomas, other nodules and fatty areas.
+        looks: of the lesions.
     """
     inside = torch.nonzero(liver.flatten())[:, 0]
     if len(inside) == 0:
@@ -133,7 +137,7 @@ def draw_lesions(
             if tumor:
                 lesion = _make_tumor(axes, center, radius, contrast, looks, rng)
             else:
-                lesion = _make_benign(axes, center, radius, contrast, rng)
+                lesion = _make_benign(axes, center, radius, contrast, looks, rng)
             # The liver's surface and the vena cava bound it.
             lesions.append(replace(lesion, level=lesion.level.masked_fill(~liver[lesion.box], -1e3)))
     return lesions
@@ -214,14 +218,22 @@ def _make_tumor(
 
 
 def _make_benign(
-    axes: Sequence[Tensor], center: np.ndarray, radius: float, contrast: Contrast, rng: np.random.Generator
+    axes: Sequence[Tensor],
+    center: np.ndarray,
+    radius: float,
+    contrast: Contrast,
+    looks: Looks,
+    rng: np.random.Generator,
 ) -> Lesion:
     bright = rng.random() < 0.4
     box, level, points = _lump(axes, center, radius, rng.uniform(0.01, 0.04) + 0.05 * bright, rng)
     if bright:  # hemangiomas and perfusion nodules, about as bright as vessels
         mean = contrast.blood - rng.uniform(-4, 30)
         return Lesion(box, level, mean + lumps(points, 5.0, 9.0, rng), float(rng.uniform(0.7, 2.5)), tumor=False)
-    mean = rng.uniform(-2, 20)
+    if rng.random() < looks.fat:  # without a border
+        hu = contrast.liver - rng.uniform(10, 45) + lumps(points, 3.0, 9.0, rng)
+        return Lesion(box, level, hu, float(rng.uniform(4, 12)), tumor=False)
+    mean = rng.uniform(-2, 20)  # cysts
     return Lesion(box, level, mean + lumps(points, 1.0, 9.0, rng), float(rng.uniform(0.7, 1.2)), tumor=False)
 
 

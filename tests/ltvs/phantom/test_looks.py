@@ -100,6 +100,37 @@ def test_every_tissue_has_its_hu_and_its_texture() -> None:
     assert 2 < float(liver.std()) < 9
 
 
+def test_fat_along_the_portal_vein_darkens_the_liver_there_alone() -> None:
+    plain = replace(draw_contrast(np.random.default_rng(2), VISIBLE_VESSELS), uneven=0.0, sheath=0.0)
+    tissue = abdomen()
+    images = []
+    for contrast in (plain, replace(plain, sheath=50.0)):
+        rng = np.random.default_rng(1)
+        images.append(body_hu(tissue, SPACING, contrast, rng, generator_of(rng)))
+    change = images[1] - images[0]
+    y, x = torch.meshgrid(*(1.5 * (torch.arange(n) - (n - 1) / 2) for n in tissue.shape[1:]), indexing="ij")
+    # The vein's half-axes are 5 mm; its fat reaches 7 mm at most on either side, rounded to voxels.
+    far = (x.abs() > 5.5 + 7 + 1.5) | (y.abs() > 5.5 + 7 + 1.5)
+    assert (change[tissue != Tissue.LIVER] == 0).all()
+    assert (change[:, far] == 0).all()
+    assert float(change.min()) == pytest.approx(-50, abs=1e-3)
+
+
+@pytest.mark.parametrize("fat", [0.0, 1.0])
+def test_fatty_areas_have_no_border_and_are_liver(fat: float) -> None:
+    liver, contrast = organ_of(abdomen()), draw_contrast(np.random.default_rng(0), VISIBLE_VESSELS)
+    looks, edges, gaps = replace(WIDE, fat=fat), [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for lesion in draw_lesions(liver, SPACING, contrast, rng, tumors=0, benign=3, looks=looks):
+            assert not lesion.tumor
+            edges.append(lesion.edge)
+            gaps.append(float(lesion.hu.mean()) - contrast.liver)
+    dark = np.array(gaps) < 0
+    assert (np.array(edges)[dark] >= 4).all() == bool(fat)
+    assert (np.array(gaps)[dark] > -60).all() == bool(fat)
+
+
 @pytest.mark.parametrize("looks", [WIDE, COHORT])
 def test_lesions_lie_in_the_liver_apart_from_each_other(looks: object) -> None:
     tissue = abdomen()
