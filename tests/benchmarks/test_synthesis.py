@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import tyro
 
+from benchmarks.pages import replaced
 from benchmarks.synthesis import __main__ as study
+from benchmarks.synthesis import tables
 from benchmarks.synthesis.rows import PATCH, rows, training
-from benchmarks.synthesis.tables import text
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.stages import STAGES
-from ltvs.runtime.files import write_json
+from ltvs.runtime.files import read_json, write_json
 from ltvs.training.settings import TrainSettings
 from support.tiny_cases import tiny_case
 from support.trained_runs import tiny_set
@@ -73,7 +74,7 @@ def test_table() -> None:
     second = {"phantoms": {"1": case(1, 1, 1, 0), "2": case(1, 1, 1, 0)}, "ltvs": {"a": case(1, None, None, 0)}}
     named = {"one": {"cases": first, "train_seconds": 5400}, "+ other": {"cases": second, "train_seconds": 1800}}
     about = {"name": "a CPU", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
-    shown = text({"rows": named, "steps": 1500, "precision": "bf16-mixed", "maps": 50, "machine": about})
+    shown = tables.text({"rows": named, "steps": 1500, "precision": "bf16-mixed", "maps": 50, "machine": about})
     heads, _, one, other = (line.strip("| ").split(" | ") for line in shown.splitlines()[:4])
     assert heads[1:4] == ["phantoms, liver", "phantoms, tumor", "phantoms, vessel"]
     assert heads[4:] == ["phantoms, false tumor ml", "ltvs, liver", "ltvs, tumor", "ltvs, false tumor ml"]
@@ -81,6 +82,13 @@ def test_table() -> None:
     assert other == ["+ other", "1.000", "1.000", "1.000", "0.0", "1.000", "-", "0.0"]
     assert "1500 steps of one patch for each network, precision bf16-mixed, 50 made patients, one seed." in shown
     assert "2.0 hours on a CPU" in shown
+
+
+def test_the_docs_show_the_results() -> None:
+    page, result = tables.PAGE.read_text(encoding="utf-8"), read_json(tables.RESULT)
+    assert replaced(page, tables.MAKER, tables.text(result)) == page
+    assert list(result["rows"]) == [row.name for row in rows()]
+    assert result["steps"] >= 1500
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_a_row_is_trained_scored_and_kept(tmp_path: Path, monkeypatch, capsys) -
     for of_cohort in cases.values():
         for scores in of_cohort.values():
             assert set(scores["dice"]) == {"liver", "tumor", "vessel"}
-    assert text(report) in capsys.readouterr().out
+    assert tables.text(report) in capsys.readouterr().out
     settings = json.loads((output / "rendered-on-the-fly" / "stage2" / "settings.json").read_text())
     assert len(settings["training"]["fixed"]) == 6
     before = (output / "rendered-on-the-fly" / "scores.json").read_bytes()
