@@ -70,34 +70,14 @@ class Looks:
 
 #: As in CTs of many centers.
 WIDE = Looks(
-    (3, 50),
-    (3, 50),
-    (14, 80),
-    others=0.18,
-    rim=0.4,
-    necrosis=0.5,
-    nodules=0.35,
-    halo=0.25,
-    calcium=0.15,
-    fat=0.3,
-    edge=(0.7, 3.5),
-    steady=False,
-)
+    (3, 50), (3, 50), (14, 80), others=0.18, rim=0.4, necrosis=0.5, nodules=0.35, halo=0.25, calcium=0.15, fat=0.3,
+    edge=(0.7, 3.5), steady=False,
+)  # fmt: skip
 #: As in the phantoms of one cohort, whose first tumor is never tiny: a patient of this kind has one that was seen.
 COHORT = Looks(
-    (4.5, 22),
-    (16, 28),
-    (18, 25),
-    others=0.0,
-    rim=1.0,
-    necrosis=0.8,
-    nodules=0.75,
-    halo=0.0,
-    calcium=0.07,
-    fat=0.0,
-    edge=(0.7, 1.5),
-    steady=True,
-)
+    (4.5, 22), (16, 28), (18, 25), others=0.0, rim=1.0, necrosis=0.8, nodules=0.75, halo=0.0, calcium=0.07, fat=0.0,
+    edge=(0.7, 1.5), steady=True,
+)  # fmt: skip
 
 
 def draw_lesions(
