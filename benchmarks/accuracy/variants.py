@@ -3,7 +3,7 @@
 A name is a skip, followed by options after commas; it is spelled as the committed results spell it:
 
     concat | add | no-skip
-    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centred][+axes][+quiet][+concat][+fine][+coarse]
+    {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centered][+axes][+quiet][+concat][+fine][+coarse]
     ,interpolate  ,up-norm  ,norm=instance
 """
 
@@ -25,10 +25,10 @@ from ltvs.model.stages import CLASSES
 #: Skips without attention.
 PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
 #: Changes that may follow the normalization of an attention's scores.
-CHANGES = ("residual", "temperature", "centred", "axes", "quiet", "concat", "fine", "coarse")
+CHANGES = ("residual", "temperature", "centered", "axes", "quiet", "concat", "fine", "coarse")
 #: Skips in place of CSCA by the changes that ask for them; they exclude each other.
 OF_CSCA: dict[SkipFactory, set[str]] = {
-    AllAxes: {"axes"}, QuietCSCA: {"quiet"}, StudiedCSCA: {"temperature", "centred"},
+    AllAxes: {"axes"}, QuietCSCA: {"quiet"}, StudiedCSCA: {"temperature", "centered"},
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "interpolate": {"upsample": "interpolate"},
@@ -45,8 +45,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "scores": (
         "concat",
         *(f"csca-{norm}{residual}" for norm in SCORE_NORMS for residual in ("", "+residual")),
-        *(f"csca-{norm}+{change}" for change in ("temperature", "centred") for norm in ("mean", "instance")),
-        *(f"csca-instance+residual+{change}" for change in ("temperature", "centred")),
+        *(f"csca-{norm}+{change}" for change in ("temperature", "centered") for norm in ("mean", "instance")),
+        *(f"csca-instance+residual+{change}" for change in ("temperature", "centered")),
     ),
     "layers": ("concat", *(f"{_BEST}{option}" for option in ("", ",interpolate", ",up-norm", ",norm=instance")),
                "concat,norm=instance"),
@@ -93,13 +93,13 @@ def _skip(variant: str, name: str, widths: tuple[int, ...]) -> SkipFactory:
     of_csca = [kind for kind, its_changes in OF_CSCA.items() if its_changes & set(changes)]
     if len(of_csca) > (form == "csca") or {"fine", "coarse"} <= set(changes):
         raise ValueError(
-            f"variant {variant!r}: expected, with csca, one of +axes, +quiet, or +temperature and +centred; and one of "
-            f"+fine, +coarse; got {name!r}"
+            f"variant {variant!r}: expected, with csca, one of +axes, +quiet, or +temperature and +centered; and one "
+            f"of +fine, +coarse; got {name!r}"
         )
     kind = next(iter(of_csca), SKIPS[form])
     factory: SkipFactory = partial(kind, score_norm=norm, residual="residual" in changes)
     if kind is StudiedCSCA:
-        factory = partial(factory, temperature="temperature" in changes, centered="centred" in changes)
+        factory = partial(factory, temperature="temperature" in changes, centered="centered" in changes)
     if "concat" in changes:
         factory = partial(BesideConcat, make=factory)
     for change, levels in (("fine", widths[:1]), ("coarse", widths[1:-1])):

@@ -73,7 +73,7 @@ def test_probes_of_even_attention() -> None:
 
 @pytest.mark.parametrize(
     ("variant", "halves"),
-    [("sca-none", {"slices"}), ("cca-sqrt", {"channel"}), ("csca-instance+centred", {"channel", "slices"}),
+    [("sca-none", {"slices"}), ("cca-sqrt", {"channel"}), ("csca-instance+centered", {"channel", "slices"}),
      ("csca-cosine+axes", {"channel", "slices"}), ("csca-mean+concat", {"channel", "slices"})],
 )  # fmt: skip
 def test_probes_see_what_the_attention_is_made_of(variant: str, halves: set[str]) -> None:

@@ -28,7 +28,7 @@ def test_every_variant_trains(variant: str) -> None:
         ("csca-mean+twice", r"got 'csca-mean\+twice'"),
         ("csca-sqrt+temperature", r"StudiedCSCA: expected score_norm to be one of 'mean', 'instance'; got 'sqrt'"),
         ("cca-mean+quiet", r"expected, with csca, one of \+axes, .*; got 'cca-mean\+quiet'"),
-        ("csca-mean+axes+centred", r"expected, with csca, one of \+axes, .*; got 'csca-mean\+axes\+centred'"),
+        ("csca-mean+axes+centered", r"expected, with csca, one of \+axes, .*; got 'csca-mean\+axes\+centered'"),
         ("csca-mean+fine+coarse", r"one of \+fine, \+coarse; got 'csca-mean\+fine\+coarse'"),
         ("concat,norm=layer", r"expected options of interpolate, up-norm, .*; got 'norm=layer'"),
     ],
@@ -90,7 +90,7 @@ def test_studied_scores_start_as_the_package_s(score_norm: str, residual: bool) 
     torch.testing.assert_close(studied(u, e), plain(u, e), rtol=1e-4, atol=1e-5)
 
 
-def test_centred_scores_do_not_see_a_shift_of_all_features() -> None:
+def test_centered_scores_do_not_see_a_shift_of_all_features() -> None:
     q, k = torch.randn(1, 5, 30), torch.randn(1, 5, 30)
     torch.testing.assert_close(scores(q + 3, k - 2, "mean", centered=True), scores(q, k, "mean", centered=True))
     assert not torch.allclose(scores(q + 3, k - 2, "mean"), scores(q, k, "mean"))

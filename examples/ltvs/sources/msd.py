@@ -1,7 +1,7 @@
 """The liver tasks of the Medical Segmentation Decathlon as published.
 
     Task03_Liver/{imagesTr,labelsTr}/liver_N.nii.gz                     1 liver, 2 tumor; N from 0 to 130
-    Task08_HepaticVessel/{imagesTr,labelsTr}/hepaticvessel_XXX.nii.gz   1 vessel, 2 tumor; no liver
+    Task08_HepaticVessel/{imagesTr,labelsTr}/hepaticvessel_001.nii.gz   1 vessel, 2 tumor; no liver
 
 The archives hold a `._NAME` beside each file, which macOS wrote; these are no volumes.
 """
