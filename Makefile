@@ -17,8 +17,8 @@ demo: $(VENV)/demo-installed
 demo-train: $(VENV)/demo-installed
 	$(BIN)/python examples/demo_train.py $(if $(RUN),--output $(RUN))
 
-# The networks that come with the examples, made again from nothing: two and a half hours on two cores with
-# instructions for bfloat16, far longer on others; goes on if interrupted.
+# The networks that come with the examples, made again from nothing: hours on two cores (docs/networks.md);
+# goes on if interrupted.
 networks: $(VENV)/demo-installed
 	$(BIN)/python examples/make_networks.py $(if $(RUN),--output $(RUN))
 

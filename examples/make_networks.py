@@ -30,7 +30,7 @@ class NetworkRunSettings:
     output: Path = Path("runs/networks")
     """Folder for all files: data, a run for each round, and the networks."""
     maps: int = 150
-    """Number of made patients; a map takes 14 MB, and 7 to 30 seconds of one core to paint."""
+    """Number of made patients; a map takes 14 MB, and 8 to 30 seconds of one core to paint."""
     rounds: int = 3
     """Number of rounds; each goes on from the weights of the one before, with half of its learning rate."""
     stage_1_epochs: int = 8
@@ -49,7 +49,7 @@ class NetworkRunSettings:
 
 
 def main(settings: NetworkRunSettings) -> None:
-    """Make the networks that come with the examples: 45 minutes a round on two cores that compute in bfloat16."""
+    """Make the networks that come with the examples: hours on two cores."""
     started, output = time.monotonic(), settings.output
     data = output / "data"
     step(f"{settings.maps} maps of made patients, and phantoms to validate on")

@@ -1,6 +1,6 @@
 """python -m benchmarks.synthesis --output DIR: what helps networks that are trained on made patients alone.
 
-Every row trains both stages, which takes 5 to 30 minutes on two cores; an interrupted study goes on where it was.
+Every row trains both stages, which took 4 to 17 minutes on two cores; an interrupted study goes on where it was.
 """
 
 import argparse
