@@ -15,12 +15,8 @@ from ltvs.model.stages import PATCH, STAGES
 from ltvs.runtime.errors import plain
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
+from ltvs.volume.hounsfield import not_hu, not_liver
 from ltvs.volume.images import same_grid
-
-#: Median HU of a liver: about 60 without contrast, 100 to 150 with it, up to 80 less in a fatty one. Far beyond, the
-#: file does not hold HU, or the mask marks no liver: lung has -800, stored values without intercept 1100.
-_LIVER_HU = (-100.0, 400.0)
-
 
 Level = Literal["error", "warning", "note"]
 
@@ -138,27 +134,12 @@ def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
 
 def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tuple[int, int]) -> list[Finding]:
     """Find out whether the CT is in HU: air and fat are below 0, and the liver is in the range of livers."""
-    low, high = span
-    if low >= 0 and high <= 255:
-        return [Finding("error", f"CT of {low} to {high}, a picture of 8 bits and not HU; export the CT itself")]
-    if low >= 0:
-        return [
-            Finding(
-                "error", f"CT of {low} to {high}, air and fat are below 0 HU; apply the rescale intercept, often -1024"
-            )
-        ]
+    if (reason := not_hu(*span)) is not None:
+        return [Finding("error", reason)]
     if not liver.any():
         return [Finding("error", "the liver mask is empty; leave the case out, or mark the liver")]
-    median = float(np.median(hu[liver]))
-    if not _LIVER_HU[0] <= median <= _LIVER_HU[1]:
-        low_end, high_end = _LIVER_HU
-        return [
-            Finding(
-                "error",
-                f"the liver has a median of {median:g} HU, expected {low_end:g} to {high_end:g}; "
-                "is the CT in HU, and is the mask of this CT?",
-            )
-        ]
+    if (reason := not_liver(float(np.median(hu[liver])))) is not None:
+        return [Finding("error", f"{reason}; is the CT in HU, and is the mask of this CT?")]
     return []
 
 

@@ -14,6 +14,7 @@ from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stage_view import StageView
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
+from ltvs.volume.hounsfield import not_hu, not_liver
 from ltvs.volume.labels import LIVER
 from ltvs.volume.resampling import resample_labels, restore_probabilities
 
@@ -61,6 +62,7 @@ class Pipeline:
 
         Raises:
             NoLiverError: no liver is found.
+            InputError: the CT is not in HU.
         """
         organ = find_liver(ct, self.stage1, self.device, self.smallest_liver) if liver is None else liver
         view = self.stage2.preparation.view(2)
@@ -81,8 +83,11 @@ def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: floa
 
     Raises:
         NoLiverError: no liver is found.
+        InputError: the CT is not in HU.
     """
-    spacing = ct.GetSpacing()[::-1]
+    spacing, values = ct.GetSpacing()[::-1], sitk.GetArrayViewFromImage(ct)
+    if (reason := not_hu(int(values.min()), int(values.max()))) is not None:
+        raise InputError(f"expected HU, got a {reason}")
     found = sitk.GetArrayFromImage(_predict(ct, None, stage1.preparation.view(1), stage1, device)) > 0
     body = cut_bridges(largest_body(found), spacing)
     ml = float(np.count_nonzero(body) * np.prod(ct.GetSpacing()) / 1000)
@@ -91,7 +96,9 @@ def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: floa
             f"stage 1 finds no liver in this CT: {ml:.3g} ml, expected at least {smallest:g}; is it an abdominal CT in "
             "HU, and is the run trained?"
         )
-    liver = fill_notches(body, sitk.GetArrayViewFromImage(ct), spacing)
+    if (reason := not_liver(float(np.median(values[body])))) is not None:
+        raise InputError(f"expected HU; {reason}; apply the rescale slope and intercept")
+    liver = fill_notches(body, values, spacing)
     return Grid.of(ct).place(sitk.GetImageFromArray(liver.view(np.uint8)))
 
 

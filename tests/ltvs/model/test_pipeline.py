@@ -1,5 +1,7 @@
 """From a CT to labels in its own grid, with networks whose answer is known."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import SimpleITK as sitk
 import ltvs.model.pipeline
 from ltvs.dataset.one_case import compose_labels
 from ltvs.model.pipeline import NoLiverError, Pipeline
+from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import same_grid
 from ltvs.volume.labels import TUMOR, VESSEL
@@ -73,6 +76,29 @@ def test_a_ct_without_liver() -> None:
         Pipeline.load(Path("run"), "cpu").label(ct)
     with pytest.raises(NoLiverError, match="stage 1 finds no liver in this CT: 0 ml"):
         Pipeline.load(Path("run"), "cpu", smallest_liver=0.0).label(ct)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda hu: 1 * (hu > 0) + (hu > 120), "expected HU, got a CT of 0 to 2, a picture of 8 bits or a label map"),
+        (lambda hu: hu + 1024, "expected HU, got a CT of 944 to 1264, air and fat are below 0 HU; apply the rescale"),
+        (lambda hu: hu / 100, "expected HU, got a CT of 0 to 2, a picture of 8 bits"),
+        (lambda hu: (hu - 80) / 80, "expected HU, got a CT of -2 to 2, fat is below -50 HU; was it scaled"),
+        (
+            lambda hu: np.where(hu > 0, 1124, hu),
+            "expected HU; the liver has a median of 1124 HU, expected -100 to 400; apply the rescale slope",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("known_networks")
+def test_values_that_are_not_hu(change: Callable[[np.ndarray], np.ndarray], message: str) -> None:
+    """Also where the networks would find something in them, as they do in a label map."""
+    painted_ct, _ = painted()
+    ct = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(painted_ct)).astype(np.int16))
+    ct.CopyInformation(painted_ct)
+    with pytest.raises(InputError, match=re.escape(message)):
+        Pipeline.load(Path("run"), "cpu", smallest_liver=1.0).label(ct)
 
 
 @pytest.mark.usefixtures("known_networks")
