@@ -19,7 +19,8 @@ from ltvs.volume.images import read_ct, read_labels, write_volume
 
 EXAMPLES = Path(__file__).resolve().parent
 MARK = "demo.json"
-MADE = ("run", "references", "predictions", "baseline", "report", "stage1.log")
+SPLIT = "split.json"
+MADE = (SPLIT, "run", "references", "predictions", "baseline", "report", "stage1.log")
 
 #: The CTs of the phantoms, and the grids of the networks that are trained on them.
 CTS = "--source phantom --matrix 256 --ct-slice-spacing 2.5"

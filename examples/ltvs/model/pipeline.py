@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.computing import not_emulated
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.liver_shape import cut_bridges, fill_notches, largest_body
@@ -112,4 +113,6 @@ def _predict(
     image = view.input(hu, region, view.hu_offset(hu, region))
     net, precision = trained.net.to(device), not_emulated(trained.precision, device)
     probabilities = predict_probabilities(net, image, trained.patch, trained.overlap, torch.device(device), precision)
+    if liver is not None:
+        probabilities = keep_certain_tumors(probabilities)
     return restore_probabilities(probabilities, grid, Grid.of(ct))
