@@ -20,6 +20,7 @@ from torch import Tensor
 
 from crossattn3d import UNet3d
 from ltvs.model.networks import load_weights, save_weights, weight_notes
+from ltvs.model.stages import CLASSES
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
 from ltvs.runtime.interrupts import Interrupts, interrupt
@@ -201,14 +202,16 @@ class _Training:
         position, best = self.position, self.folder / "best.safetensors"
         self.fabric.barrier()
         notes = weight_notes(best)
-        if self.settings.calibrate and "factor" not in notes:
+        if self.settings.calibrate and "odds" not in notes:
             load_weights(self.learner.result, best)
-            factor, dice = calibrate(self.learner.result, self.task, self._between_cases)
-            notes |= {"factor": f"{factor:g}", "dice": repr(dice)}
+            factors, dice = calibrate(self.learner.result, self.task, self._between_cases)
+            named = zip(CLASSES[self.task.stage][1:], factors, strict=True)
+            odds = [f"{name} times {factor:g}" for name, factor in named]
+            notes |= {"odds": ", ".join(odds), "dice": repr(dice)}
             self._write_weights("best", notes)
         position.best.dice = float(notes["dice"])
-        if "factor" in notes:
-            self.journal.say(f"odds of background times {notes['factor']} give the highest validation Dice")
+        if "odds" in notes:
+            self.journal.say(f"calibrated odds: {notes['odds']}")
         self.journal.say(f"done: validation Dice {position.best.dice:.4f} at epoch {position.best.epoch}")
         if self.fabric.is_global_zero:
             write_json(self.folder / "result.json", asdict(position.best))

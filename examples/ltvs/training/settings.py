@@ -80,7 +80,7 @@ class TrainSettings:
     validate_every: int = 5
     """Epochs between validations; the best weights by validation Dice are kept."""
     calibrate: bool = False
-    """At the end, shift the best network's logit of background to maximize Dice on the validation cases."""
+    """At the end, shift the best network's logit of each class to maximize Dice on the validation cases."""
     seed: int = 0
     """Seed of the weights, the order of patches and the augmentation."""
     seeds: int = 1

@@ -1,7 +1,8 @@
-"""Dice on the validation cases, and the odds of background at which it is highest."""
+"""Dice on the validation cases, and the odds of each class at which it is highest."""
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -10,12 +11,15 @@ from jaxtyping import Float, Integer
 from numpy import ndarray
 
 from crossattn3d import UNet3d
+from ltvs.evaluation.metrics import dice
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.stages import CLASSES
 from ltvs.training.stage_training import StageTraining
 
-#: Factors by which `calibrate` tries to multiply the odds of background.
-FACTORS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
+#: Factors by which `calibrate` tries to multiply the odds of each class but background.
+FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+
+Factors = tuple[float, ...]
 
 
 def validate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> list[float]:
@@ -29,22 +33,24 @@ def validate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambd
         task: whose validation cases and patches are used.
         check: called between the cases; it may raise.
     """
-    return _mean_over_cases(_scores(net, task, check, [1.0])[:, 0])
+    return _mean_over_cases(_scores(net, task, check, [(1.0,) * (len(CLASSES[task.stage]) - 1)])[:, 0])
 
 
-def calibrate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> tuple[float, float]:
-    """Shift the bias of background's logit so that the validation Dice is highest; return the factor and the Dice.
+def calibrate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> tuple[Factors, float]:
+    """Shift the biases of the logits so that the validation Dice is highest; return the factors of odds and the Dice.
 
     Dice does not penalize a false tumor where a batch holds no true one, and cross-entropy may weigh background less,
-    so that networks trained for minutes find too much. Calibrated weights are used like any others.
+    so that networks trained for minutes find too much of one class, and too little of another. Calibrated weights are
+    used like any others.
     """
-    scores = _scores(net, task, check, FACTORS)
-    means = {factor: mean_dice(_mean_over_cases(scores[:, i])) for i, factor in enumerate(FACTORS)}
-    best = max(FACTORS, key=lambda factor: (means[factor], -abs(math.log(factor))))
+    tried = list(product(FACTORS, repeat=len(CLASSES[task.stage]) - 1))
+    scores = _scores(net, task, check, tried)
+    means = {factors: mean_dice(_mean_over_cases(scores[:, i])) for i, factors in enumerate(tried)}
+    best = max(tried, key=lambda factors: (means[factors], -sum(abs(math.log(factor)) for factor in factors)))
     bias = net.head.bias
     assert bias is not None
     with torch.no_grad():
-        bias[0] += math.log(best)
+        bias[1:] += torch.tensor(best, dtype=bias.dtype, device=bias.device).log()
     return best, means[best]
 
 
@@ -55,13 +61,13 @@ def mean_dice(dice: list[float]) -> float:
 
 
 def _scores(
-    net: UNet3d, task: StageTraining, check: Callable[[], None], factors: Sequence[float]
-) -> Float[ndarray, "cases factors classes"]:
-    """Return Dice of each validation case and class, with background's probability multiplied by each factor."""
+    net: UNet3d, task: StageTraining, check: Callable[[], None], tried: Sequence[Factors]
+) -> Float[ndarray, "cases tried classes"]:
+    """Return Dice of each validation case and class, with the probabilities of the classes multiplied by factors."""
     net.eval()
     data, settings, fabric = task.data, task.settings, task.fabric
     names = data.split["validation"]
-    scores = np.zeros((len(names), len(factors), len(CLASSES[task.stage]) - 1))
+    scores = np.zeros((len(names), len(tried), len(CLASSES[task.stage]) - 1))
     for i in range(fabric.global_rank, len(names), fabric.world_size):
         case = data.case(task.stage, names[i])
         hu, labels = np.asarray(case.image), np.asarray(case.labels)
@@ -70,22 +76,18 @@ def _scores(
             net, image, settings.patch, settings.overlap, fabric.device, settings.precision
         )
         target = task.view.target(labels)
-        for k, factor in enumerate(factors):
-            scores[i, k] = _dice(np.concatenate([factor * probabilities[:1], probabilities[1:]]), target)
+        for k, factors in enumerate(tried):
+            weights = np.array((1.0, *factors), dtype=np.float32)[:, None, None, None]
+            scores[i, k] = _dice((weights * probabilities).argmax(axis=0), target, scores.shape[-1])
         check()
     summed = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
     return np.asarray(summed.cpu())
 
 
-def _dice(probabilities: Float[ndarray, "k d h w"], target: Integer[ndarray, "d h w"]) -> list[float]:
-    """Return Dice of each foreground class; nan where the target lacks it."""
-    from monai.metrics import compute_dice
-
-    predicted, expected = (
-        torch.nn.functional.one_hot(torch.as_tensor(x).long(), len(probabilities)).movedim(-1, 0)[None]
-        for x in (probabilities.argmax(0), target)
-    )
-    return [float(value) for value in compute_dice(predicted, expected, include_background=False)[0]]
+def _dice(found: Integer[ndarray, "d h w"], target: Integer[ndarray, "d h w"], classes: int) -> list[float]:
+    """Return Dice of each of the classes from 1 on; nan where the target lacks it."""
+    pairs = [(found == k, target == k) for k in range(1, classes + 1)]
+    return [dice(*pair) or 0.0 if pair[1].any() else math.nan for pair in pairs]
 
 
 def _mean_over_cases(scores: Float[ndarray, "cases classes"]) -> list[float]:

@@ -154,15 +154,39 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
 def test_a_network_that_finds_too_much_is_made_surer(data: PreparedSet, learned: Learned) -> None:
     settings, net = learned.settings, learned.net()
     with torch.no_grad():
-        net.head.bias[0] -= math.log(3)
-    before, bias = mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))), net.head.bias[0].item()
-    factor, dice = calibrate(net, StageTraining(data, 1, settings, FABRIC))
+        net.head.bias[1] += math.log(3)
+    before, bias = mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))), net.head.bias.detach().clone()
+    (factor,), dice = calibrate(net, StageTraining(data, 1, settings, FABRIC))
     assert factor in FACTORS
-    assert net.head.bias[0].item() == pytest.approx(bias + math.log(factor), abs=1e-6)
-    assert factor > 1
+    assert net.head.bias.tolist() == pytest.approx((bias + torch.tensor([0, math.log(factor)])).tolist(), abs=1e-6)
+    assert factor < 1
     assert dice > before
     # Probabilities are averaged where patches overlap, once after the shift and once before it.
     assert mean_dice(validate(net, StageTraining(data, 1, settings, FABRIC))) == pytest.approx(dice, abs=0.01)
+
+
+def test_each_class_gets_its_own_odds(data: PreparedSet, tmp_path: Path) -> None:
+    """A network that knows the labels, but is too sure of one class and not sure enough of the other."""
+    settings = tiny_settings(data.folder, tmp_path)
+    task = StageTraining(data, 2, settings, FABRIC)
+    net = make_network(settings.network(2)).eval()
+    truth = {name: task.view.target(np.asarray(data.case(2, name).labels)) for name in data.split["validation"]}
+    answers = iter([truth[name] for name in data.split["validation"]])
+
+    def answer(_net, image: np.ndarray, *_rest) -> np.ndarray:
+        """Odds of 1 / 1.8 for vessels, 4 for tumors, and 1.2 for a tumor in every second voxel elsewhere."""
+        target = next(answers)
+        second = np.arange(target.size).reshape(target.shape) % 2
+        odds = np.stack(
+            [np.ones(target.shape), (target == 1) / 1.8, np.where(target == 2, 4.0, (target == 0) * 1.2 * second)]
+        )
+        return (odds / odds.sum(axis=0)).astype(np.float32)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ltvs.training.validation.predict_probabilities", answer)
+        factors, dice = calibrate(net, task)
+    assert factors == (2.0, 0.7)
+    assert dice == 1.0
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
@@ -171,10 +195,12 @@ def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp
         changes = {"calibrate": asked, "validate_every": 2, "ema": ema}
         train_both(data, tiny_settings(data.folder, tmp_path / name, stage="2", **changes))
         log = (tmp_path / name / "stage2" / "log.txt").read_text()
-        assert ("odds of background times" in log) == asked
+        assert ("calibrated odds: vessel times " in log) == asked
     plain, calibrated = (load_file(tmp_path / name / "stage2" / "best.safetensors") for name in ("plain", "calibrated"))
-    shift = float((calibrated.pop("head.bias") - plain.pop("head.bias"))[0])
-    assert any(shift == pytest.approx(math.log(factor), abs=1e-5) for factor in FACTORS)
+    shifts = (calibrated.pop("head.bias") - plain.pop("head.bias")).tolist()
+    assert shifts[0] == 0
+    for shift in shifts[1:]:
+        assert any(shift == pytest.approx(math.log(factor), abs=1e-5) for factor in FACTORS)
     assert all(torch.equal(value, plain[name]) for name, value in calibrated.items())
 
 
