@@ -20,9 +20,9 @@ PATIENTS = f"{CTS} --count 13 --leave-out {OTHERS} --maps 24"
 NETWORKS = "--channels 8 16 32 64 --norm instance --schedule cosine --loss dice_ce --workers 1 --batch-size 1"
 #: Rendered with the looks of phantoms: other contrasts, scanners and shapes take more steps than there is time for.
 RENDERED = "--render 8 --fixed contrast range resolution shape noise lesions"
-STAGE_1 = "--stage 1 --epochs 5 --validate-every 5 --patch 32 112 112 --overlap 16 0 0 --learning-rate 3e-3"
+STAGE_1 = "--stage 1 --epochs 4 --validate-every 4 --patch 32 112 112 --overlap 16 0 0 --learning-rate 4e-3"
 STAGE_2 = (
-    "--stage 2 --epochs 9 --validate-every 9 --patch 32 80 80 --overlap 16 40 40 --learning-rate 5e-3 "
+    "--stage 2 --epochs 8 --validate-every 8 --patch 32 80 80 --overlap 16 40 40 --learning-rate 5e-3 "
     "--background-weight 0.5 --jitter 8 --calibrate"
 )
 

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from crossattn3d import UNet3d
 from ltvs.evaluation.metrics import dice
+from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.stages import CLASSES
 from ltvs.training.stage_training import StageTraining
@@ -78,7 +79,10 @@ def _scores(
         target = task.view.target(labels)
         for k, factors in enumerate(tried):
             weights = np.array((1.0, *factors), dtype=np.float32)[:, None, None, None]
-            scores[i, k] = _dice((weights * probabilities).argmax(axis=0), target, scores.shape[-1])
+            found = weights * probabilities
+            if task.stage == 2:
+                found = keep_certain_tumors(found)
+            scores[i, k] = _dice(found.argmax(axis=0), target, scores.shape[-1])
         check()
     summed = cast("torch.Tensor", fabric.all_reduce(torch.from_numpy(scores), reduce_op="sum"))
     return np.asarray(summed.cpu())
