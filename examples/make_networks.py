@@ -20,7 +20,7 @@ NETWORKS = "--channels 8 16 32 64 --norm instance --loss dice_ce --schedule cosi
 RENDER = "--render 4"
 STEADY = "--ema 0.999 --clip-norm 1"
 STAGE_1 = "--stage 1 --patch 32 112 112 --overlap 16 0 0"
-STAGE_2 = "--stage 2 --patch 32 80 80 --overlap 8 20 20 --jitter 14"
+STAGE_2 = "--stage 2 --patch 32 80 80 --overlap 8 20 20 --jitter 14 --calibrate"
 
 
 @dataclass(frozen=True)

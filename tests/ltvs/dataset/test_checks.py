@@ -81,7 +81,7 @@ def test_a_patient_without_tumors_or_vessels_is_good() -> None:
         ),
         (lambda c: replace(c, tumor=moved(c.tumor, direction=(1, 0, 0, 0, -1, 0, 0, 0, 1))), "direction (1, 0, 0, 0"),
         (with_hu(lambda hu: np.clip(hu, 0, 255)), "a: CT of 0 to 146, a picture of 8 bits or a label map"),
-        (with_hu(lambda hu: hu // 50), "a: CT of -2 to 2, fat is below -50 HU; was it scaled? export the CT itself"),
+        (with_hu(lambda hu: hu // 50), "a: CT of -20 to 2, fat is below -50 HU; was it scaled? export the CT itself"),
         (with_hu(lambda hu: np.maximum(hu + 1024, 0)), "to 1170, air and fat are below 0 HU; apply the rescale"),
         (with_hu(lambda hu: hu + 1024 - 3000 * (hu < -80)), "the liver has a median of 1124 HU, expected -100 to"),
         (with_hu(lambda hu: hu - 900), "a: the liver has a median of -800 HU, expected -100 to 400; is the CT in HU"),
