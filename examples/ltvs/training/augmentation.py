@@ -15,17 +15,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int16, UInt8
 from numpy import ndarray
-from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional as F
 
 #: Distance over which the surface moves in the same direction, mm.
 _PATCHINESS = 40.0
-#: Radii of what a liver found by stage 1 has of its neighbors, mm.
-_NEIGHBOR = (8.0, 25.0)
 
-#: Share of the patches that `--augment` deforms, and of the rendered livers that get a part of a neighbor.
-DEFORMED, ATTACHED = 0.5, 0.4
+#: Share of the patches that `--augment` deforms.
+DEFORMED = 0.5
 #: Shares of the patches in which it makes each change of intensity.
 _CONTRAST, _BLUR, _THICK, _COARSE, _NOISE = 0.5, 0.3, 0.3, 0.3, 0.4
 #: Ranges of what is drawn, evenly; of factors the logarithm.
@@ -73,27 +71,6 @@ def jitter_region(
     return cast(
         "ndarray", F.interpolate(above, size=region.shape, mode="trilinear", align_corners=False)[0, 0].numpy() > 0
     )
-
-
-def attach_neighbor(
-    region: Bool[ndarray, "d h w"], spacing: Spacing, rng: np.random.Generator
-) -> Bool[ndarray, "d h w"]:
-    """Add an ellipsoid around a voxel at the surface of `region`, as stage 1 adds a part of the heart or the stomach.
-
-    Args:
-        region: (d, h, w); one without a surface stays as it is.
-        spacing: mm along d, h, w.
-        rng: source of the randomness.
-    """
-    surface = np.argwhere(region & ~binary_erosion(region, border_value=1))
-    if not len(surface):
-        return region
-    middle, radii = surface[rng.integers(len(surface))], rng.uniform(*_NEIGHBOR, 3)
-    z, y, x = (
-        ((np.arange(n) - at) * mm / r) ** 2
-        for n, at, mm, r in zip(region.shape, middle, spacing, radii.tolist(), strict=True)
-    )
-    return cast("ndarray", region | (z[:, None, None] + y[:, None] + x < 1))
 
 
 def rotate_patch(

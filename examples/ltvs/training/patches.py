@@ -20,11 +20,9 @@ from ltvs.phantom.parts import Part
 from ltvs.phantom.scenes import part_of_liver, whole_slices
 from ltvs.runtime.errors import InputError
 from ltvs.training.augmentation import (
-    ATTACHED,
     DEFORMED,
     Box,
     Triple,
-    attach_neighbor,
     box_of,
     change_intensities,
     deform,
@@ -264,8 +262,6 @@ class RenderedDataset(Dataset[Sample]):
         size = (patch, grid.pixels, grid.slice_spacing)
         scene = part_of_liver(patient, *size, of_stage.margin, rng, self.device, self.settings.fixed)
         region = jitter_region(scene.labels > 0, scene.spacing, rng.uniform(0, self.settings.jitter), rng)
-        if self.settings.jitter and "shape" not in self.settings.fixed and rng.random() < ATTACHED:
-            region = attach_neighbor(region, scene.spacing, rng)
         # The patch stands for a whole liver, whose median no lesion decides, and is not known to the last HU.
         plain = scene.labels == LIVER
         offset = self.view.hu_offset(scene.hu, plain if plain.any() else region) + rng.normal(0, 3)

@@ -17,7 +17,6 @@ from ltvs.training.augmentation import (
     Box,
     add_noise,
     affine_sources,
-    attach_neighbor,
     blur_slices,
     box_of,
     change_contrast,
@@ -83,31 +82,6 @@ def test_no_liver_in_the_patch_stays_none_and_all_liver_stays_all() -> None:
     for value in (False, True):
         region = np.full((4, 5, 6), value)
         np.testing.assert_array_equal(jitter_region(region, SPACING, 4.0, np.random.default_rng(2)), region)
-
-
-@given(st.integers(0, 2**32 - 1), SIZES)
-def test_a_neighbor_is_a_part_of_an_ellipsoid_at_the_surface(seed: int, size: tuple[int, int, int]) -> None:
-    region = np.random.default_rng(seed).random(size) < 0.3
-    larger = attach_neighbor(region, SPACING, np.random.default_rng(seed + 1))
-    assert larger[region].all(), "the liver itself stays"
-    added = np.argwhere(larger & ~region) * SPACING
-    if len(added):
-        assert np.ptp(added, axis=0).max() <= 50, "a radius is 25 mm at most"
-
-
-def test_a_neighbor_reaches_out_as_far_as_it_does_along_the_surface() -> None:
-    region = half_space()
-    heights = [attach_neighbor(region, SPACING, np.random.default_rng(seed)).sum(axis=1).max() for seed in range(40)]
-    added = np.array(heights) * SPACING[1] - 30
-    assert added.min() >= 7, "radii of 8 mm and more, on a grid of 1 mm"
-    assert added.max() <= 25
-    assert 12 < added.mean() < 21, "16.5 mm in the mean; 40 of them have a standard error of 0.8"
-
-
-def test_a_patch_without_a_surface_gets_no_neighbor() -> None:
-    for value in (False, True):
-        region = np.full((4, 5, 6), value)
-        np.testing.assert_array_equal(attach_neighbor(region, SPACING, np.random.default_rng(2)), region)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 6.0))
