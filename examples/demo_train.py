@@ -22,7 +22,7 @@ NETWORKS = "--channels 8 16 32 64 --norm instance --schedule cosine --loss dice_
 RENDERED = "--render 8 --fixed contrast range resolution shape noise lesions"
 STAGE_1 = "--stage 1 --epochs 4 --validate-every 4 --patch 32 112 112 --overlap 16 0 0 --learning-rate 4e-3"
 STAGE_2 = (
-    "--stage 2 --epochs 8 --validate-every 8 --patch 32 80 80 --overlap 16 40 40 --learning-rate 5e-3 "
+    "--stage 2 --epochs 9 --validate-every 9 --patch 32 80 80 --overlap 16 40 40 --learning-rate 5e-3 "
     "--background-weight 0.5 --jitter 8 --calibrate"
 )
 
