@@ -113,6 +113,6 @@ def _predict(
     image = view.input(hu, region, view.hu_offset(hu, region))
     net, precision = trained.net.to(device), not_emulated(trained.precision, device)
     probabilities = predict_probabilities(net, image, trained.patch, trained.overlap, torch.device(device), precision)
-    if liver is not None:
+    if view.stage == 2:
         probabilities = keep_certain_tumors(probabilities)
     return restore_probabilities(probabilities, grid, Grid.of(ct))
