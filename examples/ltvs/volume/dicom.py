@@ -35,19 +35,25 @@ class SliceGeometry:
     thickness: float | None
 
 
-def read_series(folder: Path) -> sitk.Image:
+def read_series(folder: Path, modality: str | None = None) -> sitk.Image:
     """Read the only series in a folder as a volume, slices in the order of their positions, not of their names.
 
     The series may be one file with many frames.
 
+    Args:
+        folder: that holds the files.
+        modality: that every file has to be of, if it says one: `CT`, for example. None takes any.
+
     Raises:
-        InputError: none or several series, a file that cannot be read, color, slices that are missing, duplicated,
-            unevenly spaced, of several orientations or not straight above each other.
+        InputError: none or several series, a file that cannot be read, another modality, color, slices that are
+            missing, duplicated, unevenly spaced, of several orientations or not straight above each other.
     """
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
     if not files:
         raise InputError(f"{folder}: no DICOM series found in this folder")
     _check_all_read(folder, files)
+    if modality is not None:
+        _check_modality(folder, files, modality)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -91,6 +97,18 @@ def _check_all_read(folder: Path, files: Sequence[str]) -> None:
     for path in others:
         if is_dicom(path) and path.name.upper() != "DICOMDIR":
             raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+
+
+def _check_modality(folder: Path, files: Sequence[str], modality: str) -> None:
+    """Raise InputError for a file that says that it is of another modality."""
+    for file in files:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"])
+        found = str(header.get("Modality") or "").strip()
+        if found and found.upper() != modality:
+            raise InputError(
+                f"{folder}: expected a series of Modality {modality}, got {found} in {Path(file).name}; "
+                f"give the {modality} series"
+            )
 
 
 def _geometry_of_files(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> SliceGeometry:

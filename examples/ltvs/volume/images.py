@@ -36,13 +36,18 @@ def volume_files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in visible if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()]
 
 
-def read_ct(path: Path) -> sitk.Image:
+def read_ct(path: Path, *, force: bool = False) -> sitk.Image:
     """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
 
+    Args:
+        path: of the file or the folder.
+        force: take it although its checks fail: a DICOM series of another modality.
+
     Raises:
-        InputError: the path is missing or unreadable, is not one 3D series, or its values are not HU.
+        InputError: the path is missing or unreadable, is not one 3D series, is of another modality, or its values are
+            not HU.
     """
-    volume = read_series(path) if path.is_dir() else _read_file(path)
+    volume = read_series(path, None if force else "CT") if path.is_dir() else _read_file(path)
     if volume.GetPixelID() == sitk.sitkInt16:
         return volume
     values = sitk.GetArrayViewFromImage(volume)

@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.images import read_ct, same_grid
+from ltvs.volume.images import read_ct, read_mask, same_grid
 from support.enhanced_ct import write_frames
 from support.ircadb_layout import decimals, write_series
 from support.tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, tiny_case
@@ -45,6 +45,30 @@ def test_a_series_without_a_slice(tmp_path: Path) -> None:
     (tmp_path / "ct" / "image_7").unlink()
     with pytest.raises(InputError, match="evenly spaced slices, 2 mm; got 4 mm between slice 7 and 8"):
         read_ct(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("which", [0, 20])
+def test_a_series_of_another_modality(tmp_path: Path, which: int) -> None:
+    def mr(file: FileDataset, k: int) -> None:
+        if k == which:
+            file.Modality = "MR"
+
+    write_series(tmp_path / "ct", tiny_case().ct, edit=mr)
+    with pytest.raises(InputError, match=rf"expected a series of Modality CT, got MR in image_{which}; give the CT"):
+        read_ct(tmp_path / "ct")
+    assert same_grid(read_ct(tmp_path / "ct", force=True), tiny_case().ct)
+    assert same_grid(read_mask(tmp_path / "ct"), tiny_case().ct)
+
+
+@pytest.mark.parametrize("modality", ["", None])
+def test_a_modality_that_says_nothing_else(tmp_path: Path, modality: str | None) -> None:
+    def edit(file: FileDataset, k: int) -> None:
+        file.Modality = modality or ""
+        if modality is None:
+            del file.Modality
+
+    write_series(tmp_path / "ct", tiny_case().ct, edit=edit)
+    assert same_grid(read_ct(tmp_path / "ct"), tiny_case().ct)
 
 
 def test_a_series_in_a_compression_that_cannot_be_read(tmp_path: Path) -> None:
