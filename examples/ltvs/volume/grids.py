@@ -16,10 +16,20 @@ import numpy as np
 import SimpleITK as sitk
 from jaxtyping import Bool
 
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, plain
 
 #: The remedy for slices that are shifted against each other.
 TILT_REMEDY = "resample it to upright slices first, e.g. with dcm2niix, which corrects the tilt"
+
+#: mm that a voxel of a CT may measure: finer or coarser ones are in another unit, or damaged.
+_LENGTHS = (0.01, 100.0)
+
+#: mm from the scanner's origin to a CT.
+_FARTHEST = 1e5
+
+#: Cosine between two axes that rounding of their digits explains: it moves the ends of 512 voxels by a quarter of one.
+#: A gantry that is tilted by a tenth of a degree has more.
+_SKEW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -76,22 +86,40 @@ class Grid:
         return image
 
 
-def affine_grid(size: Sequence[int], affine: np.ndarray) -> Grid:
-    """Return the grid of `size` (x, y, z) whose voxel `index` lies at `affine @ (*index, 1)`, mm."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return _grid(np.array(size), spacing, affine[:3, 3], affine[:3, :3] / spacing)
+def sound_grid(path: Path, size: Sequence[int], affine: np.ndarray) -> Grid:
+    """Return the grid that an affine map describes, with its axes made perpendicular where rounding skewed them.
 
+    Args:
+        path: of the volume, for messages.
+        size: voxels along x, y, z.
+        affine: 4 x 4; `affine @ (*index, 1)` is the place of a voxel, mm.
 
-def check_right_angles(path: Path, grid: Grid) -> None:
-    """Raise InputError if the axes of the volume at `path` are not at right angles, as those of label maps must be."""
-    direction = np.reshape(grid.direction, (3, 3))
+    Raises:
+        InputError: it is not finite, a voxel has no length or one that no CT has, or axes are not at right angles.
+    """
+    with np.errstate(over="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = _LENGTHS
+    if not (np.isfinite(affine).all() and low <= spacing.min() and spacing.max() <= high):
+        raise InputError(
+            f"{path}: expected voxels of {low:g} to {high:g} mm at a finite place, got "
+            f"{' x '.join(f'{mm:.4g}' for mm in spacing)} mm at {plain(affine[:3, 3].tolist())}; convert the CT again"
+        )
+    if np.abs(affine[:3, 3]).max() > _FARTHEST:
+        raise InputError(
+            f"{path}: expected a place within {_FARTHEST / 1000:g} m of the scanner's origin, got "
+            f"{plain(affine[:3, 3].tolist())} mm; convert the CT again"
+        )
+    direction = affine[:3, :3] / spacing
     skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    # A cosine of 1e-4 moves the far end of 512 voxels by a twentieth of one. NaN is no right angle either.
-    if not skew <= 1e-4:
+    if skew > _SKEW:
         raise InputError(
             f"{path}: expected axes at right angles, got a cosine of {skew:.2g} between two; was the gantry tilted? "
             f"{TILT_REMEDY}"
         )
+    for _ in range(2):  # Newton's steps to the nearest rotation: exact axes stay as they are
+        direction = direction @ (3 * np.eye(3) - direction.T @ direction) / 2
+    return _grid(np.array(size), spacing, affine[:3, 3], direction)
 
 
 def canonical_grid(grid: Grid) -> Grid:

@@ -1,8 +1,6 @@
 """Volumes in files: reading, writing and comparing 3D `SimpleITK.Image`s, whose arrays have slices first, (d, h, w)."""
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,11 +10,16 @@ import SimpleITK as sitk
 from ltvs.runtime.errors import InputError, itk_reason
 from ltvs.runtime.files import atomic_path
 from ltvs.volume.dicom import read_series
-from ltvs.volume.grids import Grid, check_right_angles
+from ltvs.volume.formats.metaimage import read_metaimage
+from ltvs.volume.formats.nifti import read_nifti
+from ltvs.volume.formats.nrrd import read_nrrd
+from ltvs.volume.grids import Grid
 from ltvs.volume.labels import MEANINGS
-from ltvs.volume.nifti import nifti_grid, nifti_voxels
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+#: By how much a label may be off a whole number: 255 stored with a slope of 1/255 in few digits reads as 0.996.
+_LABEL_ROUNDING = 0.01
 
 #: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for extensions.
 _LARGEST_HEADER = 4096
@@ -41,27 +44,25 @@ def read_ct(path: Path, *, force: bool = False) -> sitk.Image:
 
     Args:
         path: of the file or the folder.
-        force: take it although its checks fail: a DICOM series of another modality.
+        force: take it although its checks fail: a file that says that it is of another modality.
 
     Raises:
         InputError: the path is missing or unreadable, is not one 3D series, is of another modality, or its values are
             not HU.
     """
-    volume = read_series(path, None if force else "CT") if path.is_dir() else _read_file(path)
+    volume = _read(path, None if force else "CT")
     if volume.GetPixelID() == sitk.sitkInt16:
         return volume
-    values = sitk.GetArrayViewFromImage(volume)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: has NaN or infinite voxels; repair the CT before using it")
+    values = np.rint(_finite(path, sitk.GetArrayViewFromImage(volume)))
     if values.min() < -32768 or values.max() > 32767:
         raise InputError(
             f"{path}: values {values.min():g} to {values.max():g} are not HU; apply the rescale slope and intercept"
         )
-    return sitk.Cast(volume, sitk.sitkInt16)
+    return Grid.of(volume).place(sitk.GetImageFromArray(values.astype(np.int16)))
 
 
 def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Image:
-    """Read a label map as uint8.
+    """Read a label map as uint8; values within a hundredth of whole numbers are rounded.
 
     Args:
         path: of the file.
@@ -70,24 +71,28 @@ def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Imag
     Raises:
         InputError: the file is missing or unreadable, is not 3D, or has other values.
     """
-    volume = _read_file(path)
-    values = sitk.GetArrayViewFromImage(volume)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a file that ends in {', '.join(VOLUME_SUFFIXES)}")
+    volume = _read(path)
+    values = _whole(path, sitk.GetArrayViewFromImage(volume))
     found = np.unique(values)
     if not np.isin(found, (0, *meanings)).all():
         shown = ", ".join(f"{value:g}" for value in found[:6])
         expected = ", ".join(f"{value} {meaning}" for value, meaning in meanings.items())
         raise InputError(f"{path}: expected labels 0 background, {expected}; got {shown}")
-    return sitk.Cast(volume, sitk.sitkUInt8)
+    return Grid.of(volume).place(sitk.GetImageFromArray(values.astype(np.uint8)))
 
 
 def read_mask(path: Path) -> sitk.Image:
     """Read a mask from a volume file or from a folder with one DICOM series: 1 where it is above 0, uint8.
 
+    Values within a hundredth of whole numbers are rounded.
+
     Raises:
-        InputError: the path is missing or unreadable, or is not one 3D series.
+        InputError: the path is missing or unreadable, is not one 3D series, or has negative values or fractions.
     """
-    volume = read_series(path) if path.is_dir() else _read_file(path)
-    above = sitk.GetArrayViewFromImage(volume) > 0  # numpy is several times faster at this
+    volume = _read(path)
+    above = _whole(path, sitk.GetArrayViewFromImage(volume)) > 0
     return Grid.of(volume).place(sitk.GetImageFromArray(above.view(np.uint8)))
 
 
@@ -121,34 +126,57 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
     return bool(np.abs(first.corners() - second.corners()).max() <= 1e-3 * min(first.spacing))
 
 
-def _read_file(path: Path) -> sitk.Image:
+def _finite(path: Path, values: np.ndarray) -> np.ndarray:
+    """Return the values of a volume; raise InputError if some are not finite."""
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: has NaN or infinite voxels; repair the file before using it")
+    return values
+
+
+def _whole(path: Path, values: np.ndarray) -> np.ndarray:
+    """Return the labels of a volume as whole numbers; raise InputError if they are none, or some are negative."""
+    if values.dtype.kind == "f":
+        whole = np.rint(_finite(path, values))
+        off = np.abs(values - whole)
+        if off.max() > _LABEL_ROUNDING:
+            raise InputError(
+                f"{path}: expected whole numbers, got {values.flat[off.argmax()]:.4g}; are these probabilities, or was "
+                "the map resampled with interpolation? Give the labels themselves"
+            )
+        if values.any() and not whole.any():
+            raise InputError(
+                f"{path}: expected whole numbers, got nothing but 0 and values up to {values.max():.4g}; were the "
+                "labels divided by 255? Give the labels themselves"
+            )
+        values = whole
+    if values.min() < 0:
+        raise InputError(
+            f"{path}: expected labels of 0 or more, got {values.min():g}; is it a mask of 255 in 8 bits with a sign, "
+            "which read as -1? Save it as uint8"
+        )
+    return values
+
+
+def _read(path: Path, modality: str | None = None) -> sitk.Image:
+    """Read a volume file or a folder with one DICOM series, of any modality if None."""
+    if path.is_dir():
+        return read_series(path, modality)
     if not path.exists():
         raise InputError(f"{path}: does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a file that ends in {', '.join(VOLUME_SUFFIXES)}")
-    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+    if not path.is_file() or not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(
             f"{path}: expected a file that ends in {', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series"
         )
-    grid = nifti_grid(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     try:
-        volume = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a volume; is it complete? ({itk_reason(error)})") from error
-    if grid is not None:
-        _check_voxels(path, volume)
-    if volume.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"{path}: expected one value per voxel, got {volume.GetNumberOfComponentsPerPixel()}; "
-            "color images are not CT"
-        )
-    if volume.GetDimension() != 3:
-        remedy = "one time point" if volume.GetDimension() > 3 else "all slices in one file"
-        raise InputError(f"{path}: expected a 3D volume, got {volume.GetDimension()}D; give {remedy}")
-    if grid is not None:
-        return grid.place(volume)
-    check_right_angles(path, Grid.of(volume))
-    return volume
+        match path.suffix.lower():
+            case ".mha":
+                return read_metaimage(path, modality)
+            case ".nrrd":
+                return read_nrrd(path, modality)
+            case _:
+                return read_nifti(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _is_complete(volume: sitk.Image, path: Path) -> bool:
@@ -165,24 +193,3 @@ def _is_complete(volume: sitk.Image, path: Path) -> bool:
         file.seek(-min(4, path.stat().st_size), os.SEEK_END)
         found = int.from_bytes(file.read(4), "little")
     return bool((found - expected) % 2**32 < _LARGEST_HEADER)
-
-
-def _check_voxels(path: Path, volume: sitk.Image) -> None:
-    """Raise InputError for a truncated NIfTI file and for NaN: ITK silently fills the rest, and reads NaN as 0."""
-    start, kind = nifti_voxels(path)
-    expected = start + volume.GetNumberOfPixels() * int(volume.GetMetaData("bitpix")) // 8
-    found, finite = 0, True
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            found += len(file.read(start))
-            while block := file.read(1 << 22):
-                found += len(block)
-                if kind.kind == "f":
-                    values = np.frombuffer(block, kind, len(block) // kind.itemsize)
-                    finite = finite and bool(np.isfinite(values).all())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: is cut short or damaged ({error}); copy it again") from error
-    if found < expected:
-        raise InputError(f"{path}: is cut short, {found} of {expected} bytes are there; copy it again")
-    if not finite:
-        raise InputError(f"{path}: has NaN or infinite voxels; repair the file before using it")

@@ -57,7 +57,8 @@ def test_a_series_of_another_modality(tmp_path: Path, which: int) -> None:
     with pytest.raises(InputError, match=rf"expected a series of Modality CT, got MR in image_{which}; give the CT"):
         read_ct(tmp_path / "ct")
     assert same_grid(read_ct(tmp_path / "ct", force=True), tiny_case().ct)
-    assert same_grid(read_mask(tmp_path / "ct"), tiny_case().ct)
+    write_series(tmp_path / "mask", tiny_case().liver, Modality="SEG")
+    assert same_grid(read_mask(tmp_path / "mask"), tiny_case().ct)
 
 
 @pytest.mark.parametrize("modality", ["", None])

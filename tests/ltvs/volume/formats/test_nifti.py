@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ltvs.runtime.errors import InputError
+from ltvs.volume.formats.nifti import nifti_grid
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_ct
-from ltvs.volume.nifti import nifti_grid
 from support.tiny_cases import OBLIQUE
 
 SIZE, SPACING = (5, 6, 7), np.array([0.7, 0.8, 1.5])
@@ -117,13 +117,13 @@ def no_rotation(header: nibabel.Nifti1Header) -> None:
 @pytest.mark.parametrize(
     ("forms", "message"),
     [
-        ({}, "expected an sform or a qform, got neither.*convert the CT from DICOM again"),
+        ({}, "expected an sform or a qform .* got no sform and no qform; convert the CT from DICOM again"),
         ({"sform": AFFINE, "qform": turned(15)}, r"expected sform and qform to place .* alike, got [\d.]+ mm between"),
         ({"sform": AFFINE, "qform": LPS @ AFFINE}, r"expected sform and qform to place .* alike"),
-        ({"qform": AFFINE, "edit": negative}, "expected lengths above 0 in pixdim, got -0.7 x 0.8 x 1.5"),
+        ({"qform": AFFINE, "edit": negative}, "got no sform and a qform that cannot be read .pixdims.*positive"),
         ({"sform": sheared()}, "expected axes at right angles, got a cosine of .* tilted.*dcm2niix"),
-        ({"sform": flat()}, "expected voxels with three lengths, got 0.7 x 0 x 1.5 mm"),
-        ({"qform": AFFINE, "edit": no_rotation}, "cannot be read as a volume"),
+        ({"sform": flat()}, "got an sform with axes of 0.7 x 0 x 1.5 mm and no qform"),
+        ({"qform": AFFINE, "edit": no_rotation}, "got no sform and a qform that cannot be read .w2 should be positive"),
     ],
 )
 def test_a_header_that_contradicts_itself(forms: dict, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""The pixels of a DICOM file: all that its header promises, as stored, or an error.
+
+GDCM fills what is missing in pixels with zeros or with what is in memory, and reports nothing.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage, generate_uid
+
+from ltvs.runtime.errors import InputError, itk_reason
+from ltvs.volume.dicom_header import whole_number
+
+#: Rows times columns, and those times frames, that no CT exceeds; a damaged header may claim any number.
+_MOST_PIXELS, _MOST_VOXELS = 2**28, 2**32
+
+#: The elements that decide how compressed pixels are decoded.
+_LAYOUT = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+def stored_values(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
+    """Return the values that a file stores, before rescaling, (frames, rows, columns).
+
+    Raises:
+        InputError: the file holds no pixels of one value each, fewer or more than its header says, damaged ones, or
+            ones in a compression that cannot be read.
+    """
+    if (samples := whole_number(path, dataset, "SamplesPerPixel", 1)) != 1:
+        raise InputError(
+            f"{path.parent}: expected a 3D series with one value per voxel, got {samples}; "
+            "give the CT itself, one file per slice and not in color"
+        )
+    layout = {name: whole_number(path, dataset, name) for name in _LAYOUT if name != "HighBit"}
+    layout["HighBit"] = whole_number(path, dataset, "HighBit", layout["BitsStored"] - 1)
+    shape = (whole_number(path, dataset, "NumberOfFrames", 1), layout["Rows"], layout["Columns"])
+    _check_layout(path, layout, shape)
+    content = dataset.get_item("PixelData").value if "PixelData" in dataset else None
+    if not isinstance(content, bytes):
+        raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? It has no pixels. Copy it again")
+    kind = np.dtype(f"{'ui'[layout['PixelRepresentation']]}{layout['BitsAllocated'] // 8}")
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if syntax is not None and syntax.is_encapsulated:
+        frames = _frames(path, content, shape[0], jpeg=syntax != RLELossless)
+        values = np.stack([_decoded(path, frame, layout, syntax) for frame in frames]).astype(kind)
+    else:
+        little = dataset.original_encoding[1] is not False
+        values = _native(path, content, shape, kind.newbyteorder("<" if little else ">"))
+    # Bits above those stored may hold an overlay, or lack the sign.
+    unused = np.array(layout["BitsAllocated"] - layout["BitsStored"], kind)
+    cleaned: np.ndarray = values << unused >> unused
+    return cleaned
+
+
+def _check_layout(path: Path, layout: dict[str, int], shape: tuple[int, int, int]) -> None:
+    if min(shape) < 1 or shape[1] * shape[2] > _MOST_PIXELS or shape[0] * shape[1] * shape[2] > _MOST_VOXELS:
+        raise InputError(
+            f"{path}: expected a CT, got {' x '.join(map(str, shape))} frames, rows and columns in the header; "
+            "is it damaged? Copy it again"
+        )
+    allocated, stored = layout["BitsAllocated"], layout["BitsStored"]
+    if (
+        allocated not in (8, 16, 32)
+        or not 1 <= stored <= allocated
+        or layout["HighBit"] != stored - 1
+        or layout["PixelRepresentation"] not in (0, 1)
+    ):
+        raise InputError(
+            f"{path}: expected pixels of 8, 16 or 32 bits, got "
+            f"{', '.join(f'{name} {layout[name]}' for name in _LAYOUT[2:])}; is it damaged? Export it again"
+        )
+
+
+def _native(path: Path, content: bytes, shape: tuple[int, int, int], kind: np.dtype) -> np.ndarray:
+    """Return pixels that are not compressed."""
+    expected = int(np.prod(shape)) * kind.itemsize
+    if len(content) != expected + expected % 2:  # an odd number of bytes is padded by one
+        raise InputError(
+            f"{path}: is DICOM but cannot be read, is it cut short? Expected {expected} bytes of pixels as its header "
+            f"says, got {len(content)}. Copy it again, or remove it"
+        )
+    return np.frombuffer(content[:expected], kind).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def _frames(path: Path, content: bytes, count: int, jpeg: bool) -> list[bytes]:
+    """Return the compressed frames, each of which has to end as JPEG does if it is one."""
+    frames = list(generate_frames(content, number_of_frames=count))
+    if len(frames) != count:
+        raise InputError(f"{path}: expected {count} compressed frames, got {len(frames)}; copy it again")
+    # GDCM reads a lossless JPEG without its end as if it were whole.
+    if jpeg and not all(frame.rstrip(b"\0").endswith(b"\xff\xd9") for frame in frames):
+        raise InputError(
+            f"{path.parent}: the DICOM series cannot be read, the compressed pixels of {path.name} are cut short or "
+            "damaged; copy it again"
+        )
+    return frames
+
+
+def _decoded(path: Path, frame: bytes, layout: dict[str, int], syntax: pydicom.uid.UID) -> np.ndarray:
+    """Return the pixels of a compressed frame.
+
+    GDCM decodes it in a file of its own, whose header says no more than that needs: GDCM would rescale by what the
+    original says, for some kinds of images, and for the first frame alone.
+    """
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = generate_uid(), syntax
+    bare = pydicom.Dataset()
+    bare.file_meta = meta
+    bare.SOPClassUID, bare.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
+    for name, value in layout.items():
+        setattr(bare, name, value)
+    bare.PixelData = encapsulate([frame])
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        bare.save_as(file.name, enforce_file_format=True)
+        try:
+            values: np.ndarray = np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(file.name)))
+        except RuntimeError as error:
+            raise InputError(
+                f"{path.parent}: the DICOM series cannot be read, {path.name} is damaged or in a compression that is "
+                f"not known ({itk_reason(error)}); export it again without compression"
+            ) from error
+    expected = (layout["Rows"], layout["Columns"])
+    if values.size != expected[0] * expected[1]:
+        raise InputError(f"{path}: expected {expected} compressed pixels, got {values.shape}; copy it again")
+    return values.reshape(expected)
