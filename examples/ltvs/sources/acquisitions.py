@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 
 from ltvs.runtime.errors import InputError
+from ltvs.volume.dicom_header import numbers
 
 #: mm: slices no further apart than this show the same place.
 _SAME_PLACE = 0.01
@@ -39,13 +40,13 @@ class CTSlice:
         """Read the header of a file.
 
         Raises:
-            InputError: position or orientation is missing.
+            InputError: position or orientation is missing, or holds no finite numbers.
         """
-        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-        if not position or not orientation:
+        position = numbers(path, header, "ImagePositionPatient", 3)
+        orientation = numbers(path, header, "ImageOrientationPatient", 6)
+        if position is None or orientation is None:
             raise InputError(f"{path}: expected a CT slice with its position and orientation, found none")
         acquisition = (str(header.get("AcquisitionNumber") or ""), str(header.get("AcquisitionTime") or ""))
-        position, orientation = (tuple(map(float, values)) for values in (position, orientation))
         return cls(path, str(header.SOPInstanceUID), acquisition, position, orientation)
 
 

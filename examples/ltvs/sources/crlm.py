@@ -22,6 +22,7 @@ from ltvs.sources import Entry, Source
 from ltvs.sources.acquisitions import CTSlice, select_acquisition
 from ltvs.volume.case import Case
 from ltvs.volume.dicom import is_dicom
+from ltvs.volume.dicom_header import damage_told
 from ltvs.volume.dicom_seg import place_segments, read_segmentation, references, segment_labels
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_ct
@@ -102,8 +103,9 @@ def load_case(name: str, files: PatientFiles) -> Case:
         raise InputError(f"{name}: expected one DICOM segmentation, got {got}; download the patient again")
     path = files.segmentations[0]
     segmentation = read_segmentation(path)
-    numbers = _numbers(path, segmentation)
-    series, instances = references(segmentation)
+    with damage_told(path):
+        numbers = _numbers(path, segmentation)
+        series, instances = references(segmentation)
     slices = [found for uid, found in files.series.items() if not series or uid in series]
     if len(slices) != 1:
         raise InputError(
@@ -111,7 +113,8 @@ def load_case(name: str, files: PatientFiles) -> Case:
             f"{len(files.series)} CT series; download the patient again"
         )
     ct = _read_slices(select_acquisition(slices[0], instances))
-    masks = place_segments(path, segmentation, numbers, Grid.of(ct))
+    with damage_told(path):
+        masks = place_segments(path, segmentation, numbers, Grid.of(ct))
     return Case(name, ct, masks["liver"], masks["vessel"], masks["tumor"])
 
 

@@ -145,9 +145,7 @@ def _slice(
     orientation = _needed(path, axes, "ImageOrientationPatient", 6)
     spacing = _needed(path, measures, "PixelSpacing", 2)
     if spacing.min() <= 0:
-        raise InputError(
-            f"{path}: expected PixelSpacing above 0, got {plain(spacing.tolist())} mm; export again"
-        )
+        raise InputError(f"{path}: expected PixelSpacing above 0, got {plain(spacing.tolist())} mm; export again")
     lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
     if not np.allclose(lengths, 1, atol=0.01):
         raise InputError(

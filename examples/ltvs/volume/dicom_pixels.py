@@ -4,12 +4,14 @@ GDCM fills what is missing in pixels with zeros or with what is in memory, and r
 """
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from ltvs.runtime.errors import InputError, itk_reason
@@ -102,8 +104,8 @@ def _frames(path: Path, content: bytes, count: int, jpeg: bool) -> list[bytes]:
 def _decoded(path: Path, frame: bytes, layout: dict[str, int], syntax: pydicom.uid.UID) -> np.ndarray:
     """Return the pixels of a compressed frame.
 
-    GDCM decodes it in a file of its own, whose header says no more than that needs: GDCM would rescale by what the
-    original says, for some kinds of images, and for the first frame alone.
+    It is decoded on its own, with a header that says no more than that needs: GDCM would rescale by what the original
+    says, for some kinds of images, and for the first frame alone.
     """
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
@@ -115,16 +117,30 @@ def _decoded(path: Path, frame: bytes, layout: dict[str, int], syntax: pydicom.u
     for name, value in layout.items():
         setattr(bare, name, value)
     bare.PixelData = encapsulate([frame])
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        bare.save_as(file.name, enforce_file_format=True)
-        try:
-            values: np.ndarray = np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(file.name)))
-        except RuntimeError as error:
-            raise InputError(
-                f"{path.parent}: the DICOM series cannot be read, {path.name} is damaged or in a compression that is "
-                f"not known ({itk_reason(error)}); export it again without compression"
-            ) from error
+    try:
+        values = _run_lengths(bare) if syntax == RLELossless else _by_gdcm(bare)
+    except (RuntimeError, ValueError, UserWarning) as error:
+        reason = itk_reason(error) if isinstance(error, RuntimeError) else str(error)
+        raise InputError(
+            f"{path.parent}: the DICOM series cannot be read, {path.name} is damaged or in a compression that is not "
+            f"known ({reason}); export it again without compression"
+        ) from error
     expected = (layout["Rows"], layout["Columns"])
     if values.size != expected[0] * expected[1]:
         raise InputError(f"{path}: expected {expected} compressed pixels, got {values.shape}; copy it again")
     return values.reshape(expected)
+
+
+def _run_lengths(bare: pydicom.Dataset) -> np.ndarray:
+    """Decode RLE, which GDCM refuses for frames of few pixels; a wrong count of pixels is an error, not a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values: np.ndarray = get_decoder(RLELossless).as_array(bare, raw=True)[0]
+    return values
+
+
+def _by_gdcm(bare: pydicom.Dataset) -> np.ndarray:
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        bare.save_as(file.name, enforce_file_format=True)
+        values: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(file.name))
+    return values

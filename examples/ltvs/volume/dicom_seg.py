@@ -9,9 +9,10 @@ from highdicom import Volume
 from highdicom.seg import Segmentation, segread
 from pydicom.valuerep import DSfloat
 
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, plain
+from ltvs.volume.dicom_header import numbers as numbers_of
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import Structure
+from ltvs.volume.labels import Structure, whole_labels
 from ltvs.volume.resampling import resample
 
 #: Voxels by which a segmentation may be off the CT's voxels: more than rounding does, less than labels may move.
@@ -59,10 +60,23 @@ def place_segments(
         target: of the CT.
 
     Raises:
-        InputError: the frames are not evenly spaced, lie on another grid, or have voxels outside the CT.
+        InputError: the frames are not evenly spaced, lie on another grid, have voxels outside the CT, or hold
+            probabilities.
     """
+    _check_near(path, segmentation, target)
     segmentation = _with_slice_spacing(segmentation, target.spacing[2])
     return {key: _place(path, segmentation, found, target) for key, found in numbers.items()}
+
+
+def _check_near(path: Path, segmentation: Segmentation, target: Grid) -> None:
+    """Raise InputError for frames far from the CT, before memory is taken for all slices between them."""
+    corners = target.corners(edge=0.5)
+    middle, reach = corners.mean(axis=0), float(np.linalg.norm(corners[-1] - corners[0]))
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        for plane in frame.get("PlanePositionSequence", ()):
+            position = numbers_of(path, plane, "ImagePositionPatient", 3)
+            if position is not None and float(np.linalg.norm(np.subtract(position, middle))) > 2 * reach:
+                raise InputError(f"{path}: expected frames at the CT, got one at {plain(position)}; is it damaged?")
 
 
 def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
@@ -81,9 +95,9 @@ def _with_slice_spacing(segmentation: Segmentation, mm: float) -> Segmentation:
 def _place(path: Path, segmentation: Segmentation, numbers: Sequence[int], target: Grid) -> sitk.Image:
     """Return the union of some segments, 0/1, on the grid of a CT."""
     volume = _stack(path, segmentation, numbers[0])
-    union = volume.array > 0
+    union = whole_labels(path, volume.array) > 0
     for number in numbers[1:]:
-        union |= _stack(path, segmentation, number).array > 0
+        union |= whole_labels(path, _stack(path, segmentation, number).array) > 0
     grid = _grid_of(volume)
     _check_same_voxels(path, grid, target)
     image = grid.place(sitk.GetImageFromArray(union[..., 0].astype(np.uint8)))
@@ -98,7 +112,7 @@ def _stack(path: Path, segmentation: Segmentation, number: int) -> Volume:
     """Return the frames of one segment as a volume, which is that of the frames of all segments."""
     try:
         return segmentation.get_volume(segment_numbers=[number], skip_overlap_checks=True, rtol=_FRAME_TOLERANCE)
-    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise InputError(f"{path}: its frames cannot be stacked ({_reason(error)})") from error
 
 

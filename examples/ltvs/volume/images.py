@@ -14,12 +14,9 @@ from ltvs.volume.formats.metaimage import read_metaimage
 from ltvs.volume.formats.nifti import read_nifti
 from ltvs.volume.formats.nrrd import read_nrrd
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import MEANINGS
+from ltvs.volume.labels import MEANINGS, finite, whole_labels
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-
-#: By how much a label may be off a whole number: 255 stored with a slope of 1/255 in few digits reads as 0.996.
-_LABEL_ROUNDING = 0.01
 
 #: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for extensions.
 _LARGEST_HEADER = 4096
@@ -53,7 +50,7 @@ def read_ct(path: Path, *, force: bool = False) -> sitk.Image:
     volume = _read(path, None if force else "CT")
     if volume.GetPixelID() == sitk.sitkInt16:
         return volume
-    values = np.rint(_finite(path, sitk.GetArrayViewFromImage(volume)))
+    values = np.rint(finite(path, sitk.GetArrayViewFromImage(volume)))
     if values.min() < -32768 or values.max() > 32767:
         raise InputError(
             f"{path}: values {values.min():g} to {values.max():g} are not HU; apply the rescale slope and intercept"
@@ -74,7 +71,7 @@ def read_labels(path: Path, meanings: Mapping[int, str] = MEANINGS) -> sitk.Imag
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a file that ends in {', '.join(VOLUME_SUFFIXES)}")
     volume = _read(path)
-    values = _whole(path, sitk.GetArrayViewFromImage(volume))
+    values = whole_labels(path, sitk.GetArrayViewFromImage(volume))
     found = np.unique(values)
     if not np.isin(found, (0, *meanings)).all():
         shown = ", ".join(f"{value:g}" for value in found[:6])
@@ -92,7 +89,7 @@ def read_mask(path: Path) -> sitk.Image:
         InputError: the path is missing or unreadable, is not one 3D series, or has negative values or fractions.
     """
     volume = _read(path)
-    above = _whole(path, sitk.GetArrayViewFromImage(volume)) > 0
+    above = whole_labels(path, sitk.GetArrayViewFromImage(volume)) > 0
     return Grid.of(volume).place(sitk.GetImageFromArray(above.view(np.uint8)))
 
 
@@ -124,37 +121,6 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
     if first.size != second.size:
         return False
     return bool(np.abs(first.corners() - second.corners()).max() <= 1e-3 * min(first.spacing))
-
-
-def _finite(path: Path, values: np.ndarray) -> np.ndarray:
-    """Return the values of a volume; raise InputError if some are not finite."""
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: has NaN or infinite voxels; repair the file before using it")
-    return values
-
-
-def _whole(path: Path, values: np.ndarray) -> np.ndarray:
-    """Return the labels of a volume as whole numbers; raise InputError if they are none, or some are negative."""
-    if values.dtype.kind == "f":
-        whole = np.rint(_finite(path, values))
-        off = np.abs(values - whole)
-        if off.max() > _LABEL_ROUNDING:
-            raise InputError(
-                f"{path}: expected whole numbers, got {values.flat[off.argmax()]:.4g}; are these probabilities, or was "
-                "the map resampled with interpolation? Give the labels themselves"
-            )
-        if values.any() and not whole.any():
-            raise InputError(
-                f"{path}: expected whole numbers, got nothing but 0 and values up to {values.max():.4g}; were the "
-                "labels divided by 255? Give the labels themselves"
-            )
-        values = whole
-    if values.min() < 0:
-        raise InputError(
-            f"{path}: expected labels of 0 or more, got {values.min():g}; is it a mask of 255 in 8 bits with a sign, "
-            "which read as -1? Save it as uint8"
-        )
-    return values
 
 
 def _read(path: Path, modality: str | None = None) -> sitk.Image:

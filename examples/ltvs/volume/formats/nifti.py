@@ -135,7 +135,8 @@ def _skip(path: Path, file: IO[bytes], count: float) -> None:
 
 
 def _grid(path: Path, header: Nifti1Header, size: tuple[int, int, int]) -> Grid:
-    (sform, no_sform), (qform, no_qform) = _sform(header), _qform(header)
+    with np.errstate(all="ignore"):  # what is not finite in a header does not count
+        (sform, no_sform), (qform, no_qform) = _sform(header), _qform(header)
     affine = qform if sform is None else sform
     if affine is None:
         raise InputError(
