@@ -16,6 +16,8 @@ from ltvs.volume.modality import check_modality
 #: Voxels by which a slice may be off its place in a regular stack: labels have half a voxel in all.
 _TOLERANCE = 0.25
 
+_CUT_SHORT = "{}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it"
+
 # ITK's warnings would precede the one line that says what is wrong.
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
@@ -41,6 +43,8 @@ def read_series(folder: Path, modality: str | None = None) -> sitk.Image:
     for file in files:
         with damage_told(file):
             dataset = pydicom.dcmread(file, force=True)
+            if "PixelData" not in dataset:
+                raise InputError(_CUT_SHORT.format(file))
             check_modality(folder, str(dataset.get("Modality") or "").strip(), modality, file.name)
             found = slices_of(file, dataset)
             if len(found) > 1 and len(files) > 1:
@@ -97,7 +101,7 @@ def _series_of(path: Path) -> str | None:
         if says_so:
             raise
     if says_so:
-        raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it")
+        raise InputError(_CUT_SHORT.format(path))
     return None
 
 

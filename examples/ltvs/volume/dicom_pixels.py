@@ -23,6 +23,9 @@ _MOST_PIXELS, _MOST_VOXELS = 2**28, 2**32
 #: The elements that decide how compressed pixels are decoded.
 _LAYOUT = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
+#: Second bytes of the markers that begin the header of a frame: those of JPEG, and that of JPEG-LS.
+_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
 
 def stored_values(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
     """Return the values that a file stores, before rescaling, (frames, rows, columns).
@@ -40,13 +43,11 @@ def stored_values(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
     layout["HighBit"] = whole_number(path, dataset, "HighBit", layout["BitsStored"] - 1)
     shape = (whole_number(path, dataset, "NumberOfFrames", 1), layout["Rows"], layout["Columns"])
     _check_layout(path, layout, shape)
-    content = dataset.get_item("PixelData").value if "PixelData" in dataset else None
-    if not isinstance(content, bytes):
-        raise InputError(f"{path}: is DICOM but cannot be read, is it cut short? It has no pixels. Copy it again")
+    content = bytes(dataset.get_item("PixelData").value or b"")
     kind = np.dtype(f"{'ui'[layout['PixelRepresentation']]}{layout['BitsAllocated'] // 8}")
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax is not None and syntax.is_encapsulated:
-        frames = _frames(path, content, shape[0], jpeg=syntax != RLELossless)
+        frames = _frames(path, content, shape, jpeg=syntax != RLELossless)
         values = np.stack([_decoded(path, frame, layout, syntax) for frame in frames]).astype(kind)
     else:
         little = dataset.original_encoding[1] is not False
@@ -87,18 +88,39 @@ def _native(path: Path, content: bytes, shape: tuple[int, int, int], kind: np.dt
     return np.frombuffer(content[:expected], kind).reshape(shape).astype(kind.newbyteorder("="))
 
 
-def _frames(path: Path, content: bytes, count: int, jpeg: bool) -> list[bytes]:
-    """Return the compressed frames, each of which has to end as JPEG does if it is one."""
-    frames = list(generate_frames(content, number_of_frames=count))
-    if len(frames) != count:
-        raise InputError(f"{path}: expected {count} compressed frames, got {len(frames)}; copy it again")
-    # GDCM reads a lossless JPEG without its end as if it were whole.
-    if jpeg and not all(frame.rstrip(b"\0").endswith(b"\xff\xd9") for frame in frames):
-        raise InputError(
-            f"{path.parent}: the DICOM series cannot be read, the compressed pixels of {path.name} are cut short or "
-            "damaged; copy it again"
-        )
+def _frames(path: Path, content: bytes, shape: tuple[int, int, int], jpeg: bool) -> list[bytes]:
+    """Return the compressed frames, each of which has to be of the size in the header and whole if it is JPEG."""
+    frames = list(generate_frames(content, number_of_frames=shape[0]))
+    if len(frames) != shape[0]:
+        raise InputError(f"{path}: expected {shape[0]} compressed frames, got {len(frames)}; copy it again")
+    for frame in frames if jpeg else []:
+        # GDCM reads a lossless JPEG without its end as if it were whole, and one of another size as if it were not.
+        if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+            raise InputError(
+                f"{path.parent}: the DICOM series cannot be read, the compressed pixels of {path.name} are cut short "
+                "or damaged; copy it again"
+            )
+        if (found := _jpeg_size(frame)) != shape[1:]:
+            raise InputError(
+                f"{path}: expected compressed pixels of {shape[1:]} rows and columns as its header says, got {found}; "
+                "is it damaged? Copy it again"
+            )
     return frames
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+    """Return the rows and columns of a JPEG, JPEG-LS or JPEG 2000 stream, None if it has no such header."""
+    if frame[2:4] == b"\xff\x51" and len(frame) >= 24:  # JPEG 2000 begins with the corners of the picture
+        right, lower, left, upper = (int.from_bytes(frame[k : k + 4], "big") for k in (8, 12, 16, 20))
+        return lower - upper, right - left
+    k = 2
+    while frame[k : k + 1] == b"\xff" and k + 9 <= len(frame):
+        marker = frame[k + 1]
+        if marker in _FRAME_HEADERS:
+            rows, columns = (int.from_bytes(frame[j : j + 2], "big") for j in (k + 5, k + 7))
+            return rows, columns
+        k += 2 + int.from_bytes(frame[k + 2 : k + 4], "big")
+    return None
 
 
 def _decoded(path: Path, frame: bytes, layout: dict[str, int], syntax: pydicom.uid.UID) -> np.ndarray:

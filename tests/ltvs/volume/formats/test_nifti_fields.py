@@ -89,7 +89,7 @@ def test_a_qform_that_places_nothing_does_not_count_beside_a_sound_sform(edit: E
 
 @pytest.mark.parametrize(
     "affine",
-    [np.zeros((4, 4)), np.full((4, 4), np.nan), AFFINE * [1, 1, 0, 1], AFFINE + [0, np.inf, 0, 0]],
+    [np.zeros((4, 4)), np.full((4, 4), np.nan), AFFINE * [1, 1, 0, 1], np.add(AFFINE, np.diag([0, np.inf, 0, 0]))],
 )
 def test_an_sform_that_places_nothing_does_not_count_beside_a_sound_qform(affine: np.ndarray, tmp_path: Path) -> None:
     grid = nifti_grid(written(tmp_path / "ct.nii", rows(affine)))
