@@ -146,11 +146,12 @@ def _slice(
     spacing = _needed(path, measures, "PixelSpacing", 2)
     if spacing.min() <= 0:
         raise InputError(f"{path}: expected PixelSpacing above 0, got {plain(spacing.tolist())} mm; export again")
-    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
-    if not np.allclose(lengths, 1, atol=0.01):
+    rows, columns = orientation.reshape(2, 3)
+    lengths = [float(np.linalg.norm(axis)) for axis in (rows, columns)]
+    if not np.allclose(lengths, 1, atol=0.01) or np.linalg.norm(np.cross(rows, columns)) < 0.5:
         raise InputError(
-            f"{path}: expected ImageOrientationPatient of two vectors of length 1, got {plain(lengths.tolist())}; "
-            "export the series again"
+            f"{path}: expected ImageOrientationPatient of two vectors of length 1 across each other, got "
+            f"{plain(orientation.tolist())}; export the series again"
         )
     if "ModalityLUTSequence" in values:
         raise InputError(f"{path}: expected values in HU, got a ModalityLUTSequence; export the series in HU")

@@ -97,8 +97,7 @@ def sound_grid(path: Path, size: Sequence[int], affine: np.ndarray) -> Grid:
     Raises:
         InputError: it is not finite, a voxel has no length or one that no CT has, or axes are not at right angles.
     """
-    with np.errstate(over="ignore"):
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = _LENGTHS
     if not (np.isfinite(affine).all() and low <= spacing.min() and spacing.max() <= high):
         raise InputError(

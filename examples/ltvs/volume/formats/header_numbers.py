@@ -8,6 +8,9 @@ from ltvs.runtime.errors import InputError
 #: No `nan`, no `inf`, and nothing else that `float` takes beyond a decimal number.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
+#: Beyond any number that a header holds; below, no sum or product of two overflows.
+_LARGEST = 1e30
+
 
 def numbers_in(path: Path, name: str, words: list[str], count: int) -> tuple[float, ...]:
     """Return the finite numbers in the words of a field.
@@ -24,7 +27,7 @@ def numbers_in(path: Path, name: str, words: list[str], count: int) -> tuple[flo
     texts = [word.replace(",", ".") for word in words]
     if len(texts) == count and all(map(_NUMBER.fullmatch, texts)):
         values = tuple(map(float, texts))
-        if max(map(abs, values)) < float("inf"):
+        if max(map(abs, values)) < _LARGEST:
             return values
     shown = " ".join(words)
     raise InputError(

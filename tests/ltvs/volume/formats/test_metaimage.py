@@ -82,7 +82,7 @@ WITHOUT = object()
         ("ElementSpacing", "0.7 0.8 1e9", "expected voxels of 0.01 to 100 mm"),
         ("ElementSpacing", WITHOUT, "expected ElementSpacing of 3 finite numbers, got ''"),
         ("Offset", "0 0 1e400", "expected Offset of 3 finite numbers"),
-        ("Offset", "0 0 1e30", "expected a place within 100 m of the scanner's origin"),
+        ("Offset", "0 0 1e29", "expected a place within 100 m of the scanner's origin"),
         ("TransformMatrix", "1 0 0 0 1 0.2 0 0 1", "expected axes at right angles"),
         ("TransformMatrix", "1 0 0 0 1 0 0 0 0", "expected voxels of 0.01 to 100 mm"),
         ("ElementType", "MET_LONG", "expected ElementType MET_CHAR, .*; got MET_LONG; convert it again"),
