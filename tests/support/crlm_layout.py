@@ -61,6 +61,7 @@ def write_seg(
     changed: Callable[[Segmentation], None] | None = None,
     flip_rows: bool = False,
     crop: tuple[slice, slice, slice] = (slice(None),) * 3,
+    probability: float | None = None,
 ) -> Path:
     """Write a DICOM-SEG of some segments of a CT; empty frames are left out.
 
@@ -71,6 +72,7 @@ def write_seg(
         changed: edits the segmentation before it is written.
         flip_rows: store each frame upside down, with the orientation to match.
         crop: part of (d, h, w) that the frames show.
+        probability: of all voxels in the masks, for a segmentation of probabilities.
     """
     array = np.stack(list(segments.values()), axis=-1).astype(np.uint8)[crop]
     kept = list(slices)[crop[0]]
@@ -82,8 +84,8 @@ def write_seg(
     path.parent.mkdir(parents=True, exist_ok=True)
     segmentation = Segmentation(
         source_images=kept,
-        pixel_array=array[:, ::-1] if flip_rows else array,
-        segmentation_type="BINARY",
+        pixel_array=(array[:, ::-1] if flip_rows else array) * (1 if probability is None else probability),
+        segmentation_type="BINARY" if probability is None else "FRACTIONAL",
         segment_descriptions=[
             SegmentDescription(number, label, codes.SCT.Organ, codes.SCT.Liver, "MANUAL")
             for number, label in enumerate(segments, start=1)

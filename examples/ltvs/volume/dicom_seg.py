@@ -12,7 +12,8 @@ from pydicom.valuerep import DSfloat
 from ltvs.runtime.errors import InputError, plain
 from ltvs.volume.dicom_header import numbers as numbers_of
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import Structure, whole_labels
+from ltvs.volume.label_values import whole_labels
+from ltvs.volume.labels import Structure
 from ltvs.volume.resampling import resample
 
 #: Voxels by which a segmentation may be off the CT's voxels: more than rounding does, less than labels may move.

@@ -14,7 +14,8 @@ from ltvs.volume.formats.metaimage import read_metaimage
 from ltvs.volume.formats.nifti import read_nifti
 from ltvs.volume.formats.nrrd import read_nrrd
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import MEANINGS, finite, whole_labels
+from ltvs.volume.label_values import finite, whole_labels
+from ltvs.volume.labels import MEANINGS
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 

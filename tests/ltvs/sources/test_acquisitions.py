@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from ltvs.runtime.errors import InputError
 from ltvs.sources.acquisitions import CTSlice, is_one_volume, select_acquisition
@@ -94,3 +97,26 @@ def test_what_cannot_be_told_is_an_error(referenced: set[str]) -> None:
 def test_a_missing_slice_is_an_error() -> None:
     with pytest.raises(InputError, match=r"got 4 in 1 acquisition\(s\) \(unnumbered\).* is a slice missing"):
         select_acquisition(stack([0, 2, 6, 8], ""), {"--0", "--3"})
+
+
+def header(**texts: str) -> pydicom.Dataset:
+    """A header of a slice with these texts in it, whatever they say."""
+    made = pydicom.Dataset()
+    made.SOPInstanceUID = "1.2.3"
+    usual = {"ImagePositionPatient": "1\\2\\3", "ImageOrientationPatient": "1\\0\\0\\0\\1\\0"}
+    for name, text in (usual | texts).items():
+        made[name] = RawDataElement(Tag(name), "DS", len(text), text.encode(), 0, False, True)
+    return made
+
+
+def test_a_slice_from_its_header() -> None:
+    one = CTSlice.of(Path("x"), header(ImagePositionPatient="1,5\\2\\-3e1"))
+    assert one == CTSlice(Path("x"), "1.2.3", ("", ""), (1.5, 2.0, -30.0), AXIAL)
+
+
+@pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("text", ["", "1\\2", "1\\2\\nan", "a\\b\\c", "1\\2\\3\\4", "1\\0\\0\\0\\1\\inf"])
+def test_a_slice_whose_header_makes_no_sense(name: str, text: str) -> None:
+    message = f"x: expected (a CT slice with its position and orientation, found none|{name} of . finite numbers, got)"
+    with pytest.raises(InputError, match=message):
+        CTSlice.of(Path("x"), header(**{name: text}))

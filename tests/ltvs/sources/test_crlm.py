@@ -244,6 +244,15 @@ def uneven(study: Path) -> None:
     edit(seg_of(study), move)
 
 
+def far_away(study: Path) -> None:
+    """A million slices would lie between."""
+
+    def move(dataset: pydicom.Dataset) -> None:
+        dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0].ImagePositionPatient[2] += 2e6
+
+    edit(seg_of(study), move)
+
+
 def another_series(study: Path) -> None:
     series = generate_uid()
     for path in study.glob("*-NA-*/*.dcm"):
@@ -270,6 +279,11 @@ def without_position(study: Path) -> None:
         (one_slice_up, r"1-1\.dcm: \d+ voxels of its segments lie outside the CT; is it of another acquisition"),
         (coarser, r"expected a segmentation on the CT's voxels; got spacing 2.600 x 3.000 x 2.000 for 1.300 x 1.500"),
         (uneven, r"1-1\.dcm: its frames cannot be stacked"),
+        (far_away, r"1-1\.dcm: expected frames at the CT, got one at \(-31, 12.5, 2.0\d+e\+06\); is it damaged"),
+        (
+            lambda s: rewrite(s, segments_of(CASE), probability=0.3),
+            r"1-1\.dcm: expected whole numbers, got 0.29.*probab",
+        ),
         (another_series, r"expected the one CT series that 1-1\.dcm refers to, found none of it among 1 CT series"),
         (lambda s: seg_of(s).unlink(), "crlm-1001: expected one DICOM segmentation, got none; download the patient"),
         (lambda s: shutil.copy(seg_of(s), s / "2.dcm"), r"expected one DICOM segmentation, got .*2\.dcm"),
@@ -295,6 +309,11 @@ def test_what_is_wrong_with_a_patient_is_said_and_leaves_the_others(
     assert "\n" not in str(raised.value)
     assert "series-" not in str(raised.value), "no temporary folder is named"
     assert_is_the_tiny_case(source["crlm-1003"].load())
+
+
+def test_probabilities_of_0_and_1_are_masks(tmp_path: Path) -> None:
+    rewrite(write_patient(tmp_path), segments_of(CASE), probability=1.0)
+    assert_is_the_tiny_case(only_case(tmp_path))
 
 
 def test_a_segmentation_without_references_goes_with_the_only_series(tmp_path: Path) -> None:

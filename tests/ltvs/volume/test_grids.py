@@ -2,13 +2,16 @@
 
 import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.grids import Grid, bounding_box, canonical_grid, crop_grid, liver_grid, overlap, whole_grid
+from ltvs.volume.grids import Grid, bounding_box, canonical_grid, crop_grid, liver_grid, overlap, sound_grid, whole_grid
 from support.tiny_cases import OBLIQUE, SIGNED_PERMUTATIONS, ball, center, grid, image, indices, points
 
 DIRECTIONS = [*SIGNED_PERMUTATIONS, *OBLIQUE]
@@ -139,3 +142,56 @@ def test_the_overlap_holds_every_voxel_within(direction: np.ndarray) -> None:
 def test_grids_apart_do_not_overlap() -> None:
     far = Grid((3, 4, 5), (1.0, 1.0, 1.0), (500.0, 12.5, 140.0), tuple(np.eye(3).ravel()))
     assert 0 in overlap(far, grid())[1]
+
+
+def affine(direction: np.ndarray, spacing: tuple[float, float, float] = (1.3, 1.5, 2.0)) -> np.ndarray:
+    made = np.eye(4)
+    made[:3, :3], made[:3, 3] = direction * spacing, (-31.0, 12.5, 140.0)
+    return made
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_sound_grid_is_that_of_its_map(direction: np.ndarray) -> None:
+    where = sound_grid(Path("x"), (28, 25, 21), affine(direction))
+    assert where.size == (28, 25, 21)
+    np.testing.assert_allclose(where.physical((3, 5, 7)), (affine(direction) @ (3, 5, 7, 1))[:3], rtol=1e-12)
+    if set(direction.ravel()) == {0, 1}:
+        assert where.direction == tuple(direction.ravel()), "what is exact stays exact"
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(DIRECTIONS))
+def test_axes_that_rounding_skewed_become_perpendicular_and_hardly_move(seed: int, direction: np.ndarray) -> None:
+    noise = np.random.default_rng(seed).uniform(-1.5e-4, 1.5e-4, (3, 3))
+    where = sound_grid(Path("x"), (512, 512, 512), affine(direction + noise))
+    axes = np.reshape(where.direction, (3, 3))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
+    given_axes = (direction + noise) / np.linalg.norm(direction + noise, axis=0)
+    assert np.abs(axes - given_axes).max() <= 2.5e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing": (1.3, 1.5, 0)}, "x: expected voxels of 0.01 to 100 mm at a finite place, got 1.3 x 1.5 x 0 mm at"),
+        ({"spacing": (1.3, 1.5, 101)}, "got 1.3 x 1.5 x 101 mm"),
+        ({"spacing": (1.3, 0.009, 2)}, "got 1.3 x 0.009 x 2 mm"),
+        ({"spacing": (np.nan, 1.5, 2)}, "got nan x 1.5 x 2 mm"),
+        (
+            {"direction": np.eye(3) + 2e-3 * np.eye(3)[[1, 2, 0]]},
+            "x: expected axes at right angles, got a cosine of 0.002",
+        ),
+    ],
+)
+def test_a_map_that_is_of_no_ct(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sound_grid(Path("x"), (28, 25, 21), affine(**({"direction": np.eye(3)} | change)))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"), [(np.inf, "at a finite place"), (1.1e5, "within 100 m of the scanner's")]
+)
+def test_a_place_where_no_ct_is(place: float, message: str) -> None:
+    made = affine(np.eye(3))
+    made[1, 3] = place
+    with pytest.raises(InputError, match=message):
+        sound_grid(Path("x"), (28, 25, 21), made)
