@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._norms import Norm
@@ -83,13 +83,16 @@ def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None, *
 
 def weight_notes(path: Path) -> dict[str, str]:
     """Return the notes that `save_weights` was given."""
-    with safe_open(path, "pt") as file:
-        return dict(json.loads(file.metadata()["notes"]))
+    # The header alone, which is JSON after its length: the library maps the file, which not every network disk can.
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(json.loads(header["__metadata__"]["notes"]))
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
     """Load the weights that `save_weights` has written into a network, whose own precision they get."""
-    net.load_state_dict(load_file(path))
+    # Read, and not mapped into memory, which not every network disk can.
+    net.load_state_dict(load(path.read_bytes()))
 
 
 def read_settings(content: dict[str, Any]) -> NetworkSettings:
