@@ -45,10 +45,8 @@ def locked(folder: Path) -> Iterator[None]:
             remedy += f"; if none is, here or on another machine, remove {path}"
             lock = SoftFileLock(path, timeout=0.1, poll_interval=0.02)
             lock.acquire()
-            print(
-                f"warning: {folder}: its file system has no locks ({error.strerror}); use it from one machine at a time",
-                file=sys.stderr,
-            )
+            lacks = f"its file system has no locks ({error.strerror})"
+            print(f"warning: {folder}: {lacks}; use it from one machine at a time", file=sys.stderr)
     except Timeout:
         raise InputError(f"{folder}: another process is at work here; {remedy}") from None
     except OSError as error:

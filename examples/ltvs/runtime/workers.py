@@ -34,9 +34,7 @@ class Failure:
 
 
 _ENDED = Failure("its process was killed, perhaps because memory ran out; try --workers 1")
-_STUCK = Failure(
-    "its process was ended, as it seemed to be stuck; see whether its files can be read, or try --workers 1"
-)
+_STUCK = Failure("its process was stuck, and was ended; see whether its files can be read, or try --workers 1")
 
 
 def work_through(

@@ -193,9 +193,9 @@ class PatchLoader:
 
     def _started(self, loader: "DataLoader[Sample | Failure]") -> Iterator[Sample | Failure]:
         # Ctrl-C and SIGTERM may reach every process of the group; only the one that trains handles them.
-        with self._errors("the processes that read patches cannot be started"), signals_blocked():
-            with noting_processes(self._processes):
-                return iter(loader)
+        what = "the processes that read patches cannot be started"
+        with self._errors(what), signals_blocked(), noting_processes(self._processes):
+            return iter(loader)
 
     def _next(self, found: Iterator[Sample | Failure]) -> Sample | Failure:
         # Killed when the time is over, since to read from a worker that is stuck may take for ever.
@@ -303,6 +303,7 @@ class CollateOrFailure:
         self.remedy = remedy
 
     def __call__(self, samples: list[Sample | Failure]) -> Sample | Failure:
+        """Return the batch, or the first failure."""
         failures = [sample for sample in samples if isinstance(sample, Failure)]
         return failures[0] if failures else attempt(partial(_collate, cast("list[Sample]", samples)), self.remedy)
 

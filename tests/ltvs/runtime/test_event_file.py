@@ -18,7 +18,10 @@ def read(folder: Path) -> dict[str, list[tuple[float, int, float]]]:
     """The curves as TensorBoard finds them."""
     board = EventAccumulator(str(folder))
     board.Reload()
-    return {tag: [tuple(event) for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    return {
+        tag: [(event.wall_time, event.step, event.value) for event in board.Scalars(tag)]
+        for tag in board.Tags()["scalars"]
+    }
 
 
 def point(step: int) -> Point:

@@ -132,7 +132,7 @@ def test_without_locks_another_process_and_its_death(tmp_path: Path, without_loc
 def test_without_locks_what_another_machine_has_left_is_not_taken(tmp_path: Path, without_locks: int) -> None:
     left = tmp_path / ".lock-by-name"
     left.write_text("77\nanother-machine\n")
-    with pytest.raises(InputError, match="or on another machine, remove .*lock-by-name"), locked(tmp_path):
+    with pytest.raises(InputError, match=r"or on another machine, remove .*lock-by-name"), locked(tmp_path):
         pass
     assert left.exists()
 

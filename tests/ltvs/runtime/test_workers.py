@@ -72,8 +72,8 @@ ENDS = {
     "os exit 0": "its process was killed, perhaps because memory ran out; try --workers 1",
     "kill": "its process was killed",
     "segv": "its process was killed",
-    "stuck": "its process was ended, as it seemed to be stuck; see whether its files can be read, or try --workers 1",
-    "stop": "its process was ended, as it seemed to be stuck",
+    "stuck": "its process was stuck, and was ended; see whether its files can be read, or try --workers 1",
+    "stop": "its process was stuck",
 }
 
 
