@@ -206,7 +206,7 @@ FAULTS = {
     "torch memory": rf"^memory ran out \(.* you tried to allocate 9 bytes\){FEWER}$",
     "pickle": r"^unexpected CannotBePickledError: 1 and 2 \(faults\.py, line \d+\)$",
     "exit": r"^unexpected SystemExit: 0 \(faults\.py, line \d+\)$",
-    "os exit 0": r"^a process that reads patches was lost, perhaps because memory ran out \(.*\); give fewer .* 2, or 0$",
+    "os exit 0": r"^a process that reads patches was lost, perhaps because memory ran out \(.*\); give fewer .*, or 0$",
     "kill": r"^a process that reads patches was lost, perhaps",
     "segv": r"^a process that reads patches was lost, perhaps",
     "stop": r"^the processes that read patches gave none for 1 seconds, and were ended; give fewer --w.* than 2, or 0$",
