@@ -198,6 +198,8 @@ class PatchLoader:
             return iter(loader)
 
     def _next(self, found: Iterator[Sample | Failure]) -> Sample | Failure:
+        if not self.workers:
+            return next(found)
         # Killed when the time is over, since to read from a worker that is stuck may take for ever.
         watch = Timer(self._patience, self._give_up)
         watch.daemon = True
@@ -217,9 +219,7 @@ class PatchLoader:
         try:
             yield
         except Exception as error:
-            # Those of patches are values, so that these concern the workers, if there are any.
-            if not self.workers:
-                raise
+            # Those of patches are values, so that these concern the workers.
             raise self._lost(what, error) from error
 
     def _lost(self, what: str, error: Exception) -> InputError:
