@@ -12,7 +12,7 @@ from safetensors.torch import load, save_file
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
-from ltvs.runtime.errors import InputError, few
+from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path
 
 Skip = Literal["csca", "cca", "sca", "concat"]
@@ -82,11 +82,18 @@ def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None, *
 
 
 def weight_notes(path: Path) -> dict[str, str]:
-    """Return the notes that `save_weights` was given."""
+    """Return the notes that `save_weights` was given.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
     # The header alone, which is JSON after its length: the library maps the file, which not every network disk can.
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return dict(json.loads(header["__metadata__"]["notes"]))
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return dict(json.loads(header["__metadata__"]["notes"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path}: is missing or damaged ({one_line(error)}); train it again") from error
 
 
 def load_weights(net: UNet3d, path: Path) -> None:

@@ -44,7 +44,7 @@ def atomic_path(path: Path, previous: Path | None = None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent, ignore_cleanup_errors=True) as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            written = [temporary, *temporary.rglob("*")]
+            written = [file for file in (temporary, *temporary.rglob("*")) if not file.is_symlink()]
             _give_usual_modes(written, Path(folder))
             for file in written:
                 flush(file)

@@ -85,6 +85,16 @@ def test_modes_are_those_of_the_umask_whatever_wrote_the_file(tmp_path: Path, ma
     assert sorted(tmp_path.rglob("*")) == sorted(files + folders), "nothing else is left"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a umask")
+def test_what_a_link_leads_to_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "other").touch(0o600)
+    with atomic_path(tmp_path / "folder") as folder:
+        folder.mkdir()
+        (folder / "link").symlink_to(tmp_path / "other")
+        (folder / "dangling").symlink_to(tmp_path / "none")
+    assert mode(tmp_path / "other") == 0o600
+
+
 def failing(number: int):
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
