@@ -145,7 +145,11 @@ def equality() -> dict[str, Row]:
         group: subprocess.Popen([*command, group], env=os.environ | {"PYTHONPATH": paths}, **pipes)  # type: ignore[call-overload]
         for group in triton_cases.ON_GPU
     }
-    ended = {group: (*process.communicate(timeout=240), process.returncode) for group, process in running.items()}
+    try:
+        ended = {group: (*process.communicate(timeout=240), process.returncode) for group, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
     return {
         group: {"failed": err[-1500:]} if code else {"said": out.strip()} for group, (out, err, code) in ended.items()
     }

@@ -1,7 +1,6 @@
 """One variant trained with one seed and tested, as the whole work of a process; resumes from its checkpoint."""
 
 import math
-import resource
 import shutil
 import sys
 import time
@@ -24,6 +23,11 @@ from ltvs.runtime.files import atomic_path, write_json
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
 from ltvs.training.devices import start_processes
 from ltvs.training.step import Learner
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 #: Exit status of a run that its time limit stopped and that can be resumed.
 UNFINISHED = 75
@@ -136,8 +140,11 @@ def _probes(net: UNet3d, cases: list[Prepared], task: Task, device: torch.device
     return found if any(found.values()) else {}
 
 
-def _peak(device: torch.device) -> float:
-    """Return the most MiB that the process, or its tensors on a GPU, have taken."""
+def _peak(device: torch.device) -> float | None:
+    """Return the most MiB that the process, or its tensors on a GPU, have taken; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    if resource is None:
+        return None
+    # In KiB, but on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

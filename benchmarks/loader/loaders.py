@@ -69,10 +69,10 @@ def ours(
     data: PreparedSet, patch: Triple, workers: int, jitter: float, augment: bool = False
 ) -> Iterator[torch.Tensor]:
     """Yield images, batch by batch, as training gets them."""
-    loader = PatchLoader(patches(data, patch, jitter, augment), BATCH, seed=0, workers=workers)
-    for epoch in count():
-        for [batch] in loader.epoch(epoch):
-            yield batch.image
+    with PatchLoader(patches(data, patch, jitter, augment), BATCH, seed=0, workers=workers) as loader:
+        for epoch in count():
+            for [batch] in loader.epoch(epoch):
+                yield batch.image
 
 
 def monai(

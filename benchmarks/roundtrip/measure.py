@@ -36,6 +36,8 @@ def peak_memory(path: Path) -> int:
 
     Call this while the present process is small: Linux counts a child from the size of its parent.
     """
+    if not hasattr(os, "wait4"):
+        raise RuntimeError(f"peak_memory: expected a system that says what a child has held; got {sys.platform}")
     with tempfile.TemporaryDirectory() as output:
         script = str(ROOT / "examples" / "prepare_ltvs.py")
         arguments = ["--source", "ircadb", "--input", str(path), "--output", output, "--workers", "1"]
@@ -47,7 +49,8 @@ def peak_memory(path: Path) -> int:
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise RuntimeError(f"prepare_ltvs.py --input {path} failed: {said.strip()}")
-    return usage.ru_maxrss * 1024
+    # In KiB, but on macOS in bytes.
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def dice_and_time(path: Path, rounds: int) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def _save(model: UNet3d, folder: Path, card: str | None, source: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
         new = Path(name)
         try:
-            safetensors.save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+            # Not `save_file`, whose files only their owner may read.
+            (new / WEIGHTS).write_bytes(safetensors.save(tensors, metadata={"format": "pt"}))
         except Exception as error:
             raise OSError(f"save_pretrained: {folder}: cannot be written ({error}); is the disk full?") from error
         (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

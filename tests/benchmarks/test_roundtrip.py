@@ -49,6 +49,12 @@ def test_a_patient_is_measured(tmp_path: Path) -> None:
     assert report["processor_seconds"]["bare"] > 0
 
 
+def test_a_system_that_does_not_say_what_a_child_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.wait4")
+    with pytest.raises(RuntimeError, match=r"peak_memory: expected a system that says what a child has held; got "):
+        peak_memory(tmp_path)
+
+
 @pytest.mark.slow
 def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"failed: .*no 3D-IRCADb patient here"):

@@ -36,7 +36,6 @@ def run(script: str, *arguments: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
-        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,7 +1,7 @@
 """train_ltvs.py with a fault in one of its processes: `DISTURBED="RANK STEP FAULT" python ...`.
 
-In step STEP, counted from 1 over all epochs, the fault `kill` ends the process of rank RANK by SIGKILL, and `poison`
-makes its patches infinite. Each process prints the cases of its patches in that step.
+In step STEP, counted from 1 over all epochs, the fault `kill` ends the process of rank RANK by SIGKILL, `term` sends
+it SIGTERM, and `poison` makes its patches infinite. Each process prints the cases of its patches in that step.
 """
 
 import math
@@ -24,6 +24,8 @@ def disturb(rank: int, step: int, fault: str) -> None:
             print(f"rank {mine} has {' '.join(name for part in parts for name in part.case)}", flush=True)
             if mine == rank and fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if mine == rank and fault == "term":
+                os.kill(os.getpid(), signal.SIGTERM)
             if mine == rank and fault == "poison":
                 parts = [part._replace(image=part.image + math.inf) for part in parts]
         return backward(learner, parts)

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -37,9 +38,18 @@ def processes_of(session: int) -> list[int]:
     return found
 
 
+def wait_until(condition: Callable[[], object], otherwise: str) -> None:
+    """Wait for what comes soon; on a machine that does a lot at once, it may take minutes.
+
+    Raises:
+        AssertionError: with the message `otherwise`, as it did not come at all.
+    """
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.05)
+
+
 def wait_until_all_are_gone(session: int) -> None:
     """Processes close their output, or see that the one they work for was killed, a little before they end."""
-    end = time.monotonic() + 300
-    while processes_of(session):
-        assert time.monotonic() < end, "a process outlives the one that it works for"
-        time.sleep(0.05)
+    wait_until(lambda: not processes_of(session), "a process outlives the one that it works for")

@@ -14,7 +14,12 @@ CALLS = ("fsync", "replace")
 
 
 def start(
-    data: Path, output: Path, words: str, kill_at: int = 0, environment: dict[str, str] | None = None
+    data: Path,
+    output: Path,
+    words: str,
+    kill_at: int = 0,
+    environment: dict[str, str] | None = None,
+    interrupt: int = 0,
 ) -> ForkServerProcess:
     """Start training in a process that leads its own process group.
 
@@ -24,6 +29,7 @@ def start(
         words: further words of the command line.
         kill_at: number of the call among `CALLS` in which the process is killed; 0 for none.
         environment: additional environment variables.
+        interrupt: number of a signal that all processes of the group get in the first step; 0 for none.
     """
     flags = ["--data", str(data), "--output", str(output), *words.split()]
     # The server imports the modules below once; each process is a fork of it.
@@ -34,7 +40,8 @@ def start(
         # And what training imports only when it begins.
         late = ["lightning_fabric", "monai", "torch._dynamo"]
         context.set_forkserver_preload(["support.training_process", "train_ltvs", *late])
-        process = context.Process(target=_train, args=(flags, output.with_suffix(".log"), kill_at, environment or {}))
+        arguments = (flags, output.with_suffix(".log"), kill_at, environment or {}, interrupt)
+        process = context.Process(target=_train, args=arguments)
         process.start()
     finally:
         if before is None:
@@ -71,11 +78,12 @@ def results(output: Path) -> dict[str, object]:
     return {"tensorboard": scalars, **{name: (folder / name).read_bytes() for name in names}}
 
 
-def _train(words: list[str], log: Path, kill_at: int, environment: dict[str, str]) -> None:
+def _train(words: list[str], log: Path, kill_at: int, environment: dict[str, str], interrupt: int) -> None:
     os.environ.update(environment)
     import torch
 
     from ltvs.runtime.command_line import run
+    from ltvs.training.step import Learner
     from train_ltvs import TrainSettings, main
 
     os.setsid()
@@ -96,6 +104,15 @@ def _train(words: list[str], log: Path, kill_at: int, environment: dict[str, str
 
         return replacement
 
+    backward = Learner.backward
+
+    def interrupted(*args):
+        Learner.backward = backward
+        os.killpg(0, interrupt)
+        return backward(*args)
+
+    if interrupt:
+        Learner.backward = interrupted
     for name in CALLS:
         setattr(os, name, counted(getattr(os, name)))
     sys.argv = ["train_ltvs.py", *words]

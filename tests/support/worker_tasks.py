@@ -1,11 +1,11 @@
 """Tasks for worker processes: three fail in different ways, one waits. Every worker imports this, so it is light."""
 
 import os
-import time
 from pathlib import Path
 from typing import NoReturn
 
 from ltvs.runtime.errors import InputError
+from support.faults import fault
 
 
 def not_usable() -> NoReturn:
@@ -20,6 +20,14 @@ def ends_the_process() -> NoReturn:
     os._exit(3)
 
 
-def write_then_wait(path: Path) -> None:
+def unpicklable() -> object:
+    return lambda: None
+
+
+def write_then_fault(path: Path, name: str) -> None:
     path.write_text(str(os.getpid()))
-    time.sleep(60)
+    fault(name)
+
+
+def write_then_wait(path: Path) -> None:
+    write_then_fault(path, "stuck")

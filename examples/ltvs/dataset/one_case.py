@@ -45,7 +45,7 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
         InputError: the case cannot be used, or the files cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=PREPARING, dir=output) as folder:
+        with tempfile.TemporaryDirectory(prefix=PREPARING, dir=output, ignore_cleanup_errors=True) as folder:
             with _unpacking_into(folder):
                 case = entry.load()
             report = examine(case, recipe.preparation)

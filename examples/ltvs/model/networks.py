@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
-from ltvs.runtime.errors import InputError, few
+from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path
 
 Skip = Literal["csca", "cca", "sca", "concat"]
@@ -82,14 +82,24 @@ def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None, *
 
 
 def weight_notes(path: Path) -> dict[str, str]:
-    """Return the notes that `save_weights` was given."""
-    with safe_open(path, "pt") as file:
-        return dict(json.loads(file.metadata()["notes"]))
+    """Return the notes that `save_weights` was given.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    # The header alone, which is JSON after its length: the library maps the file, which not every network disk can.
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return dict(json.loads(header["__metadata__"]["notes"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path}: is missing or damaged ({one_line(error)}); train it again") from error
 
 
 def load_weights(net: UNet3d, path: Path) -> None:
     """Load the weights that `save_weights` has written into a network, whose own precision they get."""
-    net.load_state_dict(load_file(path))
+    # Read, and not mapped into memory, which not every network disk can.
+    net.load_state_dict(load(path.read_bytes()))
 
 
 def read_settings(content: dict[str, Any]) -> NetworkSettings:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import SimpleITK as sitk
 import tyro
 
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import reason_without_mistake
 from ltvs.runtime.interrupts import Terminated
 
 Settings = TypeVar("Settings")
@@ -26,8 +26,10 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         main(parsed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (reason := reason_without_mistake(error)) is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
         sys.exit(2)
     except Terminated:
         print("terminated", file=sys.stderr)

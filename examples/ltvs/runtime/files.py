@@ -1,11 +1,14 @@
 """Files and folders written whole: a killed process leaves the old one or the new one, never a part of one."""
 
+import errno
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -18,10 +21,15 @@ from ltvs.runtime.errors import InputError
 #: Prefix of the names of temporary folders, which a killed process leaves behind.
 TEMPORARY = ".writing-"
 
+#: Errors of file systems that lack a function, which others have.
+_LACKS = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV}
+
 
 @contextmanager
 def atomic_path(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write a file or folder to; on success, flush it and rename it to `path`.
+
+    Its files and folders get the mode that the umask gives, whatever wrote or copied them.
 
     Args:
         path: to write; its parent is created.
@@ -32,10 +40,13 @@ def atomic_path(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as folder:
+        # What is left of the folder, where a network disk keeps a file that is open, the next run removes.
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent, ignore_cleanup_errors=True) as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            for file in [temporary] if temporary.is_file() else temporary.rglob("*"):
+            written = [file for file in (temporary, *temporary.rglob("*")) if not file.is_symlink()]
+            _give_usual_modes(written, Path(folder))
+            for file in written:
                 flush(file)
             if previous is not None and path.exists():
                 # Until the next rename, the previous file is the only one.
@@ -46,12 +57,32 @@ def atomic_path(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    file = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder, are on the disk, where system and file system can be asked to."""
+    windows = sys.platform == "win32"
+    if windows and path.is_dir():
+        return
+    file = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in _LACKS:
+            raise
     finally:
         os.close(file)
+
+
+def _give_usual_modes(written: list[Path], folder: Path) -> None:
+    """Give files and folders the modes that new ones get in a folder: some libraries write for the owner alone."""
+    file, inner = folder / f"{TEMPORARY}file", folder / f"{TEMPORARY}folder"
+    file.touch()
+    inner.mkdir()
+    usual = {is_folder: stat.S_IMODE(path.stat().st_mode) for is_folder, path in ((False, file), (True, inner))}
+    for path in written:
+        mode = usual[path.is_dir()]
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            # A file system without modes, or with its own, keeps them.
+            with suppress(OSError):
+                path.chmod(mode)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -83,11 +114,19 @@ def read_json(path: Path) -> Any:
 def map_array(path: Path) -> ndarray:
     """Map the array of a .npy file into memory, read-only; objects, which would be unpickled, are refused.
 
+    On a file system that cannot map files it is read.
+
     Raises:
         InputError: the file is missing or damaged.
     """
     try:
-        array: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            array: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            if error.errno not in _LACKS:
+                raise
+            array = np.load(path, allow_pickle=False)
+            array.flags.writeable = False
     # NumPy parses a header as Python's literals, and takes its shape as it is.
     except (OSError, ValueError, EOFError, OverflowError, TypeError, SyntaxError, TokenError, MemoryError) as error:
         raise InputError(f"{path}: is missing or damaged ({error})") from error

@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C as requests that are served between two steps, when everything can be saved."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -52,9 +52,15 @@ class Interrupts:
 
 
 @contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Make processes that are started meanwhile ignore SIGINT and SIGTERM; this one gets them, if later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+def signals_blocked(numbers: Collection[int] = _SIGNALS) -> Iterator[None]:
+    """Make processes that are started meanwhile ignore signals, SIGINT and SIGTERM; this one gets them, if later.
+
+    Windows cannot block signals: there they are not ignored.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ Segments are Liver, Liver Remnant, Hepatic, Portal and Tumor_1, Tumor_2, ...
 """
 
 import re
+import shutil
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -160,11 +161,19 @@ def _read_slices(slices: list[CTSlice]) -> sitk.Image:
     """Read some files of a folder as a volume, through links in a folder without the others."""
     with tempfile.TemporaryDirectory(prefix="series-") as folder:
         for k, one in enumerate(slices):
-            (Path(folder) / f"{k:05d}").symlink_to(one.path.resolve())
+            _show(one.path.resolve(), Path(folder) / f"{k:05d}")
         try:
             return read_ct(Path(folder))
         except InputError as error:
             raise InputError(str(error).replace(folder, str(slices[0].path.parent))) from error
+
+
+def _show(source: Path, place: Path) -> None:
+    """Link to a file, or copy it where a system or a file system has no links for everybody."""
+    try:
+        place.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, place)
 
 
 def _search(path: Path) -> dict[str, PatientFiles]:

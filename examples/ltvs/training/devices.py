@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ltvs.model.computing import Precision
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, one_line, ran_out_of_memory
 from ltvs.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def lost_processes() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        if not (isinstance(error, torch.distributed.DistError) or "/gloo/" in reason):
+        distributed = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+        if not (distributed or "/gloo/" in reason):
             raise
         # Gloo's messages begin with a line of its own source code.
         raise InputError(_lost(reason.partition("] ")[2].partition(". ")[0] or reason)) from error
@@ -102,12 +103,10 @@ def memory_errors(settings: TrainSettings) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split())
-        plain = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
-        if plain and "allocate memory" not in text and "not enough memory" not in text:
+    except Exception as error:
+        if not ran_out_of_memory(error):
             raise
-        reason = f"--device {settings.device}: out of memory ({text[:120]})"
+        reason = f"--device {settings.device}: out of memory ({one_line(error)[:120]})"
         raise InputError(f"{reason}; {memory_advice(settings)}") from error
 
 

@@ -4,7 +4,6 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING
@@ -69,7 +68,7 @@ def estimate_stage(task: StageTraining) -> Estimate:
         InputError: no training cases, or memory ran out.
     """
     fabric, settings, split = task.fabric, task.settings, task.data.split
-    with closing(make_loader(task)) as loader, memory_errors(settings):
+    with make_loader(task) as loader, memory_errors(settings):
         net = make_network(settings.network(task.stage))
         learner = Learner(fabric, net, settings, settings.epochs * loader.steps)
         times = []

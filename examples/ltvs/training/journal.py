@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy import ndarray
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ltvs.model.stages import CLASSES
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.event_file import EventFile, Point
 from ltvs.runtime.files import atomic_path
 from ltvs.training.stage_training import StageTraining
 from ltvs.volume.labels import COLORS
@@ -34,11 +34,13 @@ class Epoch:
         epoch: its number, from 1.
         loss: mean over its steps.
         dice: of each class but background on the validation cases, nan for one that none has; None if not validated.
+        time: of its end, seconds since 1970; 0 if unknown, as in older checkpoints.
     """
 
     epoch: int
     loss: float
     dice: list[float] | None
+    time: float = 0.0
 
 
 class Journal:
@@ -47,11 +49,14 @@ class Journal:
     Args:
         task: the training.
         steps: of an epoch.
-        epoch: first epoch that this session writes, from 1.
-        step: number of its steps that are done.
+        history: the epochs that are done.
+        step: number of steps of the next one that are done.
+
+    Raises:
+        InputError: the folder of the stage cannot be written to.
     """
 
-    def __init__(self, task: StageTraining, steps: int, epoch: int, step: int) -> None:
+    def __init__(self, task: StageTraining, steps: int, history: Sequence[Epoch], step: int) -> None:
         self.folder = task.folder if task.fabric.is_global_zero else None
         self.classes = CLASSES[task.stage][1:]
         self.epochs = task.settings.epochs
@@ -61,7 +66,7 @@ class Journal:
         self._seconds, self._patches = 0.0, 0
         self._bar: tqdm[Any] = tqdm(
             total=self.epochs * steps * self.batch_size,
-            initial=((epoch - 1) * steps + step) * self.batch_size,
+            initial=(len(history) * steps + step) * self.batch_size,
             desc=f"stage {task.stage}",
             dynamic_ncols=True,
             # A terminal is updated every second; a file gets a line every half minute.
@@ -71,8 +76,7 @@ class Journal:
             disable=self.folder is None,
         )
         if self.folder is not None:
-            # Drops what a killed session wrote after its last checkpoint.
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
+            self._board = EventFile(self.folder / "tensorboard", map(self._point, history))
 
     def __enter__(self) -> Self:
         return self
@@ -81,8 +85,6 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        if self.folder is not None:
-            self._board.close()
 
     def say(self, text: str) -> None:
         """Append a line with the date to `log.txt`."""
@@ -108,12 +110,7 @@ class Journal:
         if self.folder is None:
             return
         done = history[-1]
-        self._board.add_scalar("loss", done.loss, done.epoch)
-        for name, value in zip(self.classes, done.dice or (), strict=False):
-            if not math.isnan(value):
-                self._board.add_scalar(f"dice/{name}", value, done.epoch)
-        # The next checkpoint counts this epoch as done, so its results have to be on the disk by then.
-        self._board.flush()
+        self._board.add(self._point(done))
         write_curves(history, self.classes, self.folder / "curves.csv")
         if done.dice is not None:
             self.dice = done.dice
@@ -126,6 +123,11 @@ class Journal:
         self.say(line)
         self._started = time.monotonic()
         self._seconds, self._patches = 0.0, 0
+
+    def _point(self, epoch: Epoch) -> Point:
+        named = zip(self.classes, epoch.dice or (), strict=False)
+        dice = {f"dice/{name}": value for name, value in named if not math.isnan(value)}
+        return Point(epoch.epoch, epoch.time or time.time(), {"loss": epoch.loss, **dice})
 
     def _measured(self, loss: float, dice: Sequence[float] | None) -> str:
         of_classes = " ".join(f"{n} {v:.3f}" for n, v in zip(self.classes, dice or (), strict=False))

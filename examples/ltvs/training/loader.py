@@ -3,15 +3,23 @@
 A batch is shared by all devices, and each splits its share into micro-batches that it computes one after the other.
 """
 
+import signal
 from collections.abc import Iterator
-from typing import cast
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_all_start_methods
+from multiprocessing.process import BaseProcess
+from threading import Timer
+from types import TracebackType
+from typing import Self, cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, one_line
 from ltvs.runtime.interrupts import signals_blocked
+from ltvs.runtime.workers import Failure, attempt, kill, noting_processes
 from ltvs.training.patches import PatchDataset, Rendered, RenderedDataset, Sampling
 from ltvs.training.stage_training import StageTraining
 from ltvs.training.step import Sample
@@ -20,6 +28,10 @@ from ltvs.training.step import Sample
 Key = tuple[int, int]
 #: Patches of prepared cases, or rendered ones.
 Patches = PatchDataset | RenderedDataset
+
+#: Seconds to wait for a micro-batch, and for each of its patches, which usually take less than one: else a worker is
+#: stuck.
+PATIENCE = 180.0, 30.0
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -87,20 +99,21 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 class PatchLoader:
-    """Steps of patches, prefetched by worker processes.
+    """Steps of patches, prefetched by worker processes; a context that ends with them, whatever they are at.
 
     Args:
         dataset: of the patches.
         batch_size: patches in a step, over all devices and micro-batches.
         seed: of the order.
-        workers: processes, which live until `close`; 0 reads patches in this process.
+        workers: processes, which live until the context ends; 0 reads patches in this process.
         micro_batches: of a step on each device.
         rank: number of this device, from 0.
         world: number of devices.
         pin_memory: whether batches are put into pinned memory, from which a GPU copies asynchronously.
 
     Raises:
-        InputError: the batch cannot be shared evenly, or there are no patches.
+        InputError: the batch cannot be shared evenly, or there are no patches; on leaving the context, a worker was
+            killed meanwhile.
     """
 
     def __init__(
@@ -117,18 +130,33 @@ class PatchLoader:
     ) -> None:
         self.batches = EpochBatches(len(dataset), batch_size, seed, micro_batches, rank, world)
         self.workers = workers
-        self._loader: DataLoader[Sample | InputError] | None = DataLoader(
-            ErrorsAsValues(dataset),
+        self._processes: set[BaseProcess] = set()
+        self._stuck = False
+        self._patience = PATIENCE[0] + PATIENCE[1] * (batch_size // (micro_batches * world))
+        remedy = f"{_fewer(workers)}a smaller --patch"
+        self._loader: DataLoader[Sample | Failure] | None = DataLoader(
+            FailuresAsValues(dataset, remedy),
             batch_sampler=self.batches,
             num_workers=workers,
-            collate_fn=collate_or_error,
+            collate_fn=CollateOrFailure(remedy),
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             # Forked workers notice the end of this process; those started by a server would outlive it.
-            multiprocessing_context="fork" if workers > 0 else None,
+            multiprocessing_context="fork" if workers > 0 and "fork" in get_all_start_methods() else None,
             # For the workers' seeds, which nothing uses; so PyTorch's own generator stays as training left it.
             generator=torch.Generator(),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        # PyTorch raises it wherever this process is when a worker is killed, in a step or a validation, too.
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            raise self._lost("a process that reads patches was lost", error) from error
 
     @property
     def steps(self) -> int:
@@ -141,37 +169,79 @@ class PatchLoader:
         Their content follows from the seed, `number` and the step alone.
 
         Raises:
-            InputError: a prepared case is missing or damaged, or a worker process has ended.
+            InputError: a patch cannot be made, since a prepared case is missing or damaged, or memory runs out; or a
+                worker process has ended, gives nothing, or cannot be started.
         """
         assert self._loader is not None
-        found: Iterator[Sample | InputError] | None = None
         self.batches.begin(number, step)
-        try:
-            # Ctrl-C and SIGTERM may reach every process of the group; only the one that trains handles them.
-            with signals_blocked():
-                found = iter(self._loader)
-            for _ in range(step, self.steps):
-                micro_batches = [next(found) for _ in range(self.batches.micro_batches)]
-                for error in micro_batches:
-                    if isinstance(error, InputError):
-                        raise error
-                yield cast("list[Sample]", micro_batches)
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            # Where a worker ended while it handed over a batch, the connection fails before PyTorch notices.
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            if isinstance(error, RuntimeError) and not reason.startswith("DataLoader worker"):
-                raise
-            raise InputError(
-                f"a process that reads patches was killed, perhaps because memory ran out ({reason.rstrip('. ')}); "
-                f"give fewer --workers than {self.workers}, or 0"
-            ) from error
-        finally:
-            # Otherwise the traceback of an error keeps the workers, which ignore SIGTERM, and the exit waits for them.
-            found = None
+        found = self._started(self._loader)
+        for _ in range(step, self.steps):
+            micro_batches = [self._next(found) for _ in range(self.batches.micro_batches)]
+            for failed in micro_batches:
+                if isinstance(failed, Failure):
+                    raise InputError(failed.reason)
+            yield cast("list[Sample]", micro_batches)
 
     def close(self) -> None:
         """End the worker processes."""
+        # Idle ones end by themselves. Those that the traceback of an error keeps do not, nor do those that are stuck.
         self._loader = None
+        with _ends_unnoticed():
+            kill(self._processes)
+            for process in self._processes:
+                process.join()
+
+    def _started(self, loader: "DataLoader[Sample | Failure]") -> Iterator[Sample | Failure]:
+        # Ctrl-C and SIGTERM may reach every process of the group; only the one that trains handles them.
+        what = "the processes that read patches cannot be started"
+        with self._errors(what), signals_blocked(), noting_processes(self._processes):
+            return iter(loader)
+
+    def _next(self, found: Iterator[Sample | Failure]) -> Sample | Failure:
+        if not self.workers:
+            return next(found)
+        # Killed when the time is over, since to read from a worker that is stuck may take for ever.
+        watch = Timer(self._patience, self._give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            with self._errors("a process that reads patches was lost"):
+                return next(found)
+        finally:
+            watch.cancel()
+
+    def _give_up(self) -> None:
+        self._stuck = True
+        kill(self._processes)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Those of patches are values, so that these concern the workers.
+            raise self._lost(what, error) from error
+
+    def _lost(self, what: str, error: Exception) -> InputError:
+        if self._stuck:
+            reason = f"the processes that read patches gave none for {self._patience:.0f} seconds, and were ended"
+        else:
+            reason = f"{what}, perhaps because memory ran out ({one_line(error)[:200].rstrip('. ')})"
+        return InputError(f"{reason}; give fewer --workers than {self.workers}, or 0")
+
+
+@contextmanager
+def _ends_unnoticed() -> Iterator[None]:
+    """Keep PyTorch from raising an error in this process, wherever it is, for the workers that end meanwhile."""
+    number = getattr(signal, "SIGCHLD", None)
+    if number is None:
+        yield
+        return
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def make_loader(task: StageTraining) -> PatchLoader:
@@ -216,20 +286,31 @@ def _rendered_patches(task: StageTraining) -> RenderedDataset:
     return RenderedDataset(task.data, task.stage, rendered, None if settings.workers else task.fabric.device)
 
 
-class ErrorsAsValues(Dataset["Sample | InputError"]):
-    """Samples, or the error of one in its place: PyTorch would wrap an exception of a worker in a traceback."""
+class FailuresAsValues(Dataset["Sample | Failure"]):
+    """Samples, or the reason why there is none: an exception of a worker may be one that cannot be handed over."""
 
-    def __init__(self, dataset: Patches) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Patches, remedy: str) -> None:
+        self.dataset, self.remedy = dataset, remedy
 
-    def __getitem__(self, key: Key) -> Sample | InputError:
-        try:
-            return self.dataset[key]
-        except InputError as error:
-            return error
+    def __getitem__(self, key: Key) -> Sample | Failure:
+        return attempt(partial(self.dataset.__getitem__, key), self.remedy)
 
 
-def collate_or_error(samples: list[Sample | InputError]) -> Sample | InputError:
-    """Return a batch of the samples, or the first error among them."""
-    errors = [sample for sample in samples if isinstance(sample, InputError)]
-    return errors[0] if errors else cast("Sample", default_collate(samples))
+class CollateOrFailure:
+    """Makes a batch of samples, or returns the reason why there is none."""
+
+    def __init__(self, remedy: str) -> None:
+        self.remedy = remedy
+
+    def __call__(self, samples: list[Sample | Failure]) -> Sample | Failure:
+        """Return the batch, or the first failure."""
+        failures = [sample for sample in samples if isinstance(sample, Failure)]
+        return failures[0] if failures else attempt(partial(_collate, cast("list[Sample]", samples)), self.remedy)
+
+
+def _collate(samples: list[Sample]) -> Sample:
+    return cast("Sample", default_collate(samples))
+
+
+def _fewer(workers: int) -> str:
+    return f"give fewer --workers than {workers}, or " if workers else "give "

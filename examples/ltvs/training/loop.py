@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 import warnings
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self, cast
 
@@ -85,7 +84,7 @@ def train_stage(task: StageTraining, net: UNet3d) -> Best:
     if is_trained(task.folder):
         return Best(**read_json(task.folder / "result.json"))
     task.data.check_stage(task.stage)
-    with closing(make_loader(task)) as loader, Interrupts() as interrupts, memory_errors(task.settings):
+    with make_loader(task) as loader, Interrupts() as interrupts, memory_errors(task.settings):
         learner = Learner(task.fabric, net, task.settings, task.settings.epochs * loader.steps)
         training = _Training(task, learner, loader, interrupts)
         training.run()
@@ -103,7 +102,7 @@ class _Training:
 
     def run(self) -> None:
         resumed, position = self._resume(), self.position
-        with Journal(self.task, self.loader.steps, position.epoch, position.step) as self.journal:
+        with Journal(self.task, self.loader.steps, position.history, position.step) as self.journal:
             where = f"{self.fabric.world_size} x {self.settings.device}"
             made_with = " ".join(f"{name} {version}" for name, version in versions().items() if version)
             self.journal.say(f"{'resumes' if resumed else 'begins'} on {where}; {made_with}")
@@ -186,7 +185,7 @@ class _Training:
                 position.best = Best(position.epoch, mean)
                 self._write_weights("best", {"epoch": str(position.epoch), "dice": repr(mean)})
             self._write_weights("last", {"epoch": str(position.epoch)})
-        position.history.append(Epoch(position.epoch, position.loss / position.step, dice))
+        position.history.append(Epoch(position.epoch, position.loss / position.step, dice, time.time()))
         position.epoch, position.step, position.loss = position.epoch + 1, 0, 0.0
         self.journal.epoch(position.history)
         if validated:

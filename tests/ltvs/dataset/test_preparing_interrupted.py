@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from support.volume_file_layouts import write_own
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 CASES = 8
+#: A script and not a module to import: it changes what preparation does.
+INTERRUPTED = str(Path(__file__).parents[2] / "support" / "interrupted_preparation.py")
 GRIDS = ("--pixels", "96", "--slice-spacing", "0.5", "--liver-pixels", "96", "--liver-slice-spacing", "0.5")
 
 
@@ -48,9 +49,11 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 @contextmanager
-def started(source: Path, output: Path) -> "Iterator[subprocess.Popen[str]]":
-    words = [sys.executable, prepare_ltvs.__file__, "--source", "ltvs", "--input", source, "--output", output]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def started(
+    source: Path, output: Path, script: str = prepare_ltvs.__file__, **variables: str
+) -> "Iterator[subprocess.Popen[str]]":
+    words = [sys.executable, script, "--source", "ltvs", "--input", source, "--output", output]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     run = subprocess.Popen(
         [*map(str, words), *GRIDS, "--workers", "2"],
         env=environment,
@@ -116,13 +119,7 @@ def test_interrupted(
     """Ctrl-C goes to every process of a terminal, SIGTERM to the one that was started."""
     whole, _ = undisturbed
     output = tmp_path / "out"
-    with started(source, output) as run:
-        while not list(output.glob(".preparing-*")) and run.poll() is None:
-            time.sleep(0.01)
-        if how == "INT":
-            os.killpg(run.pid, signal.SIGINT)
-        else:
-            run.terminate()
+    with started(source, output, INTERRUPTED, INTERRUPT=how, MARK=str(tmp_path / "mark")) as run:
         said = run.communicate()[1]
         wait_until_all_are_gone(run.pid)
     assert run.returncode == status

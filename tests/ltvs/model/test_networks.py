@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, ConcatSkip, SliceCrossAttention3d
-from ltvs.model.networks import NetworkSettings, load_network, make_network, save_weights, settings_json
+from ltvs.model.networks import NetworkSettings, load_network, make_network, save_weights, settings_json, weight_notes
 from ltvs.runtime.errors import InputError
 
 SMALL = NetworkSettings(classes=3, skip="csca", channels=(2, 3, 4), score_norm="mean", residual=True, norm="instance")
@@ -57,3 +57,29 @@ def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
         load_network(settings_json(dataclasses.replace(SMALL, channels=(2, 3, 5))), path)
     with pytest.raises(InputError, match="does not fit the settings beside it"):
         load_network({"classes": 3}, path)
+
+
+def test_notes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(make_network(SMALL), path, {"epoch": "3", "dice": "0.5"})
+    assert weight_notes(path) == {"epoch": "3", "dice": "0.5"}
+    for content in (b"", b"not safetensors", b"\xff" * 99, (2).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"w\.safetensors: is missing or damaged \(.+\); train it again"):
+            weight_notes(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"w\.safetensors: is missing or damaged"):
+        weight_notes(path)
+
+
+def test_weights_load_from_a_disk_that_cannot_map_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own functions for files map them into memory."""
+    save_weights(make_network(SMALL), tmp_path / "w.safetensors", {"epoch": "3"})
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr("safetensors.safe_open", refused)
+    monkeypatch.setattr("safetensors.torch.safe_open", refused)
+    load_network(settings_json(SMALL), tmp_path / "w.safetensors")
+    assert weight_notes(tmp_path / "w.safetensors") == {"epoch": "3"}

@@ -43,6 +43,27 @@ def test_bad_input_is_one_line_and_2(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err == "error: --size 3: expected less\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "run/log.txt"), "error: run/log.txt: No space left on device\n"),
+        (MemoryError("Unable to allocate 9 TiB"), "error: out of memory (Unable to allocate 9 TiB); end other"),
+        (RuntimeError("CUDA error: out of memory\nmore"), "error: out of memory (CUDA error: out of memory more); end"),
+    ],
+)
+def test_a_disk_or_a_memory_that_is_full_is_one_line_and_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception, line: str
+) -> None:
+    def main(settings: Settings) -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        start(monkeypatch, main)
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
 def test_an_interrupt_is_said_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def main(settings: Settings) -> None:
         raise KeyboardInterrupt

@@ -163,6 +163,15 @@ def test_the_acquisition_that_was_segmented_is_read(tmp_path: Path, shift: float
     assert_is_the_tiny_case(case)
 
 
+def test_where_links_cannot_be_made_slices_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    two_acquisitions(tmp_path, 60.0, AcquisitionNumber=2)
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    assert_is_the_tiny_case(only_case(tmp_path))
+
+
 def test_slices_go_by_position_whatever_tags_and_names_say(tmp_path: Path) -> None:
     wrong = {"SliceThickness": 7.5, "SpacingBetweenSlices": 0.7, "InstanceNumber": 1}
     slices = write_ct(tmp_path / "ct", CASE, "CRLM-CT-1001", upwards=False, **wrong)

@@ -1,11 +1,11 @@
 """Several processes, a batch in parts and compiled code train as one process does, however they are started."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from ltvs.runtime.files import read_json, write_json
 from ltvs.training.devices import is_first_process, start_processes
 from ltvs.training.stage_training import StageTraining
 from ltvs.training.validation import mean_dice, validate
-from support import data_parallel_steps
+from support import data_parallel_steps, disturbed_training
 from support.processes import slurm_tasks, wait_until_all_are_gone
 from support.trained_runs import QUICK, tiny_set, tiny_settings
 
@@ -134,20 +134,24 @@ def quick(data: Path, output: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_sigterm_to_the_first_of_two_processes_saves_and_ends_both(data: Path, tmp_path: Path) -> None:
-    command = [*quick(data, tmp_path / "run"), "--save-every", "1000", "--epochs", "3"]
-    both = subprocess.Popen([*command, "--devices", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    folder = tmp_path / "run" / "stage2"
-    while not (folder / "curves.csv").exists() and both.poll() is None:
-        time.sleep(0.05)
-    both.terminate()
+    words = [*quick(data, tmp_path / "run"), "--save-every", "1000", "--epochs", "3"]
+    command = [*PYTHON, disturbed_training.__file__, *words[2:]]
+    both = subprocess.Popen(
+        [*command, "--devices", "2"],
+        env={**os.environ, "DISTURBED": "0 1 term"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     _, said = both.communicate()
     assert both.returncode == 143, said
-    assert re.search(r"saved at epoch [23], step \d+ of \d+; the same command resumes from there", said)
+    assert re.search(r"saved at epoch 1, step 1 of \d+; the same command resumes from there", said)
     assert said.splitlines()[-1] == "terminated"
     assert "Traceback" not in said
     wait_until_all_are_gone(both.pid)
     assert subprocess.run(command, check=False).returncode == 0, "goes on with one process"
-    assert len((folder / "curves.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "run" / "stage2" / "curves.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from ltvs.runtime.errors import InputError
 from ltvs.training.loader import EpochBatches, PatchLoader
 from ltvs.training.patches import PatchDataset, Sampling
 from ltvs.training.step import Sample
+from support.faults import fault
 from support.trained_runs import tiny_set
 
 
@@ -144,10 +147,8 @@ def test_workers_do_not_end_with_the_signals_of_their_group_but_with_the_loader(
         for sent in (signal.SIGINT, signal.SIGTERM):
             os.kill(worker.pid, sent)
     assert len(list(steps)) == loader.steps - 1
-    del steps
     loader.close()
     for worker in workers:
-        worker.join(30)
         assert not worker.is_alive()
 
 
@@ -162,7 +163,6 @@ def test_a_damaged_case_is_said_in_one_line(tmp_path: Path, workers: int) -> Non
     processes = loader._loader._iterator._workers if workers else []
     loader.close()
     for process in processes:
-        process.join(30)
         assert not process.is_alive(), "the traceback of the error keeps it"
 
 
@@ -175,16 +175,122 @@ def test_a_worker_that_ends_while_it_hands_over_a_batch(data: PreparedSet, error
     loader = PatchLoader(dataset(data), 1, 5, 2)
     loader._loader = broken()
     with pytest.raises(
-        InputError, match=r"was killed, perhaps because memory ran out \((\[Errno 104\] C|EOFError).*or 0"
+        InputError, match=r"was lost, perhaps because memory ran out \((\[Errno 104\] C|EOFError).*or 0"
     ):
         list(loader.epoch(1))
 
 
-def test_a_worker_that_is_killed(data: PreparedSet) -> None:
-    loader = PatchLoader(dataset(data), 1, 5, 2)
-    batches = loader.epoch(1)
-    next(batches)
-    for worker in loader._loader._iterator._workers:
-        os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(InputError, match=r"was killed, perhaps because memory ran out .*fewer --workers than 2, or 0"):
-        list(batches)
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter.__del__")
+def test_workers_that_cannot_be_started(data: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is there when the second cannot be had; no machine is asked to fail, as that may take long."""
+    fork, forked = os.fork, []
+
+    def full() -> int:
+        if forked:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        forked.append(None)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", full)
+    with (
+        pytest.raises(InputError, match=r"cannot be started, .*\(\[Errno 11\] Resource.*fewer --workers than 2, or 0"),
+        PatchLoader(dataset(data), 1, 5, 2) as loader,
+    ):
+        next(loader.epoch(1))
+    assert not active_children()
+
+
+FEWER = r"; give fewer --workers than 2, or a smaller --patch"
+FAULTS = {
+    "memory": rf"^memory ran out \(Unable to allocate 9 TiB\){FEWER}$",
+    "torch memory": rf"^memory ran out \(.* you tried to allocate 9 bytes\){FEWER}$",
+    "pickle": r"^unexpected CannotBePickledError: 1 and 2 \(faults\.py, line \d+\)$",
+    "exit": r"^unexpected SystemExit: 0 \(faults\.py, line \d+\)$",
+    "os exit 0": r"^a process that reads patches was lost, perhaps because memory ran out \(.*\); give fewer .*, or 0$",
+    "kill": r"^a process that reads patches was lost, perhaps",
+    "segv": r"^a process that reads patches was lost, perhaps",
+    "stop": r"^the processes that read patches gave none for 1 seconds, and were ended; give fewer --w.* than 2, or 0$",
+    "stuck": r"^the processes that read patches gave none for 1 seconds, and were ended",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stops processes")
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_befalls_the_workers_is_said_in_one_line_and_none_is_left(
+    data: PreparedSet, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error may come while this process is at something else, so all is within the context."""
+    monkeypatch.setattr(PatchDataset, "__getitem__", lambda *_: fault(name))
+    if name in ("stop", "stuck"):
+        monkeypatch.setattr("ltvs.training.loader.PATIENCE", (0.5, 0.5))
+    with pytest.raises(InputError, match=FAULTS[name]) as caught, PatchLoader(dataset(data), 1, 5, 2) as loader:
+        list(loader.epoch(1))
+    assert len(str(caught.value).splitlines()) == 1
+    assert not active_children()
+
+
+@pytest.mark.parametrize("name", ["memory", "exit"])
+def test_without_workers_it_is_the_same_line(data: PreparedSet, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatchDataset, "__getitem__", lambda *_: fault(name))
+    with pytest.raises(InputError, match=FAULTS[name].replace("fewer --workers than 2, or ", "")):
+        list(PatchLoader(dataset(data), 1, 5, 0).epoch(1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_that_memory_does_not_suffice_for(
+    data: PreparedSet, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise RuntimeError("unable to allocate memory")
+
+    monkeypatch.setattr("ltvs.training.loader.default_collate", full)
+    with (
+        pytest.raises(InputError, match=r"^memory ran out \(unable to allocate memory\); give .*a smaller --patch$"),
+        PatchLoader(dataset(data), 1, 5, workers) as loader,
+    ):
+        list(loader.epoch(1))
+
+
+def test_a_worker_that_is_killed_while_this_process_is_at_something_else(data: PreparedSet) -> None:
+    """PyTorch's handler of SIGCHLD raises its error in the middle of a step or a validation."""
+
+    def step(loader: PatchLoader) -> None:
+        next(loader.epoch(1))
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    message = r"was lost, perhaps because memory ran out .*fewer --workers than 2, or 0"
+    with pytest.raises(InputError, match=message), PatchLoader(dataset(data), 1, 5, 2) as loader:
+        step(loader)
+    assert not active_children()
+
+
+def test_an_error_of_this_process_stays_what_it_is_and_ends_the_workers(data: PreparedSet) -> None:
+    def fail() -> None:
+        with PatchLoader(dataset(data), 1, 5, 2) as loader:
+            next(loader.epoch(1))
+            raise RuntimeError("size of tensor a must match")
+
+    # The error, whose traceback holds the iterator, is there all the while.
+    with pytest.raises(RuntimeError, match="size of tensor") as caught:
+        fail()
+    assert caught.tb is not None
+    assert not active_children()
+
+
+def test_where_signals_cannot_be_blocked_workers_read_as_well(
+    data: PreparedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = flat(PatchLoader(dataset(data), 4, 5, 0).epoch(1))
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    with PatchLoader(dataset(data), 4, 5, 1) as loader:
+        assert_equal(flat(loader.epoch(1)), whole)
+
+
+@pytest.mark.slow
+def test_where_processes_cannot_be_forked_they_are_spawned(data: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = flat(PatchLoader(dataset(data), 4, 5, 0).epoch(1))
+    monkeypatch.setattr("ltvs.training.loader.get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr("multiprocessing.context._default_context._actual_context", get_context("spawn"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    with PatchLoader(dataset(data), 4, 5, 1) as loader:
+        assert_equal(flat(loader.epoch(1)), whole)

@@ -14,8 +14,8 @@ from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import write_json
 from ltvs.training.checkpoints import load_checkpoint
 from ltvs.training.devices import lost_processes
-from support import disturbed_training
-from support.processes import slurm_tasks, wait_until_all_are_gone
+from support import disturbed_training, faulty_readers
+from support.processes import processes_of, slurm_tasks, wait_until_all_are_gone
 from support.trained_runs import tiny_set
 from support.training_process import results
 
@@ -145,6 +145,29 @@ def test_a_loss_that_is_not_finite_on_one_stops_both_with_its_cases(
     assert state is not None
     assert all(value.isfinite().all() for value in state["learner"]["net"].values())
     assert_goes_on(data, tmp_path / "run", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("memory", r"memory ran out \(Unable to allocate 9 TiB\); give fewer --workers than 2, or a smaller --patch"),
+        ("pickle", r"unexpected CannotBePickledError: 1 and 2 \(faults\.py, line \d+\)"),
+        ("kill", r"a process that reads patches was lost, perhaps because memory ran out \(.+\); give fewer .+, or 0"),
+        ("stop", r"the processes that read patches gave none for 20 seconds, and were ended; give fewer .+, or 0"),
+    ],
+)
+def test_a_process_that_reads_patches(data: Path, tmp_path: Path, name: str, message: str) -> None:
+    command = [*words(data, tmp_path / "run"), "--workers", "2"]
+    environment = os.environ | ONE_THREAD | {"FAULT": name, "PATIENCE": "20"}
+    faulty = [sys.executable, faulty_readers.__file__, *command[1:]]
+    run = subprocess.Popen(faulty, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    said = run.communicate()[1]
+    assert run.returncode == 2, said
+    assert not processes_of(run.pid)
+    assert re.fullmatch(f"error: {message}", said.splitlines()[-1]), said
+    assert "Traceback" not in said
+    assert subprocess.run([sys.executable, *command], env=os.environ | ONE_THREAD, check=False).returncode == 0
 
 
 def test_other_errors_stay_what_they_are() -> None:
