@@ -14,8 +14,8 @@ from torch import nn
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
-from crossattn3d.dropin import unwrap_skips, wrap_skips
-from support.monai_and_nnunet_nets import basic_unet
+from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
+from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds
 from support.wrong_calls import CALLS, E, U
 from support.wrong_nets import NARROW, NET_CALLS, volume
 
@@ -40,6 +40,12 @@ def with_a_backend_of_the_environment(name: str) -> None:
 def without_an_upcat() -> nn.Module:
     net = basic_unet(3)
     del net.upcat_2.convs
+    return net
+
+
+def with_one_level() -> nn.Module:
+    net = segresnet_ds(3)
+    net.up_layers = nn.ModuleList([nn.ModuleDict({"upsample": nn.Identity()})])
     return net
 
 
@@ -120,12 +126,7 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     # Other libraries' nets.
     "a net that nobody knows": (
         lambda: wrap_skips(nn.Sequential(nn.Conv3d(1, 2, 1))),
-        [
-            "wrap_skips",
-            "expected a net of MONAI or nnU-Net, one of BasicUNet,",
-            "got torch's Sequential",
-            "cat([csca(u, e), u])",
-        ],
+        ["wrap_skips", "expected a net of MONAI or nnU-Net", "got torch's Sequential", "cat([csca(u, e), u])", "docs/"],
     ),
     "a net that was changed": (
         lambda: wrap_skips(without_an_upcat()),
@@ -137,7 +138,12 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "slices of a 2D net": (
         lambda: wrap_skips(basic_unet(2)),
-        ["wrap_skips", "expected a 3D net, or a 2D net with attention='cca'", "got a net of 2", "attention='csca'"],
+        [
+            "wrap_skips",
+            "expected a 3D net, or a 2D net with attention='cca'",
+            "got a BasicUNet of 2",
+            "attention='csca'",
+        ],
     ),
     "attention of other nets": (
         lambda: wrap_skips(basic_unet(3), attention="both"),
@@ -146,6 +152,18 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "zero without the decoder maps": (
         lambda: wrap_skips(basic_unet(3), zero_init=True, concatenate=False),
         ["wrap_skips", "expected concatenate=True for zero_init=True", "got False", "use one of the two"],
+    ),
+    "maps that are added": (
+        lambda: wrap_skips(segresnet(3), concatenate=False),
+        ["wrap_skips", "expected concatenate=True for SegResNet", "adds its maps", "got False", "docs/drop-in.md"],
+    ),
+    "no skips": (
+        lambda: wrap_skips(with_one_level()),
+        ["wrap_skips", "expected a SegResNetDS of two or more levels", "got one without skips", "more levels"],
+    ),
+    "a decoder map that is not joined": (
+        lambda: torch.relu(AttendedMap(nn.Identity(), CSCA(3))(U)),
+        ["AttendedMap", "expected the net to add or concatenate", "got relu", "unwrap_skips"],
     ),
     "nothing to unwrap": (
         lambda: unwrap_skips(basic_unet(3)),
