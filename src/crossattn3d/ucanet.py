@@ -64,7 +64,7 @@ class UCANet(UNet3d):
         who = type(self).__name__
         if "skip" in options:
             raise ValueError(
-                f"{who}: expected no skip, as attention names it; got {options['skip']!r}; "
+                f"{who}: expected no skip, as attention names it; got {dict(options)['skip']!r}; "
                 "use UNet3d for a skip of your own"
             )
         check_option(who, "attention", attention, tuple(SKIPS))

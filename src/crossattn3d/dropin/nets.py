@@ -4,7 +4,7 @@ Nets are known by package and class name, so that none of these packages has to 
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -103,8 +103,8 @@ def _basic_unet_plus_plus(net: nn.Module) -> Iterator[Join]:
 
 
 def _flexible_unet(net: nn.Module) -> Iterator[Join]:
-    encoder = type(net.encoder)
-    widths = encoder.num_channels_per_output()[encoder.get_encoder_names().index(net.backbone)]  # type: ignore[attr-defined]
+    encoder: Any = type(net.encoder)
+    widths = encoder.num_channels_per_output()[encoder.get_encoder_names().index(net.backbone)]
     # The last block has no encoder map.
     for block, context in zip(net.get_submodule("decoder.blocks").children(), widths[-2::-1], strict=False):
         yield _of_upcat(block, context)
@@ -161,11 +161,12 @@ def _segresnet(net: nn.Module) -> Iterator[Join]:
 
 
 def _segresnet_ds(net: nn.Module) -> Iterator[Join]:
+    filters: Any = net.init_filters
     for branch in ("up_layers", "up_layers_auto"):
         levels = list(getattr(net, branch, nn.ModuleList()).children())
         for i, level in enumerate(levels):
             if convolutions(level.get_submodule("upsample")):  # a net of one level has none
-                width: int = net.init_filters * 2 ** (len(levels) - 1 - i)  # type: ignore[operator, assignment]
+                width = filters * 2 ** (len(levels) - 1 - i)
                 yield Join(level, "upsample", width, width, takes_both=False)
 
 
