@@ -204,6 +204,28 @@ def test_options_reach_every_skip(attention: str) -> None:
     assert "encoder_first=True" in repr(net)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "first"),
+    [
+        ("BasicUNet", "upcat_2.convs", "conv_0.conv.weight"),
+        ("SegResNet", "up_samples.1", "0.conv.weight"),
+        ("SegResNetDS", "up_layers.0.upsample", "deconv.weight"),
+        ("PlainConvUNet", "decoder.stages.1", "convs.0.conv.weight"),
+    ],
+)
+def test_names_of_parameters(name: str, part: str, first: str) -> None:
+    """Files that were saved from a wrapped net go by these names."""
+    plain = OTHER_NETS[name].make(3).state_dict()
+    keys = wrap_skips(OTHER_NETS[name].make(3), zero_init=True).state_dict().keys()
+    new = {key.removeprefix(f"{part}.") for key in keys if key.startswith(f"{part}.")}
+    old = {key.removeprefix(f"{part}.") for key in plain if key.startswith(f"{part}.")}
+    projections = [f"channel.to_{x}" for x in ("query", "key", "value")]
+    projections += [f"slices.to_{x}" for x in ("query", "key", "value", "out")]
+    attention = {f"attention.{projection}.{kind}" for projection in projections for kind in ("weight", "bias")}
+    assert first in old
+    assert new == {"gate"} | attention | {f"block.{key}" for key in old}
+
+
 def test_new_parameters_are_where_and_as_the_net_is() -> None:
     net = wrap_skips(basic_unet(3).double().eval(), zero_init=True)
     assert {p.dtype for p in net.parameters()} == {torch.float64}

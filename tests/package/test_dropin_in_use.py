@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossattn3d.dropin import unwrap_skips, wrap_skips
 from support import SUPPORT
@@ -94,6 +96,23 @@ def test_mixed_precision(name: str) -> None:
     assert all(torch.isfinite(out).all() for out in outputs)
     sum(out.float().square().mean() for out in outputs).backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+@given(
+    widths=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
+    seed=st.integers(0, 2**16),
+)
+def test_any_widths_and_sizes(widths: list[int], size: tuple[int, int, int], seed: int) -> None:
+    kind = pytest.importorskip("monai.networks.nets").UNet
+    net = randomize(kind(3, 1, 2, widths, [2] * (len(widths) - 1), norm="batch"), seed).eval()
+    x = normal((2, 1, *(n * 2 ** (len(widths) - 1) for n in size)), generator(seed), torch.float32)
+    with torch.no_grad():
+        before, keys = net(x), list(net.state_dict())
+        assert torch.equal(wrap_skips(net, zero_init=True)(x), before)
+        assert list(unwrap_skips(net).state_dict()) == keys
+        assert torch.equal(net(x), before)
+        assert wrap_skips(net, concatenate=False)(x).shape == before.shape
 
 
 COMPILED = """

@@ -10,6 +10,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import crossattn3d
@@ -232,3 +234,34 @@ def test_a_factory_whose_signature_cannot_be_read_is_called():
     """Of some callables of C code, inspect knows no signature."""
     with mock.patch("inspect.signature", side_effect=ValueError("no signature found")):
         assert len(UNet3d(1, 2, NARROW, skip=CSCA).skips) == 3
+
+
+NO_WIDTHS = st.one_of(
+    st.floats(), st.text(), st.booleans(), st.none(), st.binary(), st.complex_numbers(), st.lists(st.integers())
+)
+
+
+@given(NO_WIDTHS | st.integers(max_value=0))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_else_is_a_width(value):
+    for call in (
+        CSCA,
+        lambda width: CSCA(3, width if width is not None else "none"),
+        lambda width: UNet3d(width, 2, (3, 4)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^(CSCA|UNet3d): expected \w+_channels of 1 or more, a whole number; got "
+        ):
+            call(value)
+    with pytest.raises(
+        ValueError, match=r"^UCANet: expected channels of two or more levels, .*; got .*; give one width"
+    ):
+        UCANet(1, 2, (3, value))
+
+
+@given(st.integers(1, 12), st.sampled_from(["int8", "uint8", "int32", "int64"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whole_numbers_of_any_kind_are_widths(width, kind):
+    for given_width in (np.dtype(kind).type(width), torch.tensor(width, dtype=getattr(torch, kind))):
+        made = CSCA(given_width).out_channels
+        assert (made, type(made)) == (width, int)
