@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from crossattn3d._arguments import check_flag
 from crossattn3d.kernels.parameters import BACKENDS, SCORE_NORMS, Attention, ChannelParameters, SliceParameters
 
 #: Earlier names of backends.
@@ -12,20 +13,21 @@ RENAMED = {"factorised": "torch", "native": "cpp"}
 
 def check_option(who: str, name: str, value: object, known: Sequence[object]) -> None:
     """Raise ValueError unless `value` is one of `known`."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{who}: expected {name} to be one of {', '.join(map(repr, known))}; got {value!r}")
 
 
 def check_options(who: str, attention: Attention) -> None:
     """Raise ValueError, naming `who`, unless each option is a known one."""
     check_option(who, "score_norm", attention.score_norm, SCORE_NORMS)
+    check_flag(who, "residual", attention.residual)
     for old, new in RENAMED.items():
         if attention.backend == old:
             raise ValueError(f"{who}: expected a backend by its present name; got {old!r}; use backend={new!r}")
     check_option(who, "backend", attention.backend, BACKENDS)
     if not isinstance(attention.slice_dim, int) or attention.slice_dim not in (-3, -2, -1, 2, 3, 4):
         raise ValueError(
-            f"{who}: expected slice_dim to be a spatial dimension, -3, -2 or -1 (or 2, 3, 4); got "
+            f"{who}: expected slice_dim to be a spatial dimension, the int -3, -2 or -1 (or 2, 3, 4); got "
             f"{attention.slice_dim!r}"
         )
 
@@ -46,8 +48,21 @@ def check_arguments(
         )
 
 
+def check_part(who: str, name: str, part: object, kind: type[ChannelParameters | SliceParameters]) -> None:
+    """Raise ValueError unless the projections are of the kind that the attention takes."""
+    if not isinstance(part, kind):
+        raise ValueError(
+            f"{who}: expected {name} as {kind.__name__}; got {type(part).__name__}; fill in a {kind.__name__}"
+        )
+
+
 def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
     for name, x in (("query", query), ("context", context)):
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"{who}: expected {name} as a tensor, (batch, channels, depth, height, width); got "
+                f"{type(x).__name__}; convert it with torch.as_tensor, or pass query and context one by one"
+            )
         if x.ndim != 5:
             raise ValueError(
                 f"{who}: expected {name} as (batch, channels, depth, height, width); got {x.ndim} dimensions, "

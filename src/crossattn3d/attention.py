@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
+from crossattn3d._arguments import check_width
 from crossattn3d._checks import check_options
 from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, backend_of
 
@@ -74,10 +75,10 @@ class _CrossAttention3d(_Projections):
     ) -> None:
         super().__init__()
         who = type(self).__name__
-        context_channels = query_channels if context_channels is None else context_channels
-        for name, value in (("query_channels", query_channels), ("context_channels", context_channels)):
-            if value < 1:
-                raise ValueError(f"{who}: expected {name} of 1 or more; got {value}")
+        query_channels = check_width(who, "query_channels", query_channels)
+        if context_channels is None:
+            context_channels = query_channels
+        context_channels = check_width(who, "context_channels", context_channels)
         residual = query_channels == context_channels if residual is None else residual
         check_options(who, Attention(score_norm, residual, slice_dim, backend))
         if residual and query_channels != context_channels:
@@ -164,7 +165,7 @@ class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
     ) -> Float[Tensor, "b ce d h w"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         parameters = self.parameters_of_attention()
-        return functional.attend("channel_cross_attention", query, context, parameters, None, self.attention)
+        return functional.attend(type(self).__name__, query, context, parameters, None, self.attention)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
@@ -206,7 +207,7 @@ class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         parameters = self.parameters_of_attention()
-        return functional.attend("slice_cross_attention", query, context, None, parameters, self.attention)
+        return functional.attend(type(self).__name__, query, context, None, parameters, self.attention)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
@@ -251,7 +252,7 @@ class CSCA(_CrossAttention3d):
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
         halves = self.channel.parameters_of_attention(), self.slices.parameters_of_attention()
-        return functional.attend("channel_slice_cross_attention", query, context, *halves, self.attention)
+        return functional.attend(type(self).__name__, query, context, *halves, self.attention)
 
     def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
         """Return both maps, (b, c, c) and (b, d, d), for looking at."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from crossattn3d._arguments import check_net
 from crossattn3d._extras import extra_module
 from crossattn3d.unet import UNet3d
 
@@ -34,6 +35,11 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
         ...     export_onnx(UCANet(1, 3).eval(), f"{folder}/net.onnx")
     """
     who, path = "export_onnx", Path(path)
+    check_net(who, net)
+    if not isinstance(net, UNet3d):
+        raise ValueError(
+            f"{who}: expected a UNet3d or a UCANet; got {type(net).__name__}; use torch.onnx.export for other nets"
+        )
     if any(module.training for module in net.modules()):
         raise ValueError(f"{who}: expected a net in eval mode; got one in training mode; call net.eval()")
     weight = next(net.parameters())

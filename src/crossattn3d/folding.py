@@ -7,6 +7,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from crossattn3d._arguments import check_net
 from crossattn3d.unet import ConvBlock, UNet3d, UpConv
 
 N = TypeVar("N", bound=UNet3d)
@@ -33,6 +34,7 @@ def fold_batch_norm(net: N) -> N:
         >>> sum(isinstance(m, nn.BatchNorm3d) for m in fold_batch_norm(net).modules())
         0
     """
+    check_net("fold_batch_norm", net)
     if any(module.training for module in net.modules()):
         raise ValueError("fold_batch_norm: expected a net in eval mode; got one in training mode; call net.eval()")
     net = copy.deepcopy(net).requires_grad_(False)

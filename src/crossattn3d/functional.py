@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d._checks import check_arguments
+from crossattn3d._checks import check_arguments, check_part
 from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.backends import backend_of
 from crossattn3d.kernels.modes import without_autocast
@@ -94,6 +94,7 @@ def channel_cross_attention(
         >>> channel_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 4, 2, 4, 6])
     """
+    check_part("channel_cross_attention", "channel", channel, ChannelParameters)
     attention = Attention(score_norm, residual, -3, backend)
     return attend("channel_cross_attention", query, context, channel, None, attention)
 
@@ -135,6 +136,7 @@ def slice_cross_attention(
         >>> slice_cross_attention(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 4, 2, 4, 6])
     """
+    check_part("slice_cross_attention", "slices", slices, SliceParameters)
     attention = Attention(score_norm, residual, slice_dim, backend)
     return attend("slice_cross_attention", query, context, None, slices, attention)
 
@@ -179,6 +181,8 @@ def channel_slice_cross_attention(
         >>> torch.allclose(both, channel_cross_attention(u, e, c) + slice_cross_attention(u, e, s), atol=1e-4)
         True
     """
+    check_part("channel_slice_cross_attention", "channel", channel, ChannelParameters)
+    check_part("channel_slice_cross_attention", "slices", slices, SliceParameters)
     attention = Attention(score_norm, residual, slice_dim, backend)
     return attend("channel_slice_cross_attention", query, context, channel, slices, attention)
 
@@ -202,6 +206,7 @@ def channel_attention_map(
         >>> channel_attention_map(torch.randn(2, 3, 2, 4, 6), torch.randn(2, 5, 2, 4, 6), p).shape
         torch.Size([2, 4, 4])
     """
+    check_part("channel_attention_map", "channel", channel, ChannelParameters)
     attention = Attention(score_norm, False, -3, backend)
     check_arguments("channel_attention_map", query, context, (channel,), attention)
     compute = reference.channel_attention if backend_of(backend) == "reference" else composed.channel_attention
@@ -229,6 +234,7 @@ def slice_attention_map(
         >>> slice_attention_map(torch.randn(1, 3, 2, 4, 6), torch.randn(1, 5, 2, 4, 6), p).shape
         torch.Size([1, 2, 2])
     """
+    check_part("slice_attention_map", "slices", slices, SliceParameters)
     attention = Attention(score_norm, False, slice_dim, backend)
     check_arguments("slice_attention_map", query, context, (slices,), attention)
     compute = reference.slice_attention if backend_of(backend) == "reference" else composed.slice_attention

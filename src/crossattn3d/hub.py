@@ -196,6 +196,10 @@ def _parameters(kind: type[UNet3d]) -> dict[str, inspect.Parameter]:
 
 def _folder(source: str | Path, revision: str | None) -> Path:
     """Return the folder, or the local copy of the repository that huggingface_hub keeps."""
+    if not isinstance(source, (str, Path)) or source == "":
+        raise ValueError(
+            f"from_pretrained: expected a folder, or a repository as owner/name; got {source!r}; give its name"
+        )
     folder = Path(source)
     if folder.is_dir():
         return folder

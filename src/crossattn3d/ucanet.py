@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, Unpack
 
-from crossattn3d._checks import check_option
+from crossattn3d._checks import check_option, check_options
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
-from crossattn3d.functional import Backend, ScoreNorm
+from crossattn3d.functional import Attention, Backend, ScoreNorm
 from crossattn3d.unet import UNet3d, UNetOptions
 
 AttentionName = Literal["csca", "cca", "sca"]
@@ -61,7 +61,14 @@ class UCANet(UNet3d):
         backend: Backend = "auto",
         **options: Unpack[UNetOptions],
     ) -> None:
-        check_option(type(self).__name__, "attention", attention, tuple(SKIPS))
+        who = type(self).__name__
+        if "skip" in options:
+            raise ValueError(
+                f"{who}: expected no skip, as attention names it; got {dict(options)['skip']!r}; "
+                "use UNet3d for a skip of your own"
+            )
+        check_option(who, "attention", attention, tuple(SKIPS))
+        check_options(who, Attention(score_norm, residual, slice_dim, backend))
         skip = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
         super().__init__(in_channels, out_channels, channels, skip=skip, **options)
         self.attention: AttentionName = attention

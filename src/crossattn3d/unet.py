@@ -17,13 +17,22 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from crossattn3d._arguments import (
+    Triple,
+    check_factory,
+    check_flag,
+    check_kernels,
+    check_skip,
+    check_width,
+    checked_levels,
+    checked_triples,
+)
 from crossattn3d._checks import check_option
 from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
 from crossattn3d._norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
 
 Upsample = Literal["transposed", "interpolate"]
-Triple = tuple[int, int, int]
 
 
 class Skip(Protocol):
@@ -183,9 +192,9 @@ class UNet3d(nn.Module):
             it, the attribute of the same name switches the list off and on; the state_dict stays the same.
 
     Raises:
-        ValueError: an option is unknown, or the lengths of channels, strides and kernel_sizes do not match; in forward,
-            the input has another rank or width or is too small for the levels or the normalization, or
-            deep_supervision was switched on in a net made without it.
+        ValueError: an argument is unknown or no whole number, skip is no factory, or the lengths of channels, strides
+            and kernel_sizes do not match; in forward, the input has another rank, width, number type or device or is
+            too small for the levels or the normalization, or deep_supervision was switched on in a net made without it.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
@@ -212,22 +221,27 @@ class UNet3d(nn.Module):
     ) -> None:
         super().__init__()
         who = type(self).__name__
+        in_channels = check_width(who, "in_channels", in_channels)
+        out_channels = check_width(who, "out_channels", out_channels)
+        channels = checked_levels(who, channels)
         levels = len(channels)
-        if levels < 2 or min(channels) < 1:
-            raise ValueError(f"{who}: expected channels of two or more levels, each 1 or more; got {tuple(channels)}")
         check_option(who, "norm", norm, get_args(Norm))
         check_option(who, "upsample", upsample, get_args(Upsample))
+        check_flag(who, "up_norm", up_norm)
+        check_flag(who, "use_checkpoint", use_checkpoint)
+        check_flag(who, "deep_supervision", deep_supervision)
+        check_factory(who, skip)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.channels = tuple(channels)
-        self.strides = _triples(who, "strides", strides, levels - 1, 2)
-        self.kernel_sizes = _triples(who, "kernel_sizes", kernel_sizes, levels, 3)
+        self.channels = channels
+        self.strides = checked_triples(who, "strides", strides, levels - 1, 2)
+        self.kernel_sizes = checked_triples(who, "kernel_sizes", kernel_sizes, levels, 3)
         self.norm: Norm = norm
         self.upsample: Upsample = upsample
         self.up_norm = up_norm
         self.use_checkpoint = use_checkpoint
         self.deep_supervision = deep_supervision
-        _check_kernels(who, self.kernel_sizes, self.strides)
+        check_kernels(who, self.kernel_sizes, self.strides)
         #: Product of the strides along (d, h, w), which is also the smallest input. Computed here, since torch.compile
         #: does not trace math.prod over a generator.
         self.total_stride = _triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
@@ -239,9 +253,11 @@ class UNet3d(nn.Module):
         self.pools = nn.ModuleList(nn.MaxPool3d(stride, ceil_mode=True) for stride in self.strides)
         self.ups, self.skips, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for (width, below), kernel, stride in zip(pairwise(channels), self.kernel_sizes, self.strides, strict=False):
-            self.skips.append(skip(width, width))
+            join = skip(width, width)
+            joined = check_skip(who, join)
+            self.skips.append(join)
             self.ups.append(UpConv(below, width, kernel, stride, upsample, norm if up_norm else None))
-            self.decoder.append(DecoderBlock(_out_channels(who, self.skips[-1]), width, kernel, norm))
+            self.decoder.append(DecoderBlock(joined, width, kernel, norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
         supervised = channels[1:-1] if deep_supervision else ()
         self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in supervised)
@@ -278,11 +294,17 @@ class UNet3d(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         who = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"{who}: expected a tensor, (batch, {self.in_channels}, depth, height, width); got {type(x).__name__}; "
+                "convert it with torch.as_tensor"
+            )
         if x.ndim != 5 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"{who}: expected (batch, {self.in_channels}, depth, height, width); got {tuple(x.shape)}; "
                 f"add missing dimensions with unsqueeze, or make the net with in_channels to fit"
             )
+        self._check_numbers(who, x)
         if any(n < m for n, m in zip(x.shape[2:], self.total_stride, strict=True)):
             raise ValueError(
                 f"{who}: expected at least {self.total_stride} voxels, to be halved {len(self.strides)} times; "
@@ -304,41 +326,22 @@ class UNet3d(nn.Module):
                 f"variance of; got {tuple(x.shape)}; pad the input"
             )
 
+    def _check_numbers(self, who: str, x: Tensor) -> None:
+        weight = next(self.parameters())
+        # Autocast converts half precision and float32 into each other, nothing else.
+        if not x.is_floating_point() or (x.dtype == torch.float64) != (weight.dtype == torch.float64):
+            raise ValueError(
+                f"{who}: expected an image of {weight.dtype} numbers, as the weights; got {x.dtype}; convert it with "
+                f".to({weight.dtype})"
+            )
+        # Weights that are sharded or offloaded are elsewhere until their layer runs.
+        if type(weight) is nn.Parameter and weight.device.type != "meta" and x.device != weight.device:
+            raise ValueError(
+                f"{who}: expected an image on {weight.device}, as the weights; got it on {x.device}; move one of them "
+                "with .to()"
+            )
+
 
 def _triple(values: Iterable[int]) -> Triple:
     d, h, w = values
     return d, h, w
-
-
-def _triples(
-    who: str, name: str, values: Sequence[int | Sequence[int]] | None, count: int, default: int
-) -> tuple[Triple, ...]:
-    """One (d, h, w) per level from ints, triples or nothing."""
-    given = [default] * count if values is None else list(values)
-    triples = [(v,) * 3 if isinstance(v, int) else tuple(v) for v in given]
-    if len(triples) != count or any(len(t) != 3 or min(t) < 1 for t in triples):
-        raise ValueError(
-            f"{who}: expected {name} with {count} entries, each an int or (d, h, w) of 1 or more; got {values!r}"
-        )
-    return tuple(cast("Triple", t) for t in triples)
-
-
-def _check_kernels(who: str, kernel_sizes: Sequence[Triple], strides: Sequence[Triple]) -> None:
-    if any(n % 2 == 0 for kernel in kernel_sizes for n in kernel):
-        raise ValueError(f"{who}: expected odd kernel_sizes, which keep the size; got {tuple(kernel_sizes)}")
-    for level, (kernel, stride) in enumerate(zip(kernel_sizes, strides, strict=False)):
-        if any(k < s for k, s in zip(kernel, stride, strict=True)):
-            raise ValueError(
-                f"{who}: expected kernel_sizes no smaller than strides, else up-sampling leaves holes; got kernel "
-                f"{kernel} and stride {stride} at level {level}; use stride 1 where the kernel is 1"
-            )
-
-
-def _out_channels(who: str, skip: nn.Module) -> int:
-    width = getattr(skip, "out_channels", None)
-    if not isinstance(width, int):
-        raise ValueError(
-            f"{who}: expected the skip to have an int out_channels; got {type(skip).__name__} with {width!r}; "
-            "set self.out_channels in its __init__"
-        )
-    return width

@@ -13,22 +13,23 @@ ROOT = Path(crossattn3d.__file__).parent
 
 #: What each part may import from the package. A new part has to be given its place here.
 MAY_IMPORT = {
-    "_checks": {"kernels"},
+    "_arguments": set(),
+    "_checks": {"_arguments", "kernels"},
     "kernels": {"kernels"},
     "functional": {"kernels", "_checks"},
-    "attention": {"functional", "_checks"},
+    "attention": {"functional", "_arguments", "_checks"},
     "_recompute": {"kernels"},
     "_norms": set(),
     "_convolutions": {"_convolutions", "kernels"},
-    "unet": {"_convolutions", "_recompute", "_norms", "_checks"},
-    "folding": {"unet"},
+    "unet": {"_convolutions", "_recompute", "_norms", "_arguments", "_checks"},
+    "folding": {"_arguments", "unet"},
     "ucanet": {"attention", "functional", "_norms", "unet", "_checks"},
     "_extras": set(),
     "_card": set(),
-    "export": {"_extras", "unet"},
+    "export": {"_arguments", "_extras", "unet"},
     "_version": set(),
     "hub": {"_card", "_extras", "ucanet", "unet", "_version"},
-    "dropin": {"functional", "_checks", "ucanet"},
+    "dropin": {"dropin", "functional", "_arguments", "_checks", "ucanet"},
     "__init__": {"attention", "functional", "ucanet", "unet", "_version"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}

@@ -2,108 +2,137 @@
 
 import copy
 import io
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
-from crossattn3d.dropin import AttendedBlock, unwrap_skips, wrap_skips
-from support import SUPPORT
-from support.monai_and_nnunet_nets import OTHER_NETS, basic_unet, plain_conv_unet, unet
-from support.random_parameters import assert_close, generator, normal, randomize
+from crossattn3d.dropin import AttendedBlock, AttendedMap, unwrap_skips, wrap_skips
+from support.monai_and_nnunet_nets import OTHER_NETS, basic_unet, plain_conv_unet
+from support.random_parameters import assert_close, randomize
+from support.wrapped_nets import logits, volume, wrappers
 
 #: Of float64: the order of sums over a few thousand voxels may differ.
 EXACT = 1e-12
-SIZES = {2: (32, 48), 3: (16, 32, 48)}
-
-
-def volume(dimensions: int = 3, batch: int = 1, dtype: torch.dtype = torch.float32) -> Tensor:
-    return normal((batch, 1, *SIZES[dimensions]), generator(0), dtype)
-
-
-def wrappers(net: nn.Module) -> list[AttendedBlock]:
-    return [module for module in net.modules() if isinstance(module, AttendedBlock)]
+#: With millions of weights, or for large volumes only.
+LARGE = {"FlexibleUNet", "SwinUNETR", "VNet", "AHNet"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in OTHER_NETS]
+CONCATENATING = [param for param in NAMES if OTHER_NETS[param.values[0]].takes is None]
 
 
 def first_convolution(block: AttendedBlock) -> nn.Module:
     return next(m for m in block.block.modules() if isinstance(m, nn.modules.conv._ConvNd))
 
 
-def seen_in_forward(net: nn.Module, x: Tensor, names: list[str]) -> dict[str, Tensor]:
-    """Return the output of each named module, and the input of each wrapped block as `into 0`, ..."""
+def maps_of_forward(net: nn.Module, x: Tensor, names: list[str]) -> tuple[dict[str, Tensor], dict[nn.Module, tuple]]:
+    """Return what each named module gives, or takes as its second argument with :1; and what each module was given."""
     seen: dict[str, Tensor] = {}
-    hooks = [
-        net.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
-        for name in names
-    ]
-    hooks += [
-        wrapper.block.register_forward_pre_hook(
-            lambda block, inputs: seen.update({f"into {sum(k.startswith('into') for k in seen)}": (block, inputs[0])})
-        )
-        for wrapper in wrappers(net)
-    ]
+    given: dict[nn.Module, tuple] = {}
+
+    def note(name: str, second: bool) -> Callable[[nn.Module, tuple, Tensor], None]:
+        return lambda _, inputs, output: seen.update({name: inputs[1] if second else output})
+
+    def note_inputs(module: nn.Module, inputs: tuple) -> None:
+        given[module] = inputs
+
+    hooks = [module.register_forward_pre_hook(note_inputs) for module in net.modules()]
+    for name in names:
+        path, _, second = name.partition(":")
+        module = net.get_submodule(path)
+        module = module.block if isinstance(module, AttendedMap) else module
+        hooks.append(module.register_forward_hook(note(name, bool(second))))
     net(x)
     for hook in hooks:
         hook.remove()
-    return seen
+    return seen, given
 
 
-def logits(net: nn.Module, x: Tensor) -> list[Tensor]:
-    out = net(x)
-    return out if isinstance(out, list) else [out]
+def check_joins(name: str, net: nn.Module, dimensions: int, concatenate: bool = True) -> None:
+    """Assert that each join of a net in float64 is of U and CSCA(U, E)."""
+    other = OTHER_NETS[name]
+    seen, given = maps_of_forward(net, volume(name, dimensions, dtype=torch.float64), other.decoder + other.encoder)
+    assert len(wrappers(net)) == len(other.decoder) == len(other.encoder)
+    for i, (u, e) in enumerate(zip(other.decoder, other.encoder, strict=True)):
+        u, e = seen[u], seen[e]
+        flat = [w for w in wrappers(net) if torch.equal(given[w.attention][0].reshape(-1), u.reshape(-1))]
+        (wrapper,) = flat
+        query, context = (x.unsqueeze(2) if dimensions == 2 else x for x in (u, e))
+        attended = wrapper.attention(query, context)
+        attended = attended.squeeze(2) if dimensions == 2 else attended
+        joined = {
+            "encoder first": lambda u=u, a=attended: torch.cat([a, u], dim=1),
+            "decoder first": lambda u=u, a=attended: torch.cat([u, a], dim=1),
+            "adds": lambda u=u, a=attended: u + a,
+        }
+        taker = wrapper.block if other.takes is None else net.get_submodule(other.takes[i])
+        assert_close(given[taker][0], joined[other.how]() if concatenate else attended, EXACT)
+        assert wrapper.attention.slice_dim == other.slice_dim
+        assert wrapper.attention.residual == (not concatenate and u.shape[1] == e.shape[1])
 
 
-@pytest.mark.parametrize("concatenate", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_blocks_get_the_attended_encoder_maps(name: str) -> None:
+    net = randomize(wrap_skips(OTHER_NETS[name].make(3)), 1).double().eval()
+    check_joins(name, net, 3)
+    assert {type(wrapper.attention) for wrapper in wrappers(net)} == {CSCA}
+
+
+@pytest.mark.parametrize("name", CONCATENATING)
+def test_the_blocks_get_the_attention_alone(name: str) -> None:
+    net = randomize(wrap_skips(OTHER_NETS[name].make(3), concatenate=False), 1).double().eval()
+    check_joins(name, net, 3, concatenate=False)
+    assert all(first_convolution(w).in_channels == w.attention.out_channels for w in wrappers(net))
+
+
 @pytest.mark.parametrize("name", OTHER_NETS)
-def test_the_blocks_get_the_attended_encoder_maps(name: str, concatenate: bool) -> None:
-    make, decoder, encoder, encoder_first, slice_dim = OTHER_NETS[name]
-    net = randomize(wrap_skips(make(3), concatenate=concatenate), 1).double().eval()
-    seen = seen_in_forward(net, volume(dtype=torch.float64), decoder + encoder)
-    assert len(wrappers(net)) == len(decoder)
-    for i, (u, e) in enumerate(zip(decoder, encoder, strict=True)):
-        block, given = seen[f"into {i}"]
-        wrapper = next(w for w in wrappers(net) if w.block is block)
-        assert type(wrapper.attention) is CSCA
-        assert wrapper.attention.slice_dim == slice_dim
-        attended = wrapper.attention(seen[u], seen[e])
-        joined = [attended, seen[u]] if encoder_first else [seen[u], attended]
-        expected = torch.cat(joined, dim=1) if concatenate else attended
-        assert_close(given, expected, EXACT)
-        assert first_convolution(wrapper).in_channels == expected.shape[1]
+def test_2d_nets_take_channel_attention(name: str) -> None:
+    check_joins(name, randomize(wrap_skips(OTHER_NETS[name].make(2), attention="cca"), 8).double().eval(), 2)
 
 
-@pytest.mark.parametrize("name", OTHER_NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_starts_as_the_net_was_and_goes_back(name: str) -> None:
     original = randomize(OTHER_NETS[name].make(3), 2).eval()
-    before, kept = logits(original, volume()), copy.deepcopy(original.state_dict())
-    net = wrap_skips(original, zero_init=True)
-    assert net is original
-    after = logits(net, volume())
-    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-    assert set(net.state_dict()) != set(kept)
-    with torch.no_grad():
+    x = volume(name)
+    with torch.no_grad():  # DynUNet keeps its last outputs, which cannot be copied if they have gradients
+        before, kept = logits(original, x), copy.deepcopy(original.state_dict())
+        net = wrap_skips(original, zero_init=True)
+        assert net is original
+        assert all(torch.equal(a, b) for a, b in zip(logits(net, x), before, strict=True))
+        assert set(net.state_dict()) != set(kept)
         for wrapper in wrappers(net):
             wrapper.gate.fill_(0.5)
-    assert not torch.allclose(logits(net, volume())[0], before[0], rtol=0.01)
-    assert unwrap_skips(net) is net
-    assert list(net.state_dict()) == list(kept)
-    assert all(torch.equal(a, b) for a, b in zip(logits(net, volume()), before, strict=True))
+        assert not torch.allclose(logits(net, x)[0], before[0], rtol=0.01)
+        assert unwrap_skips(net) is net
+        assert list(net.state_dict()) == list(kept)
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in kept.items())
+        assert all(torch.equal(a, b) for a, b in zip(logits(net, x), before, strict=True))
+    assert not any("Attended" in type(module).__name__ or "Lone" in type(module).__name__ for module in net.modules())
     wrap_skips(net)
 
 
-@pytest.mark.parametrize("name", OTHER_NETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_starts_as_the_net_was_in_training(name: str) -> None:
+    """With dropout, statistics of the batch and an autoencoder's noise: the attention draws no random numbers."""
+    plain = randomize(OTHER_NETS[name].make(3), 12).train()
+    net = wrap_skips(copy.deepcopy(plain), zero_init=True)
+    assert all(module.training for module in net.modules())
+    outputs = []
+    for each in (plain, net):
+        torch.manual_seed(0)
+        outputs.append(logits(each, volume(name, batch=2)))
+    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_zero_init_leaves_zero_when_trained(name: str) -> None:
     net = wrap_skips(randomize(OTHER_NETS[name].make(3), 3), zero_init=True)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
-        sum(out.square().mean() for out in logits(net, volume(batch=2))).backward()
+        sum(out.square().mean() for out in logits(net, volume(name, batch=2))).backward()
         optimizer.step()
     for wrapper in wrappers(net):
         assert wrapper.gate.item() != 0
@@ -112,14 +141,30 @@ def test_zero_init_leaves_zero_when_trained(name: str) -> None:
         assert all(p.grad is not None and p.grad.abs().max() > 0 for p in weights)
 
 
-@pytest.mark.parametrize("name", OTHER_NETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_encoder_maps_are_trained_through_the_attention(name: str) -> None:
+    net = wrap_skips(randomize(OTHER_NETS[name].make(3), 13))
+    largest = {wrapper.attention: 0.0 for wrapper in wrappers(net)}
+
+    def keep(attention: nn.Module, maps: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        context = maps[1].view_as(maps[1])  # only the attention reads this one
+        context.register_hook(lambda grad: largest.update({attention: grad.abs().max().item()}))
+        return maps[0], context
+
+    for attention in largest:
+        attention.register_forward_pre_hook(keep)
+    sum(out.square().mean() for out in logits(net, volume(name, batch=2))).backward()
+    assert all(value > 0 for value in largest.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_registered_and_survive_copying(name: str) -> None:
-    make = OTHER_NETS[name].make
+    make, x = OTHER_NETS[name].make, volume(name)
     plain, net = make(3), randomize(wrap_skips(make(3), score_norm="cosine"), 4).eval()
     new = sum(p.numel() for wrapper in wrappers(net) for p in wrapper.attention.parameters())
     assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in plain.parameters()) + new
     with torch.no_grad():  # DynUNet keeps its last outputs, which cannot be copied if they have gradients
-        expected = logits(net, volume())
+        expected = logits(net, x)
 
     loaded = wrap_skips(make(3), score_norm="cosine").eval()
     file = io.BytesIO()
@@ -127,41 +172,25 @@ def test_parameters_are_registered_and_survive_copying(name: str) -> None:
     file.seek(0)
     loaded.load_state_dict(torch.load(file, weights_only=True))
     twins = [copy.deepcopy(net), loaded]
-    if name != "ResidualEncoderUNet":  # cannot be pickled, wrapped or not: it keeps a lambda
+    if not name.startswith("Residual"):  # cannot be pickled, wrapped or not: they keep a lambda
         twins.append(pickle.loads(pickle.dumps(net)))
-    for twin in twins:
-        randomize(net, 5)  # what is shared with the twin would change it
-        assert all(torch.equal(a, b) for a, b in zip(logits(twin, volume()), expected, strict=True))
-        randomize(net, 4)
+    randomize(net, 5)  # what is shared with a twin would change it
+    with torch.no_grad():
+        for twin in twins:
+            assert all(torch.equal(a, b) for a, b in zip(logits(twin, x), expected, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("BasicUNet", {"features": (3, 4, 5, 6, 8, 7), "upsample": "pixelshuffle"}),
-        ("BasicUNet", {"features": (3, 4, 5, 6, 8, 7), "upsample": "nontrainable"}),
-        ("UNet", {"channels": (3, 4, 6), "strides": (2, (1, 2, 2)), "act": "relu", "norm": "batch"}),
-        ("UNet", {"channels": (3, 4), "strides": (2,), "num_res_units": 2}),
-        (
-            "DynUNet",
-            {
-                "kernel_size": [3, 3, 3],
-                "strides": [1, 2, 2],
-                "upsample_kernel_size": [2, 2],
-                "filters": (3, 4, 5),
-                "res_block": True,
-            },
-        ),
-    ],
-)
-def test_other_options_of_these_nets(name: str, options: dict) -> None:
-    """Sizes that MONAI pads where it joins maps work, too: the attention gets maps of one size."""
-    kind = getattr(pytest.importorskip("monai.networks.nets"), name)
-    x = normal((1, 1, 18, 33, 50) if name == "BasicUNet" else (1, 1, 16, 32, 48), generator(0), torch.float32)
-    net = randomize(kind(3, 1, 2, **options), 11).eval()
-    before = net(x)
-    assert torch.equal(wrap_skips(net, zero_init=True)(x), before)
-    assert wrap_skips(unwrap_skips(net), concatenate=False)(x).shape == before.shape
+def test_the_autoencoder_of_segresnetvae_has_no_encoder_maps_to_attend_to() -> None:
+    plain = randomize(OTHER_NETS["SegResNetVAE"].make(3), 15).train()
+    net = wrap_skips(copy.deepcopy(plain))
+    x = volume("SegResNetVAE")
+    outputs = []
+    for each in (plain, net):
+        torch.manual_seed(0)
+        outputs.append(each(x))
+    (before, loss_before), (after, loss) = outputs
+    assert torch.equal(loss, loss_before)
+    assert not torch.allclose(after, before, rtol=0.01)
 
 
 @pytest.mark.parametrize("attention", ["csca", "cca", "sca"])
@@ -173,6 +202,28 @@ def test_options_reach_every_skip(attention: str) -> None:
         skip = wrapper.attention
         assert (skip.score_norm, skip.slice_dim, skip.backend) == ("mean", -2, "reference")
     assert "encoder_first=True" in repr(net)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "first"),
+    [
+        ("BasicUNet", "upcat_2.convs", "conv_0.conv.weight"),
+        ("SegResNet", "up_samples.1", "0.conv.weight"),
+        ("SegResNetDS", "up_layers.0.upsample", "deconv.weight"),
+        ("PlainConvUNet", "decoder.stages.1", "convs.0.conv.weight"),
+    ],
+)
+def test_names_of_parameters(name: str, part: str, first: str) -> None:
+    """Files that were saved from a wrapped net go by these names."""
+    plain = OTHER_NETS[name].make(3).state_dict()
+    keys = wrap_skips(OTHER_NETS[name].make(3), zero_init=True).state_dict().keys()
+    new = {key.removeprefix(f"{part}.") for key in keys if key.startswith(f"{part}.")}
+    old = {key.removeprefix(f"{part}.") for key in plain if key.startswith(f"{part}.")}
+    projections = [f"channel.to_{x}" for x in ("query", "key", "value")]
+    projections += [f"slices.to_{x}" for x in ("query", "key", "value", "out")]
+    attention = {f"attention.{projection}.{kind}" for projection in projections for kind in ("weight", "bias")}
+    assert first in old
+    assert new == {"gate"} | attention | {f"block.{key}" for key in old}
 
 
 def test_new_parameters_are_where_and_as_the_net_is() -> None:
@@ -199,7 +250,7 @@ def test_slices_last_transposes_the_output() -> None:
     randomize(first, 7).double().eval()
     last.load_state_dict(with_axes_moved(first).state_dict())
     last.double().eval()
-    x = volume(dtype=torch.float64)
+    x = volume("BasicUNet", dtype=torch.float64)
     expected = first(x).movedim(2, -1)
     assert_close(last(x.movedim(2, -1)), expected, EXACT)
     for wrapper in wrappers(last):
@@ -207,107 +258,7 @@ def test_slices_last_transposes_the_output() -> None:
     assert not torch.allclose(last(x.movedim(2, -1)), expected, rtol=0.01), "the wrong axis is seen in the output"
 
 
-@pytest.mark.parametrize("name", OTHER_NETS)
-def test_2d_nets_take_channel_attention(name: str) -> None:
-    make, decoder, encoder, encoder_first, _ = OTHER_NETS[name]
-    net = randomize(wrap_skips(make(2), attention="cca"), 8).double().eval()
-    seen = seen_in_forward(net, volume(2, dtype=torch.float64), decoder + encoder)
-    u, e = seen[decoder[0]], seen[encoder[0]]
-    block, given = seen["into 0"]
-    wrapper = next(w for w in wrappers(net) if w.block is block)
-    attended = wrapper.attention(u[:, :, None], e[:, :, None])[:, :, 0]
-    assert_close(given, torch.cat([attended, u] if encoder_first else [u, attended], dim=1), EXACT)
-
-
-def test_a_subclass_is_not_taken_for_what_it_inherits() -> None:
-    kind = type(unet(3))
-
-    class Sum(kind):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.model(x)
-
-    with pytest.raises(
-        ValueError, match=r"wrap_skips: expected a net of MONAI or nnU-Net, one of BasicUNet, .*; got .*Sum"
-    ):
-        wrap_skips(Sum(3, 1, 2, channels=(3, 4), strides=(2,)))
-
-
-def test_anything_else_is_left_as_it_was() -> None:
-    net = nn.Sequential(nn.Conv3d(1, 2, 1))
-    with pytest.raises(ValueError, match=r"one of .*PlainConvUNet.*; got torch's Sequential; .*cat\(\[csca"):
-        wrap_skips(net)
-    broken = basic_unet(3)
-    del broken.upcat_2.convs
-    with pytest.raises(ValueError, match="got another structure"):
-        wrap_skips(broken)
-    assert not wrappers(broken)
-
-
-def test_monai_volumes_with_their_affine() -> None:
-    data = pytest.importorskip("monai.data")
-    net = randomize(wrap_skips(basic_unet(3)), 9).eval()
-    out = net(data.MetaTensor(volume()))
-    assert isinstance(out, data.MetaTensor)
-    assert torch.equal(out.as_tensor(), net(volume()))
-
-
-def test_mixed_precision() -> None:
-    net = randomize(wrap_skips(basic_unet(3), zero_init=True), 10)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = net(volume())
-    assert torch.isfinite(out).all()
-    out.float().square().mean().backward()
-    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
-
-
 def test_wrapped_nets_within_others_are_unwrapped() -> None:
     inner = wrap_skips(plain_conv_unet(3))
     unwrap_skips(nn.Sequential(inner))
     assert not wrappers(inner)
-
-
-DISTRIBUTED = """
-import sys
-import torch
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
-from crossattn3d.dropin import wrap_skips
-from support.monai_and_nnunet_nets import OTHER_NETS
-
-rank, place, name = int(sys.argv[1]), *sys.argv[2:]
-torch.set_num_threads(1)
-torch.manual_seed(0)
-distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=2)
-alone = wrap_skips(OTHER_NETS[name].make(3), zero_init=True).double()
-for key, parameter in alone.named_parameters():
-    if key.endswith("gate"):
-        torch.nn.init.constant_(parameter, 0.5)
-together = DistributedDataParallel(alone)
-x = torch.randn(4, 1, 16, 32, 48, dtype=torch.float64)
-
-def loss(net, x):
-    out = net(x)
-    return sum(o.square().mean() for o in (out if isinstance(out, list) else [out]))
-
-expected = torch.autograd.grad(loss(alone, x), list(alone.parameters()))
-loss(together, x[2 * rank : 2 * rank + 2]).backward()
-for (key, parameter), gradient in zip(alone.named_parameters(), expected):
-    torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12, msg=key)
-distributed.destroy_process_group()
-print("the same", len(expected))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["BasicUNet", "PlainConvUNet"])
-def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> None:
-    OTHER_NETS[name].make(3)  # skips if its library is missing
-    here = SUPPORT.parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent / "src"), str(here)])}
-    words = [[sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path / "meet"), name] for rank in (0, 1)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    processes = [subprocess.Popen(line, **pipes) for line in words]
-    for process in processes:
-        out, error = process.communicate()
-        assert process.returncode == 0, error[-2000:]
-        assert out.startswith("the same ")

@@ -7,35 +7,31 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
-from crossattn3d.dropin import unwrap_skips, wrap_skips
-from crossattn3d.folding import fold_batch_norm
-from support.monai_and_nnunet_nets import basic_unet
+from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
+from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds
 from support.wrong_calls import CALLS, E, U
+from support.wrong_nets import NARROW, NET_CALLS, volume
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 ROOT = Path(crossattn3d.__file__).parent
 #: Tested in test_hub.py and test_export_onnx.py.
 ELSEWHERE = {"hub.py", "export.py"}
-NARROW = (2, 3, 4, 5)
 
 
 def without_bias() -> CSCA:
     module = CSCA(3, 4)
     module.channel.to_value = nn.Conv3d(4, 4, 1, bias=False)
     return module
-
-
-def supervised_without_heads() -> UCANet:
-    net = UCANet(1, 2, NARROW)
-    net.deep_supervision = True
-    return net
 
 
 def with_a_backend_of_the_environment(name: str) -> None:
@@ -49,8 +45,10 @@ def without_an_upcat() -> nn.Module:
     return net
 
 
-def volume(*shape: int) -> torch.Tensor:
-    return torch.zeros(shape)
+def with_one_level() -> nn.Module:
+    net = segresnet_ds(3)
+    net.up_layers = nn.ModuleList([nn.ModuleDict({"upsample": nn.Identity()})])
+    return net
 
 
 # Name: (what is called, what the message must say in this order).
@@ -62,6 +60,48 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     # The modules.
     "no query channels": (lambda: CSCA(0), ["CSCA", "expected query_channels of 1 or more", "got 0"]),
+    "query channels as text": (
+        lambda: CSCA("32"),
+        ["CSCA", "expected query_channels of 1 or more, a whole number", "got '32'"],
+    ),
+    "query channels with a point": (lambda: CSCA(32.0), ["CSCA", "query_channels of 1 or more", "got 32.0"]),
+    "a class for query channels": (lambda: CSCA(nn.Conv3d), ["CSCA", "query_channels", "got <class", "Conv3d"]),
+    "no number for query channels": (lambda: CSCA(None), ["CSCA", "query_channels", "got None"]),
+    "True for query channels": (lambda: CSCA(True), ["CSCA", "query_channels", "got True"]),
+    "an array for query channels": (lambda: CSCA(np.zeros(2)), ["CSCA", "query_channels", "got array([0., 0.])"]),
+    "context channels as text": (
+        lambda: ChannelCrossAttention3d(3, "4"),
+        ["ChannelCrossAttention3d", "expected context_channels of 1 or more, a whole number", "got '4'"],
+    ),
+    "residual as text": (
+        lambda: CSCA(3, residual="False"),
+        ["CSCA", "expected residual to be True or False", "got 'False'"],
+    ),
+    "module slice_dim as text": (
+        lambda: SliceCrossAttention3d(3, slice_dim="d"),
+        ["SliceCrossAttention3d", "expected slice_dim", "the int -3, -2 or -1", "got 'd'"],
+    ),
+    "an array for a query": (
+        lambda: CSCA(3)(np.zeros((1, 3, 2, 3, 4)), volume(1, 3, 2, 3, 4)),
+        ["CSCA", "expected query as a tensor, (batch, channels,", "got ndarray", "torch.as_tensor"],
+    ),
+    "a list for a query": (
+        lambda: SliceCrossAttention3d(3)([volume(1, 3, 2, 3, 4)], volume(1, 3, 2, 3, 4)),
+        ["SliceCrossAttention3d", "expected query as a tensor", "got list", "one by one"],
+    ),
+    "both maps for a context": (
+        lambda: ChannelCrossAttention3d(3)(U, (U, E)),
+        ["ChannelCrossAttention3d", "expected context as a tensor", "got tuple", "one by one"],
+    ),
+    "no context": (lambda: CSCA(3)(U, None), ["CSCA", "expected context as a tensor", "got NoneType"]),
+    "an array to look at": (
+        lambda: CSCA(3).attention_maps(U.numpy(), U),
+        ["channel_attention_map", "expected query as a tensor", "got ndarray"],
+    ),
+    "complex maps": (
+        lambda: CSCA(3)(U.to(torch.complex64), U),
+        ["CSCA", "expected query of floating-point numbers", "got torch.complex64", "convert"],
+    ),
     "no context channels": (
         lambda: SliceCrossAttention3d(3, -1),
         ["SliceCrossAttention3d", "expected context_channels of 1 or more", "got -1"],
@@ -82,86 +122,13 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "module called with the arguments exchanged": (
         lambda: CSCA(3, 4).double()(E, U),
-        ["expected a query with 3 channels", "got 4"],
+        ["CSCA", "expected a query with 3 channels", "got 4"],
     ),
-    # The nets: options, plans, skips, input.
-    "one level": (lambda: UNet3d(1, 2, (8,)), ["UNet3d", "expected channels of two or more levels", "got (8,)"]),
-    "a level of width 0": (lambda: UNet3d(1, 2, (8, 0)), ["UNet3d", "each 1 or more", "got (8, 0)"]),
-    "norm": (
-        lambda: UNet3d(1, 2, NARROW, norm="layer"),
-        ["UNet3d", "expected norm", "'batch', 'instance', 'group'", "got 'layer'"],
-    ),
-    "upsample": (
-        lambda: UNet3d(1, 2, NARROW, upsample="nearest"),
-        ["UNet3d", "expected upsample", "'transposed', 'interpolate'", "got 'nearest'"],
-    ),
-    "attention": (
-        lambda: UCANet(1, 2, NARROW, attention="both"),
-        ["UCANet", "expected attention", "'csca', 'cca', 'sca'", "got 'both'"],
-    ),
-    "net score_norm": (lambda: UCANet(1, 2, NARROW, score_norm="x"), ["CSCA", "expected score_norm", "got 'x'"]),
-    "too few strides": (
-        lambda: UNet3d(1, 2, NARROW, strides=(2, 2)),
-        ["UNet3d", "expected strides with 3 entries", "got (2, 2)"],
-    ),
-    "a stride of two numbers": (
-        lambda: UNet3d(1, 2, NARROW, strides=(2, (1, 2), 2)),
-        ["expected strides with 3 entries", "(d, h, w)", "got (2, (1, 2), 2)"],
-    ),
-    "a stride of 0": (lambda: UNet3d(1, 2, NARROW, strides=(2, 0, 2)), ["strides", "1 or more", "got (2, 0, 2)"]),
-    "too many kernels": (
-        lambda: UCANet(1, 2, (2, 3), kernel_sizes=(3, 3, 3)),
-        ["UCANet", "expected kernel_sizes with 2 entries", "got (3, 3, 3)"],
-    ),
-    "an even kernel": (
-        lambda: UNet3d(1, 2, (2, 3), kernel_sizes=(3, (3, 2, 3))),
-        ["UNet3d", "expected odd kernel_sizes", "got ((3, 3, 3), (3, 2, 3))"],
-    ),
-    "a kernel smaller than the stride": (
-        lambda: UNet3d(1, 2, (2, 3), kernel_sizes=((1, 3, 3), 3)),
-        ["no smaller than strides", "kernel (1, 3, 3) and stride (2, 2, 2) at level 0", "use stride 1"],
-    ),
-    "a skip without out_channels": (
-        lambda: UNet3d(1, 2, NARROW, skip=lambda d, e: nn.Identity()),
-        ["UNet3d", "int out_channels", "got Identity with None", "set self.out_channels"],
-    ),
-    "input rank": (
-        lambda: UNet3d(1, 2, NARROW)(volume(1, 8, 8, 8)),
-        ["UNet3d", "expected (batch, 1, depth, height, width)", "got (1, 8, 8, 8)", "unsqueeze"],
-    ),
-    "input width": (
-        lambda: UCANet(1, 2, NARROW)(volume(1, 2, 8, 8, 8)),
-        ["UCANet", "expected (batch, 1, depth, height, width)", "got (1, 2, 8, 8, 8)", "in_channels"],
-    ),
-    "too small to halve": (
-        lambda: UCANet(1, 2, NARROW)(volume(1, 1, 7, 16, 16)),
-        ["UCANet", "expected at least (8, 8, 8) voxels", "halved 3 times", "got (7, 16, 16)", "pad", "strides of 1"],
-    ),
-    "too small for anisotropic strides": (
-        lambda: UNet3d(1, 2, (2, 3, 4), strides=[(1, 2, 2), (1, 3, 2)])(volume(1, 1, 1, 6, 3)),
-        ["expected at least (1, 6, 4) voxels", "got (1, 6, 3)"],
-    ),
-    "one voxel to normalize": (
-        lambda: UNet3d(1, 2, NARROW, norm="instance").eval()(volume(2, 1, 8, 8, 8)),
-        ["UNet3d", "more than one value at the deepest level", "norm='instance'", "got (2, 1, 8, 8, 8)", "pad"],
-    ),
-    "folding a net in training": (
-        lambda: fold_batch_norm(UNet3d(1, 2, NARROW)),
-        ["fold_batch_norm", "expected a net in eval mode", "got one in training mode", "net.eval()"],
-    ),
-    "deep supervision switched on without heads": (
-        lambda: supervised_without_heads()(volume(2, 1, 8, 8, 8)),
-        ["UCANet", "expected a net made with deep_supervision=True", "got one made without", "switch it off"],
-    ),
+    **NET_CALLS,
     # Other libraries' nets.
     "a net that nobody knows": (
         lambda: wrap_skips(nn.Sequential(nn.Conv3d(1, 2, 1))),
-        [
-            "wrap_skips",
-            "expected a net of MONAI or nnU-Net, one of BasicUNet,",
-            "got torch's Sequential",
-            "cat([csca(u, e), u])",
-        ],
+        ["wrap_skips", "expected a net of MONAI or nnU-Net", "got torch's Sequential", "cat([csca(u, e), u])", "docs/"],
     ),
     "a net that was changed": (
         lambda: wrap_skips(without_an_upcat()),
@@ -173,7 +140,12 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "slices of a 2D net": (
         lambda: wrap_skips(basic_unet(2)),
-        ["wrap_skips", "expected a 3D net, or a 2D net with attention='cca'", "got a net of 2", "attention='csca'"],
+        [
+            "wrap_skips",
+            "expected a 3D net, or a 2D net with attention='cca'",
+            "got a BasicUNet of 2",
+            "attention='csca'",
+        ],
     ),
     "attention of other nets": (
         lambda: wrap_skips(basic_unet(3), attention="both"),
@@ -183,6 +155,18 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: wrap_skips(basic_unet(3), zero_init=True, concatenate=False),
         ["wrap_skips", "expected concatenate=True for zero_init=True", "got False", "use one of the two"],
     ),
+    "maps that are added": (
+        lambda: wrap_skips(segresnet(3), concatenate=False),
+        ["wrap_skips", "expected concatenate=True for SegResNet", "adds its maps", "got False", "docs/drop-in.md"],
+    ),
+    "no skips": (
+        lambda: wrap_skips(with_one_level()),
+        ["wrap_skips", "expected a SegResNetDS of two or more levels", "got one without skips", "more levels"],
+    ),
+    "a decoder map that is not joined": (
+        lambda: torch.relu(AttendedMap(nn.Identity(), CSCA(3))(U)),
+        ["AttendedMap", "expected the net to add or concatenate", "got relu", "unwrap_skips"],
+    ),
     "nothing to unwrap": (
         lambda: unwrap_skips(basic_unet(3)),
         ["unwrap_skips", "expected a net that wrap_skips has wrapped", "got BasicUNet without"],
@@ -190,14 +174,6 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "weights that are gone": (
         lambda: unwrap_skips(wrap_skips(basic_unet(3), concatenate=False)),
         ["unwrap_skips", "expected a net wrapped with concatenate=True", "got one whose", "create a new net"],
-    ),
-    "one voxel in groups of one channel": (
-        lambda: UNet3d(1, 2, (4, 8), norm="group").eval()(volume(2, 1, 2, 2, 2)),
-        ["UNet3d", "more than one value at the deepest level", "norm='group'", "got (2, 1, 2, 2, 2)", "pad"],
-    ),
-    "one voxel to train on": (
-        lambda: UNet3d(1, 2, NARROW).train()(volume(1, 1, 8, 8, 8)),
-        ["UNet3d", "more than one value at the deepest level", "norm='batch'", "got (1, 1, 8, 8, 8)", "pad"],
     ),
 }
 
@@ -232,3 +208,60 @@ def test_every_raise_is_reached():
 
 def test_the_smallest_volume_that_can_be_halved():
     assert UCANet(1, 2, NARROW).eval()(volume(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
+
+
+def test_whole_numbers_of_other_libraries_are_widths():
+    """Widths come from NumPy and PyTorch, too; the net keeps ints, which JSON can hold."""
+    given = [np.array([3, 5]), (np.int64(3), np.int32(5)), torch.Size([3, 5]), torch.tensor([3, 5])]
+    for channels in given:
+        net = UCANet(np.int64(1), np.int32(2), channels, strides=np.array([2]), kernel_sizes=(np.int64(3), (1, 3, 3)))
+        assert (net.in_channels, net.out_channels, net.channels) == (1, 2, (3, 5))
+        assert (net.strides, net.kernel_sizes) == (((2, 2, 2),), ((3, 3, 3), (1, 3, 3)))
+        kept = [net.in_channels, net.out_channels, *net.channels, *net.strides[0], *net.kernel_sizes[0]]
+        assert {type(n) for n in kept} == {int}
+        assert net.eval()(volume(1, 1, 4, 6, 8)).shape == (1, 2, 4, 6, 8)
+    assert type(CSCA(np.int64(3), np.int16(4)).out_channels) is int
+
+
+def test_autocast_and_weights_that_are_not_here_are_none_of_the_checks():
+    net = UCANet(1, 2, NARROW).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(net(volume(1, 1, 8, 8, 8).bfloat16())).all()
+    assert net.to("meta")(volume(1, 1, 8, 8, 8).to("meta")).device.type == "meta"
+
+
+def test_a_factory_whose_signature_cannot_be_read_is_called():
+    """Of some callables of C code, inspect knows no signature."""
+    with mock.patch("inspect.signature", side_effect=ValueError("no signature found")):
+        assert len(UNet3d(1, 2, NARROW, skip=CSCA).skips) == 3
+
+
+NO_WIDTHS = st.one_of(
+    st.floats(), st.text(), st.booleans(), st.none(), st.binary(), st.complex_numbers(), st.lists(st.integers())
+)
+
+
+@given(NO_WIDTHS | st.integers(max_value=0))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_else_is_a_width(value):
+    for call in (
+        CSCA,
+        lambda width: CSCA(3, width if width is not None else "none"),
+        lambda width: UNet3d(width, 2, (3, 4)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^(CSCA|UNet3d): expected \w+_channels of 1 or more, a whole number; got "
+        ):
+            call(value)
+    with pytest.raises(
+        ValueError, match=r"^UCANet: expected channels of two or more levels, .*; got .*; give one width"
+    ):
+        UCANet(1, 2, (3, value))
+
+
+@given(st.integers(1, 12), st.sampled_from(["int8", "uint8", "int32", "int64"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whole_numbers_of_any_kind_are_widths(width, kind):
+    for given_width in (np.dtype(kind).type(width), torch.tensor(width, dtype=getattr(torch, kind))):
+        made = CSCA(given_width).out_channels
+        assert (made, type(made)) == (width, int)

@@ -3,6 +3,7 @@
 import errno
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -182,6 +183,14 @@ def test_what_is_neither_a_folder_nor_a_repository(source: str | Path, tmp_path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").touch()
     with pytest.raises(ValueError, match=r"from_pretrained: "):
+        from_pretrained(source)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("source", [None, 3, UNet3d, "", [Path("net")]])
+def test_what_is_no_name_at_all(source: object) -> None:
+    got = f"got {re.escape(repr(source))}; give"
+    with pytest.raises(ValueError, match=rf"^from_pretrained: expected a folder, or .* owner/name; {got}"):
         from_pretrained(source)
 
 

@@ -97,6 +97,30 @@ CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: F.channel_cross_attention(U, E, CHANNEL._replace(temperature=1.5), score_norm="cosine"),
         ["expected temperature as a tensor", "got float"],
     ),
+    "no projections": (
+        lambda: F.channel_cross_attention(U, E, None),
+        ["channel_cross_attention", "expected channel as ChannelParameters", "got NoneType"],
+    ),
+    "projections of slices for those of channels": (
+        lambda: F.channel_attention_map(U, E, SLICES),
+        ["channel_attention_map", "expected channel as ChannelParameters", "got SliceParameters"],
+    ),
+    "projections exchanged": (
+        lambda: F.channel_slice_cross_attention(U, E, SLICES, CHANNEL),
+        ["channel_slice_cross_attention", "expected channel as ChannelParameters", "got SliceParameters"],
+    ),
+    "one half without projections": (
+        lambda: F.channel_slice_cross_attention(U, E, CHANNEL, None),
+        ["channel_slice_cross_attention", "expected slices as SliceParameters", "got NoneType"],
+    ),
+    "slices without projections": (
+        lambda: F.slice_cross_attention(U, E, (1, 2, 3)),
+        ["slice_cross_attention", "expected slices as SliceParameters", "got tuple"],
+    ),
+    "a residual that is no flag": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL, residual="no"),
+        ["channel_cross_attention", "expected residual to be True or False", "got 'no'"],
+    ),
     "a slice_dim that is no int": (
         lambda: F.slice_cross_attention(U, E, SLICES, slice_dim=-3.0),
         ["expected slice_dim", "got -3.0"],

@@ -77,9 +77,16 @@ def test_another_runtime_computes_the_same(name: str, tmp_path: Path, unchecked:
         (UNet3d(1, 2, NARROW), r"export_onnx: expected a net in eval mode; got one in training mode; call net\.eval"),
         (UNet3d(1, 2, NARROW).eval().half(), r"expected a net in float32; got torch\.float16; call net\.float\(\)"),
         (UNet3d(1, 2, NARROW, deep_supervision=True).eval(), r"expected deep supervision to be off; got a net with it"),
+        (
+            nn.Sequential(nn.ReLU()),
+            r"^export_onnx: expected a UNet3d or a UCANet; got Sequential; use torch\.onnx\.export",
+        ),
+        (UNet3d, r"^export_onnx: expected a net; got the class UNet3d; make a net of it first, UNet3d\(\.\.\.\)"),
+        (None, r"^export_onnx: expected a net, a torch\.nn\.Module; got NoneType; give the net itself"),
     ],
 )
-def test_nets_that_cannot_be_exported(net: nn.Module, message: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_nets_that_cannot_be_exported(net: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         export_onnx(net, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,124 @@
+"""Checks of the arguments that make a net; every error says what was expected, what came, and what helps."""
+
+import inspect
+import operator
+from collections.abc import Sequence
+from typing import cast
+
+from torch import nn
+
+Triple = tuple[int, int, int]
+
+
+def check_flag(who: str, name: str, value: object) -> None:
+    """Raise ValueError unless `value` is True or False: any text counts as true, also "False"."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{who}: expected {name} to be True or False; got {value!r}")
+
+
+def check_net(who: str, net: object) -> None:
+    """Raise ValueError unless `net` is a module."""
+    if isinstance(net, type):
+        raise ValueError(
+            f"{who}: expected a net; got the class {net.__name__}; make a net of it first, {net.__name__}(...)"
+        )
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"{who}: expected a net, a torch.nn.Module; got {type(net).__name__}; give the net itself")
+
+
+def check_width(who: str, name: str, value: object) -> int:
+    """Return a number of channels as an int; raise ValueError unless it is a whole number of 1 or more."""
+    width = whole_number(value)
+    if width is None:
+        raise ValueError(f"{who}: expected {name} of 1 or more, a whole number; got {value!r}")
+    return width
+
+
+def whole_number(value: object) -> int | None:
+    """Return what counts as an int of 1 or more, as NumPy's integers do and True does not; None for anything else."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if number is not None and number >= 1 else None
+
+
+def entries(values: object) -> list[object] | None:
+    """Return the entries of a list, a tuple or an array; None for text and for what has no order or no length."""
+    unordered = isinstance(values, (str, bytes, dict, set, frozenset))
+    if unordered or not hasattr(values, "__len__") or not hasattr(values, "__getitem__"):
+        return None
+    try:
+        return list(values)  # type: ignore[call-overload, no-any-return]
+    except TypeError:  # an array of no dimensions
+        return None
+
+
+def checked_levels(who: str, channels: object) -> tuple[int, ...]:
+    """Return the widths of the levels as ints; raise ValueError unless there are two or more."""
+    widths = [whole_number(width) for width in entries(channels) or []]
+    if len(widths) < 2 or None in widths:
+        raise ValueError(
+            f"{who}: expected channels of two or more levels, each 1 or more, a whole number; got {channels!r}; give "
+            "one width per level, such as (32, 64, 128, 256)"
+        )
+    return tuple(width for width in widths if width is not None)
+
+
+def check_factory(who: str, skip: object) -> None:
+    """Raise ValueError unless `skip` can be called with two widths to make a module."""
+    if isinstance(skip, nn.Module) or not callable(skip):
+        got = f"the module {type(skip).__name__}" if isinstance(skip, nn.Module) else repr(skip)
+        raise ValueError(
+            f"{who}: expected skip as a factory, (decoder_channels, encoder_channels) -> module, which makes one for "
+            f"each level; got {got}; give a class such as crossattn3d.CSCA, or functools.partial(CSCA, ...)"
+        )
+    try:
+        inspect.signature(skip).bind(1, 1)
+    except TypeError as error:
+        raise ValueError(
+            f"{who}: expected skip to take (decoder_channels, encoder_channels); got {skip!r}, which does not "
+            f"({error}); fix its other arguments with functools.partial"
+        ) from error
+    except ValueError:  # no signature to be read
+        pass
+
+
+def checked_triples(
+    who: str, name: str, values: Sequence[int | Sequence[int]] | None, count: int, default: int
+) -> tuple[Triple, ...]:
+    """Return a (d, h, w) for each of `count` levels from ints, triples or None; raise ValueError for anything else."""
+    given = [default] * count if values is None else entries(values)
+    triples = [entries(value) or [value] * 3 for value in given or []]
+    numbers = [[whole_number(n) for n in triple] for triple in triples]
+    if len(numbers) != count or any(len(triple) != 3 or None in triple for triple in numbers):
+        raise ValueError(
+            f"{who}: expected {name} with {count} entries, each an int or (d, h, w) of 1 or more; got {values!r}; "
+            f"give one for each {'level' if name == 'kernel_sizes' else 'step between levels'}, such as "
+            f"{(default,) * count}"
+        )
+    return tuple(cast("Triple", tuple(triple)) for triple in numbers)
+
+
+def check_kernels(who: str, kernel_sizes: Sequence[Triple], strides: Sequence[Triple]) -> None:
+    """Raise ValueError unless kernels are odd and no smaller than the strides of their levels."""
+    if any(n % 2 == 0 for kernel in kernel_sizes for n in kernel):
+        raise ValueError(f"{who}: expected odd kernel_sizes, which keep the size; got {tuple(kernel_sizes)}")
+    for level, (kernel, stride) in enumerate(zip(kernel_sizes, strides, strict=False)):
+        if any(k < s for k, s in zip(kernel, stride, strict=True)):
+            raise ValueError(
+                f"{who}: expected kernel_sizes no smaller than strides, else up-sampling leaves holes; got kernel "
+                f"{kernel} and stride {stride} at level {level}; use stride 1 where the kernel is 1"
+            )
+
+
+def check_skip(who: str, skip: object) -> int:
+    """Return how wide the result of a skip is; raise ValueError unless it is a module that says so."""
+    given = getattr(skip, "out_channels", None)
+    width = whole_number(given)
+    if not isinstance(skip, nn.Module) or width is None:
+        raise ValueError(
+            f"{who}: expected skip to make modules with an int out_channels; got {type(skip).__name__} with {given!r}; "
+            "set self.out_channels in its __init__"
+        )
+    return width

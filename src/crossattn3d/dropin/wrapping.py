@@ -1,0 +1,186 @@
+"""Putting cross-attention into the skips of another library's net, and taking it out again."""
+
+from functools import partial
+from typing import TypeVar, get_args
+
+from torch import nn
+
+from crossattn3d._arguments import check_flag, check_net
+from crossattn3d._checks import check_option, check_options
+from crossattn3d.dropin.blocks import AttendedBlock, AttendedMap, LoneBlock
+from crossattn3d.dropin.nets import KNOWN, Join, KnownNet, convolutions, identity, narrow, readers
+from crossattn3d.dropin.refusals import PAGE, refusal
+from crossattn3d.functional import Attention, Backend, ScoreNorm
+from crossattn3d.ucanet import SKIPS, AttentionName
+
+N = TypeVar("N", bound=nn.Module)
+
+_WRAPPERS = (AttendedBlock, AttendedMap, LoneBlock)
+
+
+def wrap_skips(
+    net: N,
+    *,
+    attention: AttentionName = "csca",
+    score_norm: ScoreNorm = "instance",
+    slice_dim: int | None = None,
+    backend: Backend = "auto",
+    zero_init: bool = False,
+    concatenate: bool = True,
+) -> N:
+    """Put cross-attention into the skips of another library's U-Net, in place; wrap it before making the optimizer.
+
+        cat([E, U])  ->  cat([CSCA(U, E), U]), or CSCA(U, E) without `concatenate`
+        U + E        ->  U + CSCA(U, E)
+
+    Supports MONAI's AHNet, AttentionUnet (whose gated encoder maps are the context), BasicUNet, BasicUNetPlusPlus,
+    CheckpointUNet, DynUNet, FlexibleUNet, MedNeXt, SegResNet, SegResNetVAE, SegResNetDS, SegResNetDS2, SwinUNETR, UNet,
+    UNETR and VNet, and nnU-Net's PlainConvUNet, ResidualEncoderUNet and ResidualUNet, from
+    dynamic-network-architectures. The net's own code stays as it is: modules take the place of its blocks.
+
+    Args:
+        net: one of these; subclasses are refused, since they may join their maps differently.
+        attention: `csca`, `cca` or `sca`; a 2D net has no slices and takes only `cca`.
+        score_norm: as in `CSCA`.
+        slice_dim: the dimension that counts slices; if None, -1 for MONAI's nets and -3 for nnU-Net's, the order in
+            which these libraries load volumes.
+        backend: as in `CSCA`.
+        zero_init: use E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output does not change
+            until g is trained.
+        concatenate: False passes only the attention's result to the decoder blocks, as in UCA-Net: their first
+            convolutions lose the weights of U, so the net has fewer parameters, must be retrained, and cannot be
+            unwrapped. Nets that add their maps, and VNet, know True only.
+
+    Returns:
+        The net itself; `unwrap_skips` undoes the change.
+
+    Raises:
+        ValueError: the net is of another class, already wrapped, or not built as expected; an option is unknown or
+            does not apply.
+
+    Source: section 2.2 of the UCA-Net paper.
+
+    Examples:
+        >>> import torch
+        >>> from monai.networks.nets import UNet
+        >>> net = wrap_skips(UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,)), zero_init=True)
+        >>> net(torch.zeros(1, 1, 8, 10, 6)).shape
+        torch.Size([1, 2, 8, 10, 6])
+    """
+    who = "wrap_skips"
+    check_net(who, net)
+    check_option(who, "attention", attention, get_args(AttentionName))
+    check_flag(who, "zero_init", zero_init)
+    check_flag(who, "concatenate", concatenate)
+    if any(isinstance(module, _WRAPPERS) for module in net.modules()):
+        raise ValueError(f"{who}: expected a net with its own skips; got one that is wrapped; call unwrap_skips first")
+    known = KNOWN.get(identity(type(net)))
+    if known is None:
+        raise ValueError(refusal(who, net))
+    slice_dim = known.slice_dim if slice_dim is None else slice_dim
+    check_options(who, Attention(score_norm, False, slice_dim, backend))
+    _check_choices(who, net, known, attention, zero_init, concatenate)
+    joins = _joins(who, net, known)
+    # A decoder map that stays beside the result, or that the net adds, is not added as well.
+    residual = False if concatenate else None
+    make = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+    # All are made before the first is put in its place, so that an error leaves the net as it was.
+    wrapped = [_attended(join, make(join.query, join.context), known, concatenate, zero_init) for join in joins]
+    for join, child in zip(joins, wrapped, strict=True):
+        for convolution in [] if concatenate else readers(join.block):
+            narrow(convolution, slice(0, join.context) if known.encoder_first else slice(join.query, None))
+        setattr(join.parent, join.name, child)
+        if join.alone is not None:
+            parent, name = join.alone
+            setattr(parent, name, LoneBlock(parent.get_submodule(name)))
+    return net
+
+
+def unwrap_skips(net: N) -> N:
+    """Undo `wrap_skips`, in place: remove the attention and leave everything else as it is, trained or not.
+
+    Args:
+        net: a wrapped net, or a module that contains wrapped nets.
+
+    Returns:
+        The net itself.
+
+    Raises:
+        ValueError: no skip is wrapped, or the net was wrapped with `concatenate=False`.
+
+    Examples:
+        >>> from monai.networks.nets import UNet
+        >>> net = UNet(3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
+        >>> unwrap_skips(wrap_skips(net)) is net
+        True
+    """
+    check_net("unwrap_skips", net)
+    found = [
+        (parent, name, child)
+        for parent in net.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, _WRAPPERS)
+    ]
+    if not found:
+        raise ValueError(f"unwrap_skips: expected a net that wrap_skips has wrapped; got {type(net).__name__} without")
+    if any(isinstance(child, AttendedBlock) and not child.concatenate for _, _, child in found):
+        raise ValueError(
+            "unwrap_skips: expected a net wrapped with concatenate=True; got one whose decoder blocks have lost the "
+            "weights of the concatenation; create a new net"
+        )
+    for parent, name, child in found:
+        setattr(parent, name, child.get_submodule("block"))
+    return net
+
+
+def _attended(
+    join: Join, attention: nn.Module, known: KnownNet, concatenate: bool, zero_init: bool
+) -> AttendedBlock | AttendedMap:
+    """Return what takes the place of a child, on its device, in its precision and mode."""
+    block = join.block
+    attention.to(join.weight).train(block.training)
+    if not join.takes_both:
+        return AttendedMap(block, attention, zero_init=zero_init)
+    order = {"encoder_first": known.encoder_first, "concatenate": concatenate}
+    return AttendedBlock(block, attention, (join.query, join.context), **order, zero_init=zero_init)
+
+
+def _check_choices(
+    who: str, net: nn.Module, known: KnownNet, attention: AttentionName, zero_init: bool, concatenate: bool
+) -> None:
+    """Raise ValueError unless the net takes the attention, and its maps joined in this way."""
+    name = type(net).__name__
+    if zero_init and not concatenate:
+        raise ValueError(
+            f"{who}: expected concatenate=True for zero_init=True; got False, and without the decoder maps the output "
+            "cannot start as it was; use one of the two"
+        )
+    if not concatenate and known.keeps_decoder_maps:
+        raise ValueError(
+            f"{who}: expected concatenate=True for {name}, which {known.keeps_decoder_maps}; got False; leave it at "
+            f"True; {PAGE} says what each net does"
+        )
+    dimensions = {part.weight.ndim - 2 for part in convolutions(net)}
+    if dimensions and max(dimensions) != 3 and (max(dimensions), attention) != (2, "cca"):
+        raise ValueError(
+            f"{who}: expected a 3D net, or a 2D net with attention='cca', as there are no slices; got a {name} of "
+            f"{max(dimensions)} dimensions with attention={attention!r}; choose one of these"
+        )
+
+
+def _joins(who: str, net: nn.Module, known: KnownNet) -> list[Join]:
+    """Return where the net joins its maps; raise ValueError unless it is as its library builds it."""
+    package, name = identity(type(net))
+    try:
+        joins = list(known.find(net))
+        fits = all(readers(j.block)[0].in_channels == j.query + j.context for j in joins if j.takes_both)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        joins, fits = [], False
+    if not fits:
+        raise ValueError(
+            f"{who}: expected {package}'s {name} as its tested versions build it; got another structure; install the "
+            "version in constraints.txt, or undo what was changed in the net"
+        )
+    if not joins:
+        raise ValueError(f"{who}: expected a {name} of two or more levels; got one without skips; give it more levels")
+    return joins
