@@ -40,7 +40,7 @@ unit: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(MARKS)
 
 docs: $(VENV)/dev-installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

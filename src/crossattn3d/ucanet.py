@@ -34,7 +34,13 @@ class UCANet(UNet3d):
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint, deep_supervision: as in `UNet3d`.
+        strides: as in `UNet3d`, with the same default, as all that follow.
+        kernel_sizes: of each level's convolutions.
+        norm: `batch`, `instance` or `group`.
+        upsample: `transposed` or `interpolate`.
+        up_norm: whether normalization and ReLU also follow the up-sampling convolution.
+        use_checkpoint: less memory, more time.
+        deep_supervision: return a list of logits.
 
     Raises:
         ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.

@@ -66,7 +66,8 @@ class ConvBlock(nn.Sequential):
     """Convolution, normalization and ReLU, twice; both convolutions have the full width and a bias.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
         norm: `batch`, `instance` or `group`, each with a learnable scale and shift.
 
@@ -109,7 +110,8 @@ class UpConv(nn.Module):
     """Up-sampling to the size of the encoder map and a convolution to its width.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
         stride: up-sampling factor along (d, h, w).
         upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear interpolation and a convolution.

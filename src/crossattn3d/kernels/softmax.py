@@ -17,7 +17,7 @@ Gradients = tuple[Float[Tensor, "b n n"], Float[Tensor, "b n n"], Squares | None
 class Scores(NamedTuple):
     """Q K^T, and what normalizes it.
 
-    Args:
+    Attributes:
         products: Q K^T.
         length: number of terms of each score.
         score_norm: s.
