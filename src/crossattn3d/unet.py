@@ -132,6 +132,7 @@ class UpConv(nn.Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
+        check_option("UpConv", "upsample", upsample, get_args(Upsample))
         self.conv: nn.Conv3d | nn.ConvTranspose3d
         if upsample == "transposed":
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.

@@ -10,6 +10,7 @@ from ltvs.model.computing import Precision, best_device, check_device, check_pre
 from ltvs.model.networks import NetworkSettings, Skip
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
 from ltvs.phantom.parts import Part
+from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError
 
 Loss = Literal["dice", "dice_ce"]
@@ -111,6 +112,7 @@ class TrainSettings:
     """Time a few steps, print how long the whole training would take, and write nothing."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         one = ("epochs", "batch_size", "validate_every", "seeds", "accumulate", "devices", "nodes")
         none = ("workers", "rotation", "jitter", "render", "seed", "save_every")
         for name, bound in (dict.fromkeys(one, 1) | dict.fromkeys(none, 0)).items():
