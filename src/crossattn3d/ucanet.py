@@ -17,11 +17,11 @@ SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttentio
 
 
 class UCANet(UNet3d):
-    """UNet3d whose skip connections are cross-attention; the defaults are the paper's net (5.91 M parameters).
+    """UNet3d whose skip connections are cross-attention; by default of the paper's size (5.91 M parameters).
 
         O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,   i = 1 .. levels - 1
 
-    The paper's formula as printed is `score_norm="none", residual=False`.
+    The paper's formula as printed is `score_norm="none", residual=False`, which are not the defaults.
 
     Args:
         in_channels: channels of the input, 1 for CT.

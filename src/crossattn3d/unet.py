@@ -168,7 +168,7 @@ class UNetOptions(TypedDict, total=False):
 
 
 class UNet3d(nn.Module):
-    """3D U-Net with a skip connection of your choice; the defaults are the paper's 3D U-Net (6.42 M parameters).
+    """3D U-Net with a skip connection of your choice; by default as large as the paper's 3D U-Net (6.42 M parameters).
 
     Args:
         in_channels: channels of the input, 1 for CT.

@@ -1,4 +1,7 @@
-"""Every setting of training, with the paper's values as defaults; the command line is generated from it."""
+"""Every setting of training; the command line is generated from it.
+
+Defaults are the paper's where it prints a value, but for those that docs/defaults.md lists.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

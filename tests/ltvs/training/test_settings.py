@@ -1,11 +1,10 @@
-"""Settings that make no sense are refused; the defaults are the paper's."""
+"""Settings that make no sense are refused; tests/docs/test_defaults.py compares the defaults with the paper."""
 
 from pathlib import Path
 
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.training.settings import TrainSettings
 from support.trained_runs import tiny_settings
 
 
@@ -63,13 +62,3 @@ def test_a_run_does_not_begin_with_itself(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"--init: expected another run than --output, .* give another --output"):
             tiny_settings(tmp_path, tmp_path / "run", init=init)
     tiny_settings(tmp_path, tmp_path / "run", init=tmp_path / "other")
-
-
-def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
-    paper = TrainSettings(tmp_path, tmp_path)
-    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
-    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
-    assert (paper.rotation, paper.augment) == (15.0, False), "rotation only"
-    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
-    assert (paper.init, paper.clip_norm, paper.ema) == (None, 0, 0)
-    assert paper.stages() == (1, 2)
