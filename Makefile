@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/demo.py $(if $(RUN),--output $(RUN))
 
-# The same with networks trained from nothing: about ten minutes on two cores with instructions for bfloat16, far longer
-# on two without.
+# The same with networks trained from nothing: about twelve minutes on two cores with instructions for bfloat16, far
+# longer on two without.
 demo-train: $(VENV)/demo-installed
 	$(BIN)/python examples/demo_train.py $(if $(RUN),--output $(RUN))
 

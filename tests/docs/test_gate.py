@@ -12,7 +12,7 @@ from support.pages import ROOT
 
 #: What breaks: a file, a text in it, what takes its place, and what the gate has to say about it.
 LINK = ("docs/index.md", "(own-cts.md)", "(no-such-page.md)", "no-such-page.md")
-ANCHOR = ("docs/training.md", "(pipeline.md#train)", "(pipeline.md#no-such)", "#no-such")
+ANCHOR = ("docs/monai.md", "(pipeline.md#train)", "(pipeline.md#no-such)", "#no-such")
 PARAMETER = ("src/crossattn3d/unet.py", "        skip: factory", "        skips: factory", "'skips'")
 OTHERS = {
     "two parameters in a row": (
