@@ -92,8 +92,8 @@ class TrainSettings:
     workers: int = 2
     """Processes per device that read and rotate patches; with 0, the training process does it."""
     precision: Precision = "32"
-    """Precision of the layers, here and in prediction; bf16-mixed takes 0.6 of the memory, and less time where there are
-    instructions for it."""
+    """Precision of the layers, here and in prediction; bf16-mixed takes 0.6 of the memory, and less time on processors
+    with instructions for it."""
     accumulate: int = 1
     """Micro-batches into which each device splits its share of a batch (gradient accumulation), to save memory."""
     use_checkpoint: bool = False
