@@ -43,6 +43,7 @@ from support.triton_cases import TRITON  # noqa: E402
 
 #: Channels and sizes of the skips that the passes are timed at; and one whose voxels are odd in number.
 PASS_SHAPES = [(32, (32, 320, 320)), (64, (16, 160, 160)), (128, (8, 80, 80))]
+PARTS = ("equality", "passes", "skips", "nets", "precision", "tiles")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
 ODD = (32, (31, 319, 319))
 #: Maps read and written by each pass, and how often all four are timed.
@@ -57,9 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--budget", type=float, default=400, help="seconds after which no row is started (default: 400)"
     )
-    parser.add_argument(
-        "--only", nargs="+", help="parts to run: equality passes skips nets precision tiles (default: all)"
-    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (default: all)")
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or launch.INTERPRETED:
         parser.error("expected a CUDA GPU and no TRITON_INTERPRET; found none")

@@ -27,8 +27,7 @@ def best_device() -> str:
 
 def check_device(name: str, count: int = 1) -> None:
     """Raise InputError if PyTorch cannot compute on the device of this name, or on `count` of them."""
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?|mps", name, re.ASCII):
-        raise InputError(f"--device: expected cpu, cuda, cuda:1 or mps; got {name!r}; give {best_device()}")
+    _check_name(name)
     kind, _, index = name.partition(":")
     if count > 1 and index:
         raise InputError(f"--devices {count}: expected 1 with --device {name}, which is a single one; give cuda")
@@ -45,6 +44,12 @@ def check_device(name: str, count: int = 1) -> None:
         raise InputError(f"--device: expected a device that works; got {name!r} ({reason}); give cpu") from error
 
 
+def _check_name(name: str) -> None:
+    """Raise InputError unless devices are called so, there or not."""
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d{1,3})?|mps", name, re.ASCII):
+        raise InputError(f"--device: expected cpu, cuda, cuda:1 or mps; got {name!r}; give {best_device()}")
+
+
 def _devices(kind: str) -> int:
     """Return how many devices of a kind PyTorch finds: all processors are one."""
     if kind == "cuda":
@@ -53,7 +58,12 @@ def _devices(kind: str) -> int:
 
 
 def fast_precision(device: str) -> Precision:
-    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower."""
+    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower.
+
+    Raises:
+        InputError: no device is called so.
+    """
+    _check_name(device)
     if torch.device(device).type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -101,6 +111,7 @@ def check_precision(precision: Precision, device: str, depth: int, levels: int) 
         levels: of the network, each half as deep as the one before, rounded up.
     """
     _check_known(precision)
+    _check_name(device)
     if precision in _HALF and torch.device(device).type == "cpu":
         depths = [math.ceil(depth / 2**level) for level in range(levels)]
         if 2 in depths:

@@ -1,5 +1,7 @@
 """The devices that networks run on, and the precision that a device computes in fast."""
 
+import re
+
 import pytest
 import torch
 
@@ -81,8 +83,12 @@ def test_what_is_no_name_of_a_device_is_refused_in_one_short_line(name, gpus):
     remedy = "cuda" if gpus else "cpu"
     with pytest.raises(InputError) as caught:
         check_device(name)
-    assert str(caught.value) == f"--device: expected cpu, cuda, cuda:1 or mps; got {name!r}; give {remedy}"
-    assert len(str(caught.value).splitlines()) == 1
+    message = f"--device: expected cpu, cuda, cuda:1 or mps; got {name!r}; give {remedy}"
+    assert str(caught.value) == message
+    assert len(message.splitlines()) == 1
+    for use in (fast_precision, lambda device: check_precision("32", device, 16, 3)):
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+            use(name)
 
 
 @pytest.mark.parametrize(
