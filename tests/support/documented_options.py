@@ -19,18 +19,13 @@ import tyro
 from ltvs.runtime.errors import InputError
 from support.pages import ROOT
 
-#: Options of other programs that the documentation or an error names.
+#: Options of other programs that a page, a docstring or a message names.
 FOREIGN = {
-    "--help",
-    # pip, git and docker
-    "--index-url", "--no-build-isolation", "--abbrev", "--always", "--dirty", "--exclude", "--shm-size",
-    # torchrun, SLURM
-    "--nproc-per-node", "--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--requeue",
-    "--open-mode",
-    # MONAI and nnU-Net
-    "--config_file", "--meta_file", "--net_id", "--filepath", "--bundle_root", "--smallest_liver",
-    "--verify_dataset_integrity",
-}  # fmt: skip
+    *("--help", "--index-url"),
+    *("--abbrev", "--always", "--dirty", "--exclude"),  # git
+    *("--shm-size", "--ntasks-per-node", "--requeue"),  # Docker, SLURM
+    *("--config_file", "--bundle_root"),  # MONAI
+}
 
 
 @dataclass(frozen=True)
