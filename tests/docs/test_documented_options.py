@@ -54,6 +54,8 @@ def test_comments(file: Path) -> None:
         "python examples/predict_ltvs.py --input ct.nii.gz --output labels.nii.gz --device cuda:1  # on a GPU",
         "python -m benchmarks.speed --device cpu --check",
         "pip install --editable .",
+        "python -m monai.bundle run --config_file configs/inference.json --input ct.nii.gz --smallest_liver 50",
+        "--smallest_liver 50",
         "--shm-size",
         "make demo",
     ],
@@ -67,6 +69,7 @@ def test_what_is_right_passes(words: str) -> None:
     [
         ("--precision bfloat16", "not understood"),
         ("--jiter 4", "no such option"),
+        ("python -m monai.bundle run --smallest-liver 50", "no such option"),
         ("--jitter far", "not understood"),
         ("--no-jitter", "no such option"),
         ("train_ltvs.py --replace", "no such option"),

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
 import re
 import shlex
@@ -16,6 +17,7 @@ from unittest import mock
 
 import tyro
 
+from ltvs.bundle.entry_points import label_file
 from ltvs.runtime.errors import InputError
 from support.pages import ROOT
 
@@ -24,7 +26,6 @@ FOREIGN = {
     *("--help", "--index-url"),
     *("--abbrev", "--always", "--dirty", "--exclude"),  # git
     *("--shm-size", "--ntasks-per-node", "--requeue"),  # Docker, SLURM
-    *("--config_file", "--bundle_root"),  # MONAI
 }
 
 
@@ -58,7 +59,7 @@ class Command:
 @cache
 def commands() -> dict[str, Command]:
     """Return the commands by the name of their script, or of their module."""
-    found: dict[str, Command] = {}
+    found: dict[str, Command] = {"monai.bundle": _of_bundle()}
     for script in sorted((ROOT / "examples").glob("*.py")):
         if re.search(r"^    run\(main, (\w+)\)$", text := script.read_text(encoding="utf-8"), re.MULTILINE):
             settings = vars(importlib.import_module(script.stem))[re.findall(r"run\(main, (\w+)\)", text)[0]]
@@ -100,6 +101,13 @@ def _of_module(module: Any) -> Command:
             action.type = None  # whether a file is there plays no part here
     required = tuple(action.option_strings[-1] for action in parser._actions if action.required)
     return Command(options, required, parser.parse_args)
+
+
+def _of_bundle() -> Command:
+    """Return MONAI's command that runs a bundle: it takes any setting of the configuration, each with a value."""
+    own = ("config_file", "meta_file", "net_id", "filepath", "bundle_root", "input", "output")
+    names = [f"--{name}" for name in (*own, *inspect.signature(label_file).parameters)]
+    return Command(dict.fromkeys(names), (), lambda words: words)
 
 
 class _FoundError(Exception):
