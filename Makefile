@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/demo.py $(if $(RUN),--output $(RUN))
 
-# The same with networks trained from nothing: about ten minutes on two cores with instructions for bfloat16, far longer
-# on two without.
+# The same with networks trained from nothing: about twelve minutes on two cores with instructions for bfloat16, far
+# longer on two without.
 demo-train: $(VENV)/demo-installed
 	$(BIN)/python examples/demo_train.py $(if $(RUN),--output $(RUN))
 
@@ -40,7 +40,7 @@ unit: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(MARKS)
 
 docs: $(VENV)/dev-installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -43,6 +43,8 @@ from support.triton_cases import TRITON  # noqa: E402
 
 #: Channels and sizes of the skips that the passes are timed at; and one whose voxels are odd in number.
 PASS_SHAPES = [(32, (32, 320, 320)), (64, (16, 160, 160)), (128, (8, 80, 80))]
+PARTS = ("equality", "passes", "skips", "nets", "precision", "tiles")
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
 ODD = (32, (31, 319, 319))
 #: Maps read and written by each pass, and how often all four are timed.
 MAPS = {"reduce": 2, "apply": 2, "reduce_backward": 3, "apply_backward": 5}
@@ -56,9 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--budget", type=float, default=400, help="seconds after which no row is started (default: 400)"
     )
-    parser.add_argument(
-        "--only", nargs="+", help="parts to run: equality passes skips nets precision tiles (default: all)"
-    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (default: all)")
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or launch.INTERPRETED:
         parser.error("expected a CUDA GPU and no TRITON_INTERPRET; found none")
@@ -99,7 +99,7 @@ def rows(device: torch.device, rate: float) -> Iterator[tuple[str, Row, Callable
     for group in triton_cases.ON_GPU:
         yield "equality", {"name": group}, lambda group=group: equality()[group]
     yield "equality", {"name": "self-check"}, lambda: self_check(device)
-    of_passes = list(itertools.product((torch.bfloat16,), PASS_SHAPES, ("contiguous", "channels_last")))
+    of_passes = list(itertools.product((torch.bfloat16,), PASS_SHAPES, LAYOUTS))
     of_passes += [(torch.float32, PASS_SHAPES[0], "contiguous"), (torch.bfloat16, ODD, "contiguous")]
     keys = [
         {"channels": channels, "size": list(size), "dtype": str(dtype), "layout": layout}
@@ -179,7 +179,7 @@ def measured(call: Callable[[], Any], *, graph: bool) -> dict[str, float]:
 def calls(channels: int, size: tuple[int, ...], dtype: torch.dtype, layout: str) -> dict[str, Callable[[], Any]]:
     """The four passes as a training step makes them with both attentions and no residual."""
     g = torch.Generator("cuda").manual_seed(1)
-    last = torch.channels_last_3d if layout == "channels_last" else torch.contiguous_format
+    last = LAYOUTS[layout]
 
     def feature_map() -> Tensor:
         x = torch.randn((1, channels, *size), generator=g, device="cuda")

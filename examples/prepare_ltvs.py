@@ -15,6 +15,7 @@ from ltvs.dataset.splits import fold_patients, split_patients
 from ltvs.dataset.survey import check_set, print_reports
 from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.phantom.cohort import VERSION
+from ltvs.runtime.choices import check_choices
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
 from ltvs.sources import Source
@@ -91,6 +92,7 @@ class PrepareSettings:
     """Number of cases prepared at a time."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("pixels", "slice_spacing", "liver_pixels", "liver_slice_spacing", "workers"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name.replace('_', '-')}: expected more than 0; got {getattr(self, name)}")
@@ -163,7 +165,7 @@ class PrepareSettings:
 
 
 def main(settings: PrepareSettings) -> None:
-    """Prepare a data set for both stages; the defaults are the paper's."""
+    """Prepare a data set for both stages; the defaults are the paper's, where it prints a value (docs/defaults.md)."""
     source = settings.cases()
     patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def main(settings: TrainSettings) -> None:
-    """Train UCA-Net's two stages; the defaults are the paper's. The same command resumes an interrupted training."""
+    """Train UCA-Net's two stages. The same command resumes an interrupted training.
+
+    The defaults are what the paper prints, but for `score_norm`, `residual`, `jitter`, `seeds` and `devices`
+    (docs/defaults.md).
+    """
     data = PreparedSet(settings.data, settings.split)
     for stage in settings.stages():
         data.check_stage(stage)

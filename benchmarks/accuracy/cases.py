@@ -11,7 +11,9 @@ from numpy import ndarray
 from scipy import ndimage
 from torch import Tensor
 
+from benchmarks.accuracy.run_files import DATA
 from benchmarks.accuracy.task import Task
+from crossattn3d._checks import check_option
 from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.files import atomic_path
 from ltvs.training.augmentation import rotate_patch
@@ -65,7 +67,12 @@ def names_for_testing(folder: Path) -> list[str]:
 
 
 def names_for_training(folder: Path, data: str) -> list[str]:
-    """Return the names of the training cases: `all`, or the `plain` phantoms only."""
+    """Return the names of the training cases: `all`, or the `plain` phantoms only.
+
+    Raises:
+        ValueError: data is neither.
+    """
+    check_option("names_for_training", "data", data, DATA)
     return [n for n in _names(folder) if not _tested(n) and (data == "all" or n.startswith(PLAIN))]
 
 

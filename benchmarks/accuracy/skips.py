@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from crossattn3d import CSCA
 from crossattn3d._checks import check_option
 from crossattn3d.attention import SliceCrossAttention3d
-from crossattn3d.kernels.parameters import EPS
+from crossattn3d.kernels.parameters import EPS, SCORE_NORMS
 from crossattn3d.unet import ConcatSkip, SkipFactory
 
 #: Normalizations that a temperature or centered scores can be combined with.
@@ -124,6 +124,7 @@ def scores(
     centered: bool = False,
 ) -> Float[Tensor, "b n n"]:
     """Return t s(Q K^T), the input of the softmax."""
+    check_option("scores", "score_norm", score_norm, SCORE_NORMS)
     q, k = q.float(), k.float()
     if centered:
         q, k = (x - x.mean(-1, keepdim=True) for x in (q, k))
@@ -131,7 +132,7 @@ def scores(
         q, k = (nn.functional.normalize(x, dim=-1, eps=EPS) for x in (q, k))
         return factor * (q @ k.mT)
     length = q.shape[-1]
-    s = q @ k.mT / {"none": 1.0, "sqrt": length**0.5}.get(score_norm, length)
+    s = q @ k.mT / {"none": 1.0, "sqrt": length**0.5, "mean": length, "instance": length}[score_norm]
     if score_norm == "instance":
         variance, mean = torch.var_mean(s, dim=(-2, -1), correction=0, keepdim=True)
         s = (s - mean) * torch.rsqrt(variance + EPS)

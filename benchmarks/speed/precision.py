@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.skips import csca, output_and_gradients
+from crossattn3d._checks import check_option
 from crossattn3d.functional import SCORE_NORMS
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+FEATURES = ("independent", "correlated")
 RESULTS = ("output", "gradient of the decoder map", "gradient of the encoder map")
 
 
@@ -31,6 +33,7 @@ class PrecisionCase:
         """Return decoder map, encoder map, and the gradient of the output."""
         g = torch.Generator().manual_seed(0)
         u, e, dout = (torch.randn((1, 32, *self.size), generator=g) for _ in range(3))
+        check_option("PrecisionCase", "features", self.features, FEATURES)
         if self.features == "correlated":
             pattern = torch.randn((1, 1, *self.size), generator=g)
             u, e = (pattern + 0.05 * x for x in (u, e))
@@ -40,7 +43,7 @@ class PrecisionCase:
 
 def cases(size: tuple[int, int, int] = (32, 320, 320)) -> list[PrecisionCase]:
     """Return both dtypes with both kinds of features."""
-    return [PrecisionCase(size, dtype, features) for dtype in DTYPES for features in ("independent", "correlated")]
+    return [PrecisionCase(size, dtype, features) for dtype in DTYPES for features in FEATURES]
 
 
 def measure(case: PrecisionCase, device: torch.device) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ from ltvs.volume.labels import STRUCTURES
 
 #: Functions that load the cases of each cohort, by name.
 Cases = Mapping[str, Mapping[str, Callable[[], Case]]]
+#: The name of the phantoms among the cohorts.
+PHANTOM_CASES = "phantoms"
 
 
 def main() -> int:
@@ -71,7 +73,7 @@ def _report(arguments: argparse.Namespace) -> dict[str, Any]:
     # The phantoms are named by their seeds.
     seeds = [int(name.rpartition("-")[2]) for name in data.split["test"]]
     phantoms = {f"phantom-{seed}": partial(make_phantom, seed, matrix=256, slice_spacing=2.5) for seed in seeds}
-    cases = {"phantoms": phantoms}
+    cases = {PHANTOM_CASES: phantoms}
     cases |= {source: {name: entry.load for name, entry in entries.items()} for source, entries in real.items()}
     found = {}
     for row in rows():
@@ -118,7 +120,7 @@ def _scores(run: Path, cases: Cases) -> dict[str, dict[str, Any]]:
         for name, load in entries.items():
             case = load()
             # Where no vessel is labeled, they were left out.
-            masks = reference_masks(case, LABELED.get(source, STRUCTURES))
+            masks = reference_masks(case, STRUCTURES if source == PHANTOM_CASES else LABELED[source])
             structures = [structure for structure, mask in masks.items() if structure != "vessel" or mask.any()]
             scores = score(case, pipeline, structures, true_liver=True)
             scores["dice"] |= score(case, pipeline, ["liver"])["dice"]

@@ -1,7 +1,7 @@
 """Normalization layers of the networks, each with a learnable scale and shift per channel."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,13 @@ Norm = Literal["batch", "instance", "group"]
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """Return the layer that `norm` names, for maps of `channels` channels."""
+    """Return the layer that `norm` names, for maps of `channels` channels.
+
+    Raises:
+        ValueError: there is no such norm.
+    """
+    if norm not in get_args(Norm):
+        raise ValueError(f"make_norm: expected norm to be one of {', '.join(map(repr, get_args(Norm)))}; got {norm!r}")
     if norm == "batch":
         return nn.BatchNorm3d(channels)
     if norm == "instance":

@@ -17,11 +17,11 @@ SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttentio
 
 
 class UCANet(UNet3d):
-    """UNet3d whose skip connections are cross-attention; the defaults are the paper's net (5.91 M parameters).
+    """UNet3d whose skip connections are cross-attention; by default of the paper's size (5.91 M parameters).
 
         O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,   i = 1 .. levels - 1
 
-    The paper's formula as printed is `score_norm="none", residual=False`.
+    The paper's formula as printed is `score_norm="none", residual=False`, which are not the defaults.
 
     Args:
         in_channels: channels of the input, 1 for CT.
@@ -34,7 +34,13 @@ class UCANet(UNet3d):
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        strides, kernel_sizes, norm, upsample, up_norm, use_checkpoint, deep_supervision: as in `UNet3d`.
+        strides: as in `UNet3d`, with the same default, as all that follow.
+        kernel_sizes: of each level's convolutions.
+        norm: `batch`, `instance` or `group`.
+        upsample: `transposed` or `interpolate`.
+        up_norm: whether normalization and ReLU also follow the up-sampling convolution.
+        use_checkpoint: less memory, more time.
+        deep_supervision: return a list of logits.
 
     Raises:
         ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.

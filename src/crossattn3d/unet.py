@@ -75,7 +75,8 @@ class ConvBlock(nn.Sequential):
     """Convolution, normalization and ReLU, twice; both convolutions have the full width and a bias.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
         norm: `batch`, `instance` or `group`, each with a learnable scale and shift.
 
@@ -118,7 +119,8 @@ class UpConv(nn.Module):
     """Up-sampling to the size of the encoder map and a convolution to its width.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
         stride: up-sampling factor along (d, h, w).
         upsample: `transposed`, a transposed convolution, or `interpolate`, trilinear interpolation and a convolution.
@@ -139,6 +141,7 @@ class UpConv(nn.Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
+        check_option("UpConv", "upsample", upsample, get_args(Upsample))
         self.conv: nn.Conv3d | nn.ConvTranspose3d
         if upsample == "transposed":
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
@@ -174,7 +177,7 @@ class UNetOptions(TypedDict, total=False):
 
 
 class UNet3d(nn.Module):
-    """3D U-Net with a skip connection of your choice; the defaults are the paper's 3D U-Net (6.42 M parameters).
+    """3D U-Net with a skip connection of your choice; by default as large as the paper's 3D U-Net (6.42 M parameters).
 
     Args:
         in_channels: channels of the input, 1 for CT.

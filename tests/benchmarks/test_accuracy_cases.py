@@ -133,3 +133,8 @@ def test_each_class_is_in_the_middle_as_often() -> None:
     shares = torch.bincount(middle.long(), minlength=3) / 300
     # A third each, of which turning may move a few to the next pixel: within five standard deviations, 0.14.
     assert shares.min() > 1 / 3 - 0.14
+
+
+def test_unknown_training_data_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="names_for_training: expected data to be one of 'all', 'plain'; got 'real'"):
+        names_for_training(folder, "real")

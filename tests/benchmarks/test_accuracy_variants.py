@@ -94,3 +94,9 @@ def test_centered_scores_do_not_see_a_shift_of_all_features() -> None:
     q, k = torch.randn(1, 5, 30), torch.randn(1, 5, 30)
     torch.testing.assert_close(scores(q + 3, k - 2, "mean", centered=True), scores(q, k, "mean", centered=True))
     assert not torch.allclose(scores(q + 3, k - 2, "mean"), scores(q, k, "mean"))
+
+
+def test_an_unknown_normalization_of_scores_is_refused() -> None:
+    q = torch.rand(1, 2, 5)
+    with pytest.raises(ValueError, match=r"scores: expected score_norm to be one of 'none', .*; got 'l2'"):
+        scores(q, q, "l2")

@@ -61,6 +61,12 @@ def test_parts_can_be_chosen(gpu_check, monkeypatch, tmp_path):
     assert [len(read_json(out)[part]) for part in ("equality", "skips", "nets")] == [0, 0, 1]
 
 
+def test_parts_that_are_none_are_refused(gpu_check, monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(gpu_check, monkeypatch, [], "--json", tmp_path / "gpu.json", "--only", "equalities")
+    assert "invalid choice: 'equalities'" in capsys.readouterr().err
+
+
 def test_every_row_has_a_key_of_its_own_that_json_keeps(gpu_check):
     import json
 

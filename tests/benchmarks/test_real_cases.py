@@ -177,7 +177,7 @@ def test_cases_without_tumors_count_where_one_is_found() -> None:
     ("words", "message"),
     [
         (("--only", "c"), "--only: expected names of cases (a, ...); got c"),
-        (("--device", "banana"), "--device banana: expected cpu"),
+        (("--device", "banana"), "--device: expected cpu, cuda, cuda:1 or mps; got 'banana'"),
         (
             ("--true-liver", "--structures", "tumor"),
             "--true-liver: expected livers that are labeled and scored; got tu",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.pages import replaced
-from benchmarks.speed import bounds, nets, skips, tables
+from benchmarks.speed import bounds, nets, precision, skips, tables
 from benchmarks.speed.__main__ import main as speed_main
 from benchmarks.time_and_memory import interleaved, peak_extra_memory
 
@@ -146,3 +146,9 @@ def test_checking_takes_no_other_options(other, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         speed_main()
     assert "--check takes --device alone" in capsys.readouterr().err
+
+
+def test_unknown_features_are_refused():
+    case = precision.PrecisionCase((2, 3, 4), "float16", "alike")
+    with pytest.raises(ValueError, match=r"PrecisionCase: expected features to be one of .*; got 'alike'"):
+        case.maps(torch.device("cpu"))

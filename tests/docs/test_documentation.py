@@ -1,6 +1,5 @@
 """Code and commands in README and docs work."""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from make_bundle import BundleSettings
 from predict_ltvs import PredictSettings
 from prepare_ltvs import PrepareSettings
 from ship_networks import ShipSettings
-from support.pages import PAGES, ROOT, blocks
+from support.pages import ROOT, blocks
 from train_ltvs import TrainSettings
 
 SETTINGS = {
@@ -55,9 +54,3 @@ def test_commands_are_understood(line: str) -> None:
 def test_the_pages_have_what_this_looks_for() -> None:
     assert len(blocks("python")) >= 4
     assert {Path(shlex.split(line)[1]).name for line in commands()} == set(SETTINGS)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_pictures_and_pages_that_are_linked_exist(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target

@@ -41,11 +41,18 @@ def test_formulas_become_mathml() -> None:
     assert "<code>\\(c\\)</code>" in made, "code stays as it is"
 
 
+#: Styles, scripts and pictures that a page takes from the site itself.
+OWN = re.compile(
+    r"""<(?:script|img)[^>]*\ssrc=["']?([^"'\s>]+)|<link[^>]*rel=["']?(?:stylesheet|icon)[^>]*href=["']?([^"'\s>]+)"""
+)
+
+
 @pytest.mark.slow
-def test_a_browser_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     pages = sorted(tmp_path.rglob("*.html"))
     assert len(pages) > 15
     for path in [*pages, *tmp_path.rglob("*.css")]:
@@ -53,6 +60,11 @@ def test_a_browser_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
         found = FETCHED.search(text)
         assert not found, (path.name, text[found.start() - 50 : found.end() + 80])
         assert path.suffix == ".css" or "arithmatex" not in text, path
+        own = ["".join(groups) for groups in OWN.findall(text)]
+        assert own or path.suffix == ".css"
+        for target in own:
+            place = tmp_path / target.lstrip("/") if target.startswith("/") else path.parent / target
+            assert target.startswith("data:") or place.is_file(), (path.name, target)
     method = (tmp_path / "method" / "index.html").read_text(encoding="utf-8")
     assert method.count("<math ") > 30
     assert "CSCA reference" in method, "the cost table of the speed page is in it"

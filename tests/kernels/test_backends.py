@@ -81,3 +81,14 @@ def test_the_environment_is_read_at_the_import():
         text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["reference", "torch"]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("named", ["", "torch"])
+@pytest.mark.parametrize("chosen", ["cuda", "Torch", "", None])
+def test_an_unknown_backend_is_refused(chosen, named, monkeypatch):
+    monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", named)
+    with pytest.raises(
+        ValueError, match=f"^backend: expected auto, reference, torch, cpp, triton; got {chosen!r}; give one of these$"
+    ):
+        backends.backend_of(chosen)

@@ -125,6 +125,15 @@ def test_a_compiler_that_never_ends(monkeypatch, compiler, tmp_path):
     assert re.fullmatch(r"Command .*/g\+\+.* timed out after 0.2 seconds", build.library.__wrapped__())
 
 
+@pytest.mark.parametrize(("chosen", "warnings"), [("no-such-compiler -m64", 1), ("sh", 0), ("", 0)])
+def test_a_compiler_that_is_not_there_is_said(monkeypatch, caplog, chosen, warnings):
+    monkeypatch.setenv("CXX", chosen)
+    with caplog.at_level("WARNING", "crossattn3d"):
+        build._compilers()
+    expected = f"CXX: expected a C++ compiler; got {chosen!r}, which is not found; another is taken: correct it"
+    assert caplog.messages == [expected] * warnings
+
+
 def test_a_user_without_a_home(monkeypatch, compiler):
     monkeypatch.setenv("CXX", str(compiler))
     for name in ("XDG_CACHE_HOME", "HOME"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossattn3d.functional import SCORE_NORMS
-from crossattn3d.kernels import reference
+from crossattn3d.kernels import reference, softmax
 from crossattn3d.kernels.parameters import Attention
 from support import equations_in_loops
 from support.random_parameters import assert_close, channel_parameters, maps, slice_parameters
@@ -69,3 +69,14 @@ def test_a_constant_feature_map_stays_finite_under_cosine():
     assert_close(attention, torch.full_like(attention, 1 / 3), 1e-12)
     (gradient,) = torch.autograd.grad(attention.square().sum(), zeros)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["softmax", "Mean", "", "cosine"])
+def test_an_unknown_normalization_is_refused(name):
+    """Of `cosine`, which needs a temperature, not the formula without a normalization either."""
+    q, k = torch.rand(1, 2, 5), torch.rand(1, 2, 5)
+    with pytest.raises(ValueError, match=f"^score_norm: expected none, .*; got {name!r} and no temperature; give one"):
+        reference.attention_map(q, k, None, name)
+    with pytest.raises(ValueError, match=f"^score_norm: expected none, .*; got {name!r} without; give one of these$"):
+        softmax.attention_map(softmax.Scores(q @ k.mT, 5, name))

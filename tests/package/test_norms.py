@@ -72,3 +72,12 @@ def test_bfloat16_maps_come_back_as_bfloat16_near_the_exact_values(layout):
 @pytest.mark.parametrize(("channels", "groups"), [(32, 8), (12, 4), (5, 1), (2, 2)])
 def test_groups_divide_the_channels(channels, groups):
     assert make_norm("group", channels).num_groups == groups
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("norm", ["layer", "Batch", "", None])
+def test_an_unknown_norm_is_refused(norm):
+    with pytest.raises(
+        ValueError, match=f"make_norm: expected norm to be one of 'batch', 'instance', 'group'; got {norm!r}"
+    ):
+        make_norm(norm, 4)

@@ -242,3 +242,17 @@ def test_conv_block_is_convolution_norm_relu_twice():
     assert [(layer.in_channels, layer.out_channels) for layer in (block[0], block[3])] == [(2, 4), (4, 4)]
     assert all(layer.bias is not None for layer in (block[0], block[3]))
     assert block(volume(1, 2, 3, 4, 5)).shape == (1, 4, 3, 4, 5)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UpConv(4, 2, upsample="nearest"), "UpConv: expected upsample to be one of .*; got 'nearest'"),
+        (lambda: UpConv(4, 2, norm="layer"), "expected norm to be one of 'batch', 'instance', 'group'; got 'layer'"),
+        (lambda: ConvBlock(4, 2, norm="layer"), "expected norm to be one of 'batch', 'instance', 'group'; got 'layer'"),
+    ],
+)
+def test_the_parts_refuse_unknown_options(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -32,7 +32,7 @@ def known_stages(preparation: Preparation, patch: tuple[int, int, int]) -> dict[
     """
     overlap = (patch[0] // 2, 0, 0)
     ranges = {1: ((-9, 3.4), (3.4, 99)), 2: ((-9, 0.5), (0.5, 1.9), (1.9, 9))}
-    return {k: TrainedStage(Ranges(*cuts), preparation, patch, overlap, "float32") for k, cuts in ranges.items()}
+    return {k: TrainedStage(Ranges(*cuts), preparation, patch, overlap, "32") for k, cuts in ranges.items()}
 
 
 def hu_of(labels: np.ndarray) -> np.ndarray:

@@ -9,6 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: The same, and what contributors and those who open the folders read.
+ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").rglob("*.md"))]
+
+_FENCED = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 #: Pages whose Python takes longer than ten seconds.
 SLOW = {ROOT / "docs" / "export.md"}
@@ -23,3 +27,15 @@ def blocks(language: str) -> list:
         marks = [pytest.mark.slow] if page in SLOW else []
         found += [pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}", marks=marks) for i, text in enumerate(texts)]
     return found
+
+
+def inline_code(page: Path) -> list[str]:
+    """Return what stands in single backticks on a page, each in one line."""
+    text = _FENCED.sub("", page.read_text(encoding="utf-8"))
+    return [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+
+
+def code_lines(page: Path) -> list[str]:
+    """Return the lines of the fenced blocks on a page, those that go on in the next joined."""
+    blocks_of_page = [textwrap.dedent(text) for _, text in _FENCED.findall(page.read_text(encoding="utf-8"))]
+    return [line.strip() for text in blocks_of_page for line in text.replace("\\\n", " ").splitlines()]

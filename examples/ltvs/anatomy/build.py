@@ -18,7 +18,8 @@ class Build:
     """A patient's build.
 
     Args:
-        half_width, half_depth: of the body at the height of the liver, mm.
+        half_width: of the body at the height of the liver, mm.
+        half_depth: of the body there, mm.
         fat: thickness of the fat under the skin at the sides, mm.
         scale: size of the organs; 1 is average.
         dome: height of the right diaphragm above the porta hepatis, mm.

@@ -40,8 +40,10 @@ class Region(NamedTuple):
 class Canvas:
     """Voxel coordinates and the tissues painted so far.
 
-    Args:
-        x, y, z: coordinates of columns, rows and slices, mm.
+    Attributes:
+        x: coordinates of columns, mm.
+        y: coordinates of rows, mm.
+        z: coordinates of slices, mm.
         tissue: the map, (z, y, x), uint8.
     """
 

@@ -4,10 +4,12 @@ Weights, losses and probabilities are float32 whatever the precision.
 """
 
 import math
+import re
 from typing import Literal, get_args
 
 import torch
 
+from ltvs.runtime.choices import check_choice
 from ltvs.runtime.errors import InputError
 
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
@@ -25,20 +27,43 @@ def best_device() -> str:
 
 def check_device(name: str, count: int = 1) -> None:
     """Raise InputError if PyTorch cannot compute on the device of this name, or on `count` of them."""
+    _check_name(name)
+    kind, _, index = name.partition(":")
+    if count > 1 and index:
+        raise InputError(f"--devices {count}: expected 1 with --device {name}, which is a single one; give cuda")
+    there = _devices(kind)
+    if int(index or 0) >= there:
+        has = f"this machine has {there} for PyTorch" if there else f"PyTorch finds no {kind} device here"
+        raise InputError(f"--device: expected a device that is there; got {name!r}, but {has}; give {best_device()}")
+    if kind != "cpu" and count > there:
+        raise InputError(f"--devices {count}: expected {there} or fewer, as this machine has; got {count}")
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name}: expected cpu, cuda, cuda:1, ... that is there; {reason}") from error
-    device = torch.device(name)
-    if count > 1 and device.index is not None:
-        raise InputError(f"--devices {count}: expected 1 with --device {name}, which is a single one; give cuda")
-    if device.type == "cuda" and count > torch.cuda.device_count():
-        raise InputError(f"--devices {count}: this machine has {torch.cuda.device_count()}")
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"--device: expected a device that works; got {name!r} ({reason}); give cpu") from error
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError unless devices are called so, there or not."""
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d{1,3})?|mps", name, re.ASCII):
+        raise InputError(f"--device: expected cpu, cuda, cuda:1 or mps; got {name!r}; give {best_device()}")
+
+
+def _devices(kind: str) -> int:
+    """Return how many devices of a kind PyTorch finds: all processors are one."""
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == "cpu" or torch.backends.mps.is_available())
 
 
 def fast_precision(device: str) -> Precision:
-    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower."""
+    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower.
+
+    Raises:
+        InputError: no device is called so.
+    """
+    _check_name(device)
     if torch.device(device).type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -49,7 +74,12 @@ def fast_precision(device: str) -> Precision:
 
 
 def not_emulated(precision: Precision, device: str) -> Precision:
-    """Return the precision to predict in: `32` in place of `bf16-mixed` where the device would only emulate it."""
+    """Return the precision to predict in: `32` in place of `bf16-mixed` where the device would only emulate it.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    _check_known(precision)
     return fast_precision(device) if precision == "bf16-mixed" else precision
 
 
@@ -60,12 +90,16 @@ def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
         precision: `32`, or PyTorch's autocast to bfloat16 (`bf16-mixed`) or float16 (`16-mixed`). In training, float16
             also needs the loss to be scaled, which is not done here.
         device: where the network is.
+
+    Raises:
+        InputError: there is no such precision.
     """
+    _check_known(precision)
     return torch.autocast(device.type, _HALF.get(precision, torch.bfloat16), enabled=precision in _HALF)
 
 
 def check_precision(precision: Precision, device: str, depth: int, levels: int) -> None:
-    """Raise InputError where half precision would silently give wrong gradients.
+    """Raise InputError where half precision would silently give wrong gradients, or there is no such precision.
 
     On CPU, PyTorch 2.13 reads the gradient of a convolution's weights from uninitialized memory where a bfloat16 map is
     two slices deep.
@@ -76,6 +110,8 @@ def check_precision(precision: Precision, device: str, depth: int, levels: int) 
         depth: of the patches, slices.
         levels: of the network, each half as deep as the one before, rounded up.
     """
+    _check_known(precision)
+    _check_name(device)
     if precision in _HALF and torch.device(device).type == "cpu":
         depths = [math.ceil(depth / 2**level) for level in range(levels)]
         if 2 in depths:
@@ -83,3 +119,8 @@ def check_precision(precision: Precision, device: str, depth: int, levels: int) 
                 f"--precision {precision}: on CPU no level of the network may be 2 slices deep, where PyTorch's "
                 f"gradients are wrong; got {depths} slices for a patch of {depth}; use deeper patches, or 32"
             )
+
+
+def _check_known(precision: str) -> None:
+    """Raise InputError unless there is such a precision."""
+    check_choice("--precision", precision, PRECISIONS)

@@ -12,6 +12,7 @@ from safetensors.torch import load, save_file
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._norms import Norm
 from crossattn3d.functional import ScoreNorm
+from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path
 
@@ -37,6 +38,9 @@ class NetworkSettings:
     norm: Norm = "batch"
     score_norm: ScoreNorm = "instance"
     residual: bool = True
+
+    def __post_init__(self) -> None:
+        check_choices(self, options=False)
 
 
 def make_network(settings: NetworkSettings) -> UNet3d:

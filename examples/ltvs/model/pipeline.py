@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from ltvs.model.certain_tumors import keep_certain_tumors
-from ltvs.model.computing import not_emulated
+from ltvs.model.computing import check_device, not_emulated
 from ltvs.model.inference import predict_probabilities
 from ltvs.model.liver_shape import cut_bridges, fill_notches, largest_body
 from ltvs.model.saved import TrainedStage, load_stage
@@ -35,11 +35,15 @@ class Pipeline:
         stage2: finds the vessels and tumors in it.
         device: where the networks run: `cpu`, `cuda`, `cuda:1`, ...
         smallest_liver: ml; what is smaller is no liver.
+
+    Raises:
+        InputError: PyTorch cannot compute on the device.
     """
 
     def __init__(
         self, stage1: TrainedStage, stage2: TrainedStage, device: str, smallest_liver: float = SMALLEST_LIVER
     ) -> None:
+        check_device(device)
         self.stage1 = stage1
         self.stage2 = stage2
         self.device = device

@@ -7,7 +7,8 @@ import SimpleITK as sitk
 from jaxtyping import Bool, Float, Int16, UInt8
 from numpy import ndarray
 
-from ltvs.model.stages import Stage, find_hu_offset, liver_region, network_input, network_target
+from ltvs.model.stages import STAGES, Stage, find_hu_offset, liver_region, network_input, network_target
+from ltvs.runtime.choices import check_choice
 from ltvs.volume.grids import Grid, liver_grid, whole_grid
 from ltvs.volume.resampling import resample_image
 
@@ -74,6 +75,9 @@ class StageView:
 
     stage: Stage
     preparation: Preparation
+
+    def __post_init__(self) -> None:
+        check_choice("stage", self.stage, STAGES)
 
     def grid(self, ct: sitk.Image, liver: sitk.Image | None) -> Grid:
         """Return the grid over the whole slices (stage 1) or the box around the liver (stage 2).

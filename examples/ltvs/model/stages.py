@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int16, UInt8
 from numpy import ndarray
 
+from ltvs.runtime.choices import check_choice
 from ltvs.volume.labels import BACKGROUND, LIVER
 
 Stage = Literal[1, 2]
@@ -47,8 +48,8 @@ def network_input(
 ) -> Float[ndarray, "d h w"]:
     """Return the clipped HU as distance from `hu_offset` in units of 50 HU, float32, with 0 outside `liver`.
 
-    A unit is about the contrast of a vessel to the liver. Scaled to 0..1 instead, that contrast would be a tenth of
-    the range that bone and air span, and vessels and tumors are hardly learned (docs/pipeline.md has the figures).
+    A unit is about the contrast of a vessel to the liver. Scaled to 0..1 over the window instead, that contrast would
+    be an eighth of the range, and vessels and tumors are hardly learned (docs/pipeline.md has the figures).
 
     Args:
         hu: the CT, (d, h, w) in HU.
@@ -67,12 +68,22 @@ def network_input(
 
 
 def liver_region(labels: UInt8[ndarray, "d h w"], stage: Stage) -> Bool[ndarray, "d h w"] | None:
-    """Return the liver for stage 2, with the tumors and vessels in it; None, which hides nothing, for stage 1."""
+    """Return the liver for stage 2, with the tumors and vessels in it; None, which hides nothing, for stage 1.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    check_choice("stage", stage, STAGES)
     return None if stage == 1 else labels > BACKGROUND
 
 
 def network_target(labels: UInt8[ndarray, "d h w"], stage: Stage) -> UInt8[ndarray, "d h w"]:
-    """Return the class of each voxel, as an index into `CLASSES[stage]`."""
+    """Return the class of each voxel, as an index into `CLASSES[stage]`.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    check_choice("stage", stage, STAGES)
     if stage == 1:
         return (labels > BACKGROUND).astype(np.uint8)
     target: UInt8[ndarray, "d h w"] = np.maximum(labels, LIVER) - np.uint8(LIVER)

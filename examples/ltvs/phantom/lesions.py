@@ -47,8 +47,11 @@ class Looks:
         first: the same of the first tumor.
         darker: by which most tumors are darker than the liver around them.
         others: share of the tumors that are as bright as the liver with a rim, or brighter.
-        rim, necrosis, nodules, halo, calcium: share of the tumors that have them; a halo is a wide border as bright as
-            liver.
+        rim: share of the tumors that have one.
+        necrosis: share of the tumors that have one.
+        nodules: share of the tumors that have them.
+        halo: share of the tumors that have one, a wide border as bright as liver.
+        calcium: share of the tumors that have it.
         fat: share of the benign lesions that are not bright in which the liver is fatty, not cysts.
         edge: width of a tumor's border.
         steady: whether its mean is as much darker as drawn, whatever else is in it.

@@ -2,15 +2,17 @@
 
 import dataclasses
 import inspect
+import io
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import redirect_stderr
+from typing import TypeVar
 
 import SimpleITK as sitk
 import tyro
 
-from ltvs.runtime.errors import reason_without_mistake
+from ltvs.runtime.errors import InputError, reason_without_mistake
 from ltvs.runtime.interrupts import Terminated
 
 Settings = TypeVar("Settings")
@@ -20,12 +22,11 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     """Parse the command line into `settings`, call `main`, and exit: 0 done, 2 bad input, 130 or 143 interrupted."""
     if not dataclasses.is_dataclass(settings):
         raise TypeError(f"command_line.run: expected a dataclass, got {settings!r}")
-    parsed: Any = tyro.cli(settings, description=inspect.getdoc(main))
     # Where a warning of ITK matters, the code raises its own one-line error.
     sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(parsed)
+        main(_parse(settings, inspect.getdoc(main)))
     except Exception as error:
         if (reason := reason_without_mistake(error)) is None:
             raise
@@ -39,6 +40,25 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         sys.exit(128 + signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _parse(settings: type[Settings], description: str | None) -> Settings:
+    """Return the settings of the command line; tyro prints what is wrong with its words.
+
+    Raises:
+        InputError: the settings make no sense together. tyro would draw a box around it.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(settings, description=description)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, InputError):
+            said = io.StringIO()
+            raise ended.__context__ from None
+        raise
+    finally:
+        print(said.getvalue(), end="", file=sys.stderr)
 
 
 def _terminate(*_: object) -> None:

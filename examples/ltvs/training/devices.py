@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ltvs.model.computing import Precision
+from ltvs.model.computing import PRECISIONS, Precision, check_device
+from ltvs.runtime.choices import check_choice
 from ltvs.runtime.errors import InputError, one_line, ran_out_of_memory
 from ltvs.training.settings import TrainSettings
 
@@ -28,8 +29,11 @@ def start_processes(device: str, devices: int, nodes: int, precision: Precision)
         precision: of the layers.
 
     Raises:
-        InputError: torchrun or SLURM started a different number of processes.
+        InputError: torchrun or SLURM started a different number of processes, or there are no such devices or no such
+            precision.
     """
+    check_device(device, devices)
+    check_choice("--precision", precision, PRECISIONS)
     # Here, since importing Fabric takes seconds, which wrong arguments need not wait for.
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.precision import MixedPrecision

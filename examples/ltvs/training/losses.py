@@ -1,7 +1,10 @@
 """The loss that training minimizes, and the schedule of its learning rate."""
 
+from typing import get_args
+
 import torch
 
+from ltvs.runtime.choices import check_choice
 from ltvs.training.settings import DiceOver, Loss, Schedule
 
 
@@ -16,7 +19,12 @@ def make_loss(
         background_weight: of background in the cross-entropy; every other class weighs 1.
         dice_over: `batch` sums over the patches of a micro-batch, since many patches hold no tumor, and Dice of one
             patch alone would hardly penalize a false one; `patch` takes the mean over patches.
+
+    Raises:
+        InputError: there is no such loss, or nothing of that name to take Dice over.
     """
+    check_choice("--loss", name, get_args(Loss))
+    check_choice("--dice-over", dice_over, get_args(DiceOver))
     from monai.losses import DiceCELoss, DiceLoss
 
     batch = dice_over == "batch"
@@ -31,7 +39,12 @@ def make_loss(
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, name: Schedule, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a schedule of the learning rate: constant, or falling to 0 as half a cosine."""
+    """Return a schedule of the learning rate: constant, or falling to 0 as half a cosine.
+
+    Raises:
+        InputError: there is no such schedule.
+    """
+    check_choice("--schedule", name, get_args(Schedule))
     if name == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Sample(NamedTuple):
     """One training example, or a micro-batch of them.
 
-    Args:
+    Attributes:
         image: as `network_input` makes it, (1, d, h, w), float32.
         target: class of each voxel, (1, d, h, w), uint8.
         case: name of the case that it comes from.

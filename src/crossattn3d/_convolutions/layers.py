@@ -25,7 +25,8 @@ class Conv3d(nn.Conv3d):
     """nn.Conv3d with stride 1 and padding that keeps the size.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
 
     Examples:

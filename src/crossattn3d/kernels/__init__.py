@@ -31,7 +31,7 @@ class SingleChannel(NamedTuple):
 class Centered(NamedTuple):
     """Feature maps less a value per channel among the inputs of a pass: products of what is left keep its digits.
 
-    Args:
+    Attributes:
         maps: (batch, channels, voxels), any strides.
         center: (batch, channels), in the dtype of sums.
     """
@@ -47,9 +47,11 @@ Input = Tensor | Centered | SingleChannel | Ones
 class Gram(NamedTuple):
     """Sums over voxels of the products of some rows with some others, (batch, a_rows, b_rows); of whole inputs.
 
-    Args:
-        a, b: first rows, counted through all inputs.
-        a_rows, b_rows: numbers of rows.
+    Attributes:
+        a: first of some rows, counted through all inputs.
+        a_rows: their number.
+        b: first of the others.
+        b_rows: their number.
     """
 
     a: int
@@ -61,7 +63,7 @@ class Gram(NamedTuple):
 class Mixture(NamedTuple):
     """A matrix for each sample times some inputs, plus one input.
 
-    Args:
+    Attributes:
         columns: by the number of an input, the columns that multiply its rows, (batch, m, rows) each; of inputs that
             follow each other.
         out: destination, (batch, m, voxels), any strides; no memory of an input.

@@ -32,12 +32,14 @@ def backend_of(chosen: Backend) -> Backend:
         chosen: a backend.
 
     Raises:
-        ValueError: the variable names none.
+        ValueError: there is no such backend, or the variable names none.
 
     Examples:
         >>> backend_of("torch")
         'torch'
     """
+    if chosen not in BACKENDS:
+        raise ValueError(f"backend: expected {', '.join(BACKENDS)}; got {chosen!r}; give one of these")
     if chosen != "auto" or not IN_PLACE_OF_AUTO:
         return chosen
     if IN_PLACE_OF_AUTO not in BACKENDS:

@@ -46,7 +46,7 @@ class Implementation(NamedTuple):
 class Sums(NamedTuple):
     """All that `backward` needs of `forward`.
 
-    Args:
+    Attributes:
         channel: Gram matrices of the maps.
         slices: sums over the positions within slices: q k^T and, for `cosine`, the squared lengths of q and of k.
     """

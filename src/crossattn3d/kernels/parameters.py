@@ -19,7 +19,7 @@ EPS = 1e-5
 class Attention(NamedTuple):
     """How an attention is computed.
 
-    Args:
+    Attributes:
         score_norm: s, the normalization of the scores.
         residual: whether the decoder map is added.
         slice_dim: the dimension that counts slices, -3, -2 or -1.
@@ -35,10 +35,13 @@ class Attention(NamedTuple):
 class ChannelParameters(NamedTuple):
     """The 1x1x1 projections of channel-wise cross-attention (Eq. 1).
 
-    Args:
-        q_weight, q_bias: from the decoder map to queries.
-        k_weight, k_bias: from the encoder map to keys.
-        v_weight, v_bias: from the encoder map to values.
+    Attributes:
+        q_weight: from the decoder map to queries.
+        q_bias: of the queries.
+        k_weight: from the encoder map to keys.
+        k_bias: of the keys.
+        v_weight: from the encoder map to values.
+        v_bias: of the values.
         temperature: multiplies the scores of `cosine`; not used by the other normalizations.
     """
 
@@ -54,11 +57,15 @@ class ChannelParameters(NamedTuple):
 class SliceParameters(NamedTuple):
     """The 1x1x1 projections of slice-wise cross-attention (Eq. 3): to one channel, and back from it.
 
-    Args:
-        q_weight, q_bias: from the decoder map to queries of one channel.
-        k_weight, k_bias: from the encoder map to keys of one channel.
-        v_weight, v_bias: from the encoder map to values of one channel.
-        out_weight, out_bias: from the one channel of the result to the channels that come out.
+    Attributes:
+        q_weight: from the decoder map to queries of one channel.
+        q_bias: of the queries.
+        k_weight: from the encoder map to keys of one channel.
+        k_bias: of the keys.
+        v_weight: from the encoder map to values of one channel.
+        v_bias: of the values.
+        out_weight: from the one channel of the result to the channels that come out.
+        out_bias: of the channels that come out.
         temperature: multiplies the scores of `cosine`; not used by the other normalizations.
     """
 

@@ -11,13 +11,17 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, Attention, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.parameters import EPS, SCORE_NORMS, Attention, ChannelParameters, ScoreNorm, SliceParameters
 
 
 def attention_map(
     q: Float[Tensor, "b n l"], k: Float[Tensor, "b n l"], temperature: Tensor | None, score_norm: ScoreNorm
 ) -> Float[Tensor, "b n n"]:
-    """Return M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps."""
+    """Return M = softmax(s(Q K^T)), in at least float32 whatever the dtype of the maps.
+
+    Raises:
+        ValueError: score_norm is unknown, or `cosine` without a temperature.
+    """
     if q.element_size() < 4:
         q, k = q.float(), k.float()
     if score_norm == "cosine" and temperature is not None:
@@ -31,6 +35,11 @@ def attention_map(
         scores = scores / length
         centered = scores - scores.mean((-2, -1), keepdim=True)
         scores = centered / (centered.square().mean((-2, -1), keepdim=True) + EPS).sqrt()
+    elif score_norm != "none":
+        raise ValueError(
+            f"score_norm: expected {', '.join(SCORE_NORMS)}, cosine with a temperature; got {score_norm!r} and "
+            f"{'no' if temperature is None else 'a'} temperature; give one of these"
+        )
     return scores.softmax(-1)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, ScoreNorm
+from crossattn3d.kernels.parameters import EPS, SCORE_NORMS, ScoreNorm
 
 #: Squared lengths of the rows of Q and of K.
 Squares = tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]
@@ -17,7 +17,7 @@ Gradients = tuple[Float[Tensor, "b n n"], Float[Tensor, "b n n"], Squares | None
 class Scores(NamedTuple):
     """Q K^T, and what normalizes it.
 
-    Args:
+    Attributes:
         products: Q K^T.
         length: number of terms of each score.
         score_norm: s.
@@ -68,10 +68,21 @@ def attention_backward(dm: Float[Tensor, "b n n"], scores: Scores, dtype: torch.
 
 
 def divisor(scores: Scores) -> Any:
-    """Return the number that the products are divided by first: while a model is exported, a symbol."""
+    """Return the number that the products are divided by first: while a model is exported, a symbol.
+
+    Raises:
+        ValueError: score_norm is unknown, or `cosine`, which needs the squared lengths and a temperature.
+    """
     if scores.score_norm == "sqrt":
         return scores.length**0.5
-    return scores.length if scores.score_norm in ("mean", "instance") else 1
+    if scores.score_norm in ("mean", "instance"):
+        return scores.length
+    if scores.score_norm != "none":
+        raise ValueError(
+            f"score_norm: expected {', '.join(SCORE_NORMS)}, cosine with squares and a temperature; got "
+            f"{scores.score_norm!r} without; give one of these"
+        )
+    return 1
 
 
 def _standardized(scores: Float[Tensor, "b n n"]) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b 1 1"]]:

@@ -35,7 +35,7 @@ class SliceWeights(NamedTuple):
 class Packed(NamedTuple):
     """The projections of both halves.
 
-    Args:
+    Attributes:
         matrix: [Wq bq bk Wk bv Wv], (..., rows, cu + 1 + 2 (1 + ce)): c rows of one half, one of the other, or both.
         channels: c of the channel-wise half, 0 without it.
         query_channels: cu.

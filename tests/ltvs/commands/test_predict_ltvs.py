@@ -56,7 +56,10 @@ def test_the_networks_of_the_examples_are_the_default(
         (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--run", "."), "no trained stage 1 here"),
         (("--input", "air.nii.gz", "--output", "seg.nii.gz"), "stage 1 finds no liver in this CT: 0 ml, expected at"),
         (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--smallest-liver", "200"), "ml, expected at least 200;"),
-        (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--device", "banana"), "--device banana: expected cpu"),
+        (
+            ("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--device", "banana"),
+            "--device: expected cpu, cuda, cuda:1 or mps; got 'banana'",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -24,6 +24,7 @@ def test_what_decides_the_content_of_a_case_is_in_its_recipe() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"source": "kits"}, "--source: expected phantom, ircadb, .*; got 'kits'; give one of these"),
         ({"pixels": 0}, "--pixels: expected more than 0; got 0"),
         ({"liver_slice_spacing": -1.0}, "--liver-slice-spacing: expected more than 0; got -1.0"),
         ({"workers": 0}, "--workers: expected more than 0; got 0"),

@@ -83,3 +83,19 @@ def test_weights_load_from_a_disk_that_cannot_map_files(tmp_path: Path, monkeypa
     monkeypatch.setattr("safetensors.torch.safe_open", refused)
     load_network(settings_json(SMALL), tmp_path / "w.safetensors")
     assert weight_notes(tmp_path / "w.safetensors") == {"epoch": "3"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"skip": "add"}, r"skip: expected csca, cca, sca, concat; got 'add'"),
+        ({"norm": "layer"}, r"norm: expected batch, instance, group; got 'layer'"),
+        ({"skip": "concat", "score_norm": "softmax"}, r"score_norm: expected none, .*; got 'softmax'"),
+        ({"residual": "false"}, r"residual: expected True, False; got 'false'"),
+    ],
+)
+def test_settings_of_a_file_that_name_no_choice_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(make_network(SMALL), path)
+    with pytest.raises(InputError, match=rf"w\.safetensors: does not fit the settings beside it \({message}"):
+        load_network(settings_json(SMALL) | changes, path)

@@ -70,6 +70,12 @@ def test_what_lies_apart_from_the_liver_is_left_out() -> None:
 
 
 @pytest.mark.usefixtures("known_networks")
+def test_a_device_that_is_none() -> None:
+    with pytest.raises(InputError, match="--device: expected cpu, cuda, cuda:1 or mps; got 'gpu'"):
+        Pipeline.load(Path("run"), "gpu")
+
+
+@pytest.mark.usefixtures("known_networks")
 def test_a_ct_without_liver() -> None:
     ct = sitk.GetImageFromArray(np.full((9, 10, 11), -80, dtype=np.int16))
     with pytest.raises(NoLiverError, match="stage 1 finds no liver in this CT: 0 ml, expected at least 100"):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.model.stages import CLASSES, STAGES, find_hu_offset, liver_region, network_input, network_target
+from ltvs.runtime.errors import InputError
 
 WINDOW = (-160.0, 240.0)
 LABELS = np.array([[[0, 1, 2, 3]]], dtype=np.uint8)
@@ -46,3 +48,16 @@ def test_targets_are_indices_into_the_classes(stage: int, expected: list[int]) -
 def test_classes_are_named_for_every_stage() -> None:
     assert CLASSES == {1: ("background", "liver"), 2: ("background", "vessel", "tumor")}
     assert tuple(CLASSES) == STAGES
+
+
+@pytest.mark.parametrize("stage", [0, 3, "2", True, None])
+def test_other_stages_are_refused(stage: object) -> None:
+    labels = np.zeros((2, 3, 4), np.uint8)
+    preparation = Preparation((-160.0, 240.0), StageGrid(8, 1.0), StageGrid(8, 1.0), 5.0)
+    for use in (
+        lambda: liver_region(labels, stage),
+        lambda: network_target(labels, stage),
+        lambda: preparation.view(stage),
+    ):
+        with pytest.raises(InputError, match=f"^stage: expected 1, 2; got {stage!r}; give one of these$"):
+            use()

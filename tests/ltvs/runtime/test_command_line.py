@@ -22,6 +22,10 @@ class Settings:
     size: int = 3
     """Size, mm."""
 
+    def __post_init__(self) -> None:
+        if self.size > 99:
+            raise InputError(f"--size {self.size}: expected 99 or less, for " + 20 * "long reasons, and " + "so on")
+
 
 def start(monkeypatch: pytest.MonkeyPatch, main, *words: str) -> None:
     monkeypatch.setattr(sys, "argv", ["command", *words])
@@ -62,6 +66,18 @@ def test_a_disk_or_a_memory_that_is_full_is_one_line_and_2(
     said = capsys.readouterr().err
     assert said.startswith(line)
     assert said.count("\n") == 1
+
+
+def test_settings_that_make_no_sense_are_one_line_and_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        start(monkeypatch, print, "--size", "100")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: --size 100: expected 99 or less, for long reasons")
+    assert said.err.endswith("so on\n")
+    assert said.err.count("\n") == 1
 
 
 def test_an_interrupt_is_said_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltvs.runtime.errors import InputError
-from ltvs.training.devices import memory_advice, memory_errors
+from ltvs.training.devices import memory_advice, memory_errors, start_processes
 from support.trained_runs import tiny_settings
 
 
@@ -35,3 +35,15 @@ def test_what_has_been_tried_is_not_advised(tmp_path: Path) -> None:
         tmp_path, tmp_path, batch_size=2, accumulate=2, use_checkpoint=True, precision="bf16-mixed", patch=(12, 16, 16)
     )
     assert memory_advice(settings) == "try a smaller --patch"
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("gpu", "32", "--device: expected cpu, cuda, cuda:1 or mps; got 'gpu'"),
+        ("cpu", "bfloat16", "--precision: expected 32, bf16-mixed, 16-mixed; got 'bfloat16'"),
+    ],
+)
+def test_processes_are_not_started_for_what_is_no_choice(device: str, precision: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        start_processes(device, 1, 1, precision)

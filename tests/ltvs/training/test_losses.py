@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltvs.runtime.errors import InputError
 from ltvs.training.losses import make_loss, make_schedule
 
 
@@ -46,3 +47,16 @@ def test_schedules() -> None:
     assert rates["constant"] == [0.1] * 10
     assert rates["cosine"][4] == pytest.approx(0.05)
     assert rates["cosine"][-1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: make_loss("focal", 2), "--loss: expected dice, dice_ce; got 'focal'; give one of these"),
+        (lambda: make_loss("dice", 2, dice_over="voxel"), "--dice-over: expected batch, patch; got 'voxel'; give one"),
+        (lambda: make_schedule(None, "linear", 5), "--schedule: expected constant, cosine; got 'linear'; give one"),
+    ],
+)
+def test_unknown_losses_and_schedules_are_refused(make, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()

@@ -1,11 +1,10 @@
-"""Settings that make no sense are refused; the defaults are the paper's."""
+"""Settings that make no sense are refused; tests/docs/test_defaults.py compares the defaults with the paper."""
 
 from pathlib import Path
 
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.training.settings import TrainSettings
 from support.trained_runs import tiny_settings
 
 
@@ -28,8 +27,19 @@ from support.trained_runs import tiny_settings
         ({"render": 2, "augment": True}, "--render: expected without --augment and --foreground"),
         ({"render": 2, "foreground": 0.5}, "--render: expected without --augment and --foreground"),
         ({"foreground": 1.5}, "--foreground: expected a share from 0 to 1; got 1.5"),
-        ({"device": "banana"}, "--device banana: expected cpu, cuda"),
-        ({"device": "cpu:0", "devices": 2}, "--devices 2: expected 1 with --device cpu:0, which is a single one"),
+        ({"device": "banana"}, "--device: expected cpu, cuda, cuda:1 or mps; got 'banana'; give "),
+        ({"device": "cuda:0", "devices": 2}, "--devices 2: expected 1 with --device cuda:0, which is a single one"),
+        ({"precision": "bfloat16"}, "--precision: expected 32, bf16-mixed, 16-mixed; got 'bfloat16'; give one"),
+        ({"precision": 32}, "--precision: expected 32, bf16-mixed, 16-mixed; got 32; give one"),
+        ({"stage": "3"}, "--stage: expected 1, 2, both; got '3'; give one"),
+        ({"loss": "focal"}, "--loss: expected dice, dice_ce; got 'focal'; give one"),
+        ({"dice_over": "voxels"}, "--dice-over: expected batch, patch; got 'voxels'; give one"),
+        ({"schedule": "linear"}, "--schedule: expected constant, cosine; got 'linear'; give one"),
+        ({"norm": "layer"}, "--norm: expected batch, instance, group; got 'layer'; give one"),
+        ({"skip": "add"}, "--skip: expected csca, cca, sca, concat; got 'add'; give one"),
+        ({"score_norm": "softmax"}, "--score-norm: expected none, sqrt, mean, cosine, instance; got 'softmax'; give"),
+        ({"residual": "false"}, "--residual: expected True, False; got 'false'; give one"),
+        ({"render": 2, "fixed": ("noise", "shapes")}, "--fixed: expected contrast, .*; got 'shapes'; give one"),
         ({"devices": 0}, "--devices: expected 1 or more"),
         (
             {"batch_size": 6, "devices": 2, "accumulate": 2},
@@ -52,13 +62,3 @@ def test_a_run_does_not_begin_with_itself(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"--init: expected another run than --output, .* give another --output"):
             tiny_settings(tmp_path, tmp_path / "run", init=init)
     tiny_settings(tmp_path, tmp_path / "run", init=tmp_path / "other")
-
-
-def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
-    paper = TrainSettings(tmp_path, tmp_path)
-    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.schedule) == (300, 4, 1e-3, "constant")
-    assert (paper.loss, paper.patch, paper.overlap) == ("dice", (32, 320, 320), (16, 0, 0))
-    assert (paper.rotation, paper.augment) == (15.0, False), "rotation only"
-    assert (paper.channels, paper.skip, paper.norm) == ((32, 64, 128, 256), "csca", "batch")
-    assert (paper.init, paper.clip_norm, paper.ema) == (None, 0, 0)
-    assert paper.stages() == (1, 2)

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+logger = logging.getLogger("crossattn3d")
 
 SOURCE = Path(__file__).with_name("tiles.cpp")
 _HERE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
@@ -107,7 +110,10 @@ def _build(folder: Path, key: str) -> ctypes.CDLL:
 
 
 def _compilers() -> list[str]:
-    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    chosen = os.environ.get("CXX")
+    if chosen and shutil.which(chosen) is None:
+        logger.warning("CXX: expected a C++ compiler; got %r, which is not found; another is taken: correct it", chosen)
+    names = (chosen, "g++", "clang++", "c++")
     return list(dict.fromkeys(found for name in names if name and (found := shutil.which(name))))
 
 

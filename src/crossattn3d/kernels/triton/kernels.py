@@ -56,16 +56,29 @@ def moments(
     """Sums over the voxels of one run, and single-channel projections.
 
     Args:
-        a, b: the maps, (batch, CA, L) and (batch, CB, L) or None.
-        center_a, center_b: float32, taken off each channel of a float32 map, (batch, CA) and (batch, CB), or None.
-        wa, wk, wv: projections of a, b and b, (batch, CA) and so on, or None.
-        bias_a, bias_k, bias_v: their biases, (batch,), or None.
-        out_a, out_k, out_v: their results, (batch, L), contiguous along L; one for each block of channels.
-        s0, s1: SINGLE single-channel maps, (batch, L), contiguous along L, to be multiplied with a.
+        a: a map, (batch, CA, L).
+        b: another, (batch, CB, L), or None.
+        center_a: taken off each channel of a, if that is float32: (batch, CA), float32, or None.
+        center_b: the same for b, (batch, CB).
+        wa: projection of a, (batch, CA), or None.
+        wk: projection of b, (batch, CB), or None.
+        wv: another projection of b.
+        bias_a: bias of wa, (batch,), or None.
+        bias_k: bias of wk.
+        bias_v: bias of wv.
+        out_a: result of wa, (batch, L), contiguous along L; one for each block of channels.
+        out_k: result of wk.
+        out_v: result of wv.
+        s0: the first of SINGLE single-channel maps to be multiplied with a, (batch, L), contiguous along L.
+        s1: the second.
         slots: sums, (runs, batch, slot), or None.
-        gram, gram_row: where A B^T is in a slot, and from row to row.
-        sums_a, sums_b, count: where the sums of a, `gram_row` apart, those of b and L are; below 0: nowhere.
-        at_s0, at_s1: where A s^T are.
+        gram: where A B^T is in a slot.
+        gram_row: from a row of it to the next.
+        sums_a: where the sums of a are, `gram_row` apart; below 0: nowhere.
+        sums_b: where those of b are; below 0: nowhere.
+        count: where L is; below 0: nowhere.
+        at_s0: where A s0^T is.
+        at_s1: where A s1^T is.
     """
     run, z = tl.program_id(1), tl.program_id(2)
     blocks = tl.cdiv(CB, BB)
@@ -151,13 +164,25 @@ def mix(
         out: the result, (batch, C, L).
         residual: a map that is added, or None.
         bias: (batch, C) float32, or None.
-        w0, w1: (batch, C) float32 or None, to be multiplied with d0 and d1, and added.
-        d0, d1, s0, s1, t1: single-channel maps or None, (batch, L) float32, contiguous along L.
+        w0: (batch, C) float32 or None, to be multiplied with d0, and added.
+        w1: the same for d1.
+        d0: a single-channel map or None, (batch, L) float32, contiguous along L; so are d1, s0, s1 and t1.
+        d1: another.
+        s0: the first of SINGLE maps that X_0 is multiplied with.
+        s1: the second.
+        t1: what X_1 is multiplied with.
         slots: sums, (runs, batch, slot), or None.
-        at_s0, at_s1, at_t1: where X_0 s^T, for SINGLE maps s, and X_1 t1^T are in a slot.
-        at_d0, at_d1: where the sums of d0 and d1 are; below 0: nowhere.
-        x0, x1, x2: the maps that are mixed, (batch, C0, L) and so on, or None.
-        p0, p1, p2: their matrices, (batch, C, C0) and so on, float32, or None.
+        at_s0: where X_0 s0^T is in a slot.
+        at_s1: where X_0 s1^T is.
+        at_t1: where X_1 t1^T is.
+        at_d0: where the sum of d0 is; below 0: nowhere.
+        at_d1: where the sum of d1 is; below 0: nowhere.
+        x0: the first map that is mixed, (batch, C0, L), or None.
+        x1: the second, (batch, C1, L), or None.
+        x2: the third, (batch, C2, L), or None.
+        p0: matrix of x0, (batch, C, C0), float32, or None.
+        p1: matrix of x1, (batch, C, C1).
+        p2: matrix of x2, (batch, C, C2).
         HOIST: every map is one block of channels, so that a program reads the matrices once.
     """
     run, z = tl.program_id(1), tl.program_id(2)

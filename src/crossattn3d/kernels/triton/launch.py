@@ -36,7 +36,7 @@ class Slots(NamedTuple):
 class Projection(NamedTuple):
     """A projection to one channel.
 
-    Args:
+    Attributes:
         weight: (b, c).
         bias: (b,), or None.
         out: destination, (b, voxels), float32, contiguous along the voxels.
@@ -50,10 +50,11 @@ class Projection(NamedTuple):
 class Places(NamedTuple):
     """Where in a slot the products of A and B are.
 
-    Args:
+    Attributes:
         gram: the first of A B^T.
         row: from a row of it to the next.
-        a, b: the first sum of A's rows, `row` apart, and of B's; below 0 for nowhere.
+        a: the first sum of A's rows, `row` apart; below 0 for nowhere.
+        b: the first sum of B's rows; below 0 for nowhere.
         voxels: their number; below 0 for nowhere.
     """
 

@@ -46,10 +46,11 @@ class MomentsPlan(NamedTuple):
 class MixPlan(NamedTuple):
     """What a program of `mix` takes.
 
-    Args:
+    Attributes:
         out: channels that it writes.
         sources: channels of each map that are multiplied at a time.
         whole: whether these are all of them, so that a program reads the matrices once.
+        tiles: of voxels.
     """
 
     out: int
