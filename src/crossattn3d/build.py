@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from crossattn3d.kernels.cpp.build import UnavailableError, find_or_build
+from crossattn3d.kernels.cpp.build import find_or_build
+from crossattn3d.kernels.cpp.cache import UnavailableError
 
 
 def main() -> int:
