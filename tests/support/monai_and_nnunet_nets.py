@@ -26,22 +26,22 @@ class OtherNet(NamedTuple):
 
 
 def basic_unet(dimensions: int) -> nn.Module:
-    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install 'crossattn3d[ltvs]'")
+    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install '.[ltvs]'")
     return nets.BasicUNet(dimensions, 1, 2, features=(3, 4, 5, 6, 8, 7))
 
 
 def unet(dimensions: int) -> nn.Module:
-    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install 'crossattn3d[ltvs]'")
+    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install '.[ltvs]'")
     return nets.UNet(dimensions, 1, 2, channels=(3, 4, 6), strides=(2, 2), num_res_units=1)
 
 
 def attention_unet(dimensions: int) -> nn.Module:
-    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install 'crossattn3d[ltvs]'")
+    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install '.[ltvs]'")
     return nets.AttentionUnet(dimensions, 1, 2, channels=(4, 6, 8), strides=(2, 2))
 
 
 def dynunet(dimensions: int) -> nn.Module:
-    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install 'crossattn3d[ltvs]'")
+    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install '.[ltvs]'")
     flat = (1, 3, 3)[-dimensions:]
     up = (1, 2, 2)[-dimensions:]
     return nets.DynUNet(dimensions, 1, 2, [flat, 3, 3], [1, up, 2], [up, 2], filters=(3, 4, 5), deep_supervision=True)
@@ -50,7 +50,7 @@ def dynunet(dimensions: int) -> nn.Module:
 def _nnunet(name: str, count: str, dimensions: int) -> nn.Module:
     nets = pytest.importorskip(
         "dynamic_network_architectures.architectures.unet",
-        reason="dynamic-network-architectures is not installed: pip install 'crossattn3d[nnunet]'",
+        reason="dynamic-network-architectures is not installed: pip install '.[nnunet]'",
     )
     conv, norm = {2: (nn.Conv2d, nn.InstanceNorm2d), 3: (nn.Conv3d, nn.InstanceNorm3d)}[dimensions]
     flat, up = (1, 3, 3)[-dimensions:], (1, 2, 2)[-dimensions:]

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import tyro
 
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.extras import require_extra
 from ltvs.runtime.interrupts import Terminated
 
 Settings = TypeVar("Settings")
@@ -25,6 +26,7 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        require_extra("ltvs")
         main(parsed)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
