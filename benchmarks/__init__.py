@@ -6,8 +6,19 @@ labeled CTs; `accuracy` is the study that the defaults rest on, `synthesis` that
 
 import sys
 from pathlib import Path
+from types import TracebackType
 
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
 # The pipeline is not an installed package, and on a GPU machine the package need not be one either.
 sys.path += [str(ROOT / "src"), str(ROOT / "examples")]
+
+
+def _print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print errors as the commands of the pipeline do, such as a missing library with the extra that installs it."""
+    import ltvs  # only now: it changes how the threads of PyTorch wait, and so what is measured
+
+    ltvs.print_error(kind, error, trace)
+
+
+sys.excepthook = _print_error

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import ltvs  # noqa: F401 - before other libraries: it says which extra installs those that are missing
+
+# isort: split
 import SimpleITK as sitk
 from tqdm import tqdm
 

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import ltvs  # noqa: F401 - before other libraries: it says which extra installs those that are missing
+
+# isort: split
 from crossattn3d.export import export_onnx
 from ltvs.model.saved import load_stage
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.extras import require_extra
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class ExportSettings:
 
 def main(settings: ExportSettings) -> None:
     """Write the network of one stage of a trained run as ONNX, batch normalization folded into its convolutions."""
+    require_extra("onnx")
     stage = load_stage(settings.run, settings.stage)
     export_onnx(stage.net, settings.output)
     print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")

@@ -17,10 +17,15 @@ install_import_hook("crossattn3d", "beartype.beartype")
 
 import torch  # noqa: E402
 
+from crossattn3d.kernels.cpp.build import library  # noqa: E402
+
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+
+# Compiled before the tests: the one that needs it first would else see the line that announces it.
+library()
 
 # Background jobs of a shell ignore SIGINT, and the processes that tests start and interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

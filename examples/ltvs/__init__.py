@@ -9,12 +9,22 @@ from types import TracebackType
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _print_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one word, not a traceback, for Ctrl-C during imports, before a command line can catch it."""
+def print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print one line, not a traceback, for Ctrl-C or a missing library during imports, before a command can catch it.
+
+    Raises:
+        SystemExit: 2, for a missing library.
+    """
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
+        return
+    if isinstance(error, ModuleNotFoundError):
+        from ltvs.runtime.extras import missing_line
+
+        if line := missing_line(error):
+            print(f"error: {line}", file=sys.stderr)
+            sys.exit(2)
+    sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _print_interrupted
+sys.excepthook = print_error

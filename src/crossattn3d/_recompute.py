@@ -5,7 +5,6 @@ from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import torch
-import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from crossattn3d.kernels.modes import is_transformed, is_transforming
@@ -30,7 +29,10 @@ def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
 def _checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
     if is_transforming():  # which checkpoints do not support
         return function(*inputs)
-    result = torch.utils.checkpoint.checkpoint(
+    # Imported where it is used: it brings SymPy or the compiler along, depending on the version of PyTorch.
+    from torch.utils.checkpoint import checkpoint as checkpoint_of_pytorch
+
+    result = checkpoint_of_pytorch(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _FrozenStatistics(modules))
     )
     return cast("Tensor", result)

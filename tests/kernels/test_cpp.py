@@ -81,10 +81,11 @@ WRITES = {
         ("of something else", "undefined symbol: run_pass"),
         ("cache open to others", "expected a folder that only this user can write to"),
         ("cache a link to what is open to others", "expected a folder that only this user can write to"),
+        ("cache where everyone can put another", "everyone can replace what is in it; set XDG_CACHE_HOME"),
         ("cache not a folder", "Not a directory"),
     ],
 )
-def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, compiler, unbuilt, monkeypatch, tmp_path):
+def test_without_it_all_works_and_says_once_why_not(broken, reason, compiler, unbuilt, monkeypatch, tmp_path, caplog):
     cache = tmp_path / "cache"
     if broken == "missing":
         compiler.unlink()
@@ -102,6 +103,9 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
     elif broken == "cache open to others":
         (cache / "crossattn3d").mkdir(parents=True)
         (cache / "crossattn3d").chmod(0o777)
+    elif broken == "cache where everyone can put another":
+        (cache / "crossattn3d").mkdir(mode=0o700, parents=True)
+        cache.chmod(0o777)
     elif broken == "cache not a folder":
         cache.write_text("")
     for name, value in (("PATH", compiler.parent), ("CXX", ""), ("XDG_CACHE_HOME", cache)):
@@ -111,6 +115,10 @@ def test_without_it_all_works_and_asking_for_it_says_why_not(broken, reason, com
     before, after = "cpp: expected maps and a machine that it can run on; ", "use backend='auto'"
     with pytest.raises(ValueError, match=f"^{before}.*{re.escape(reason)}.*; {after}$"):
         CSCA(3, backend="cpp")(u, e)
+    (said,) = [record.getMessage() for record in caplog.records if "cannot be used" in record.getMessage()]
+    assert said.startswith("crossattn3d: C++ cannot be used (")
+    assert reason.removeprefix("got ") in said
+    assert said.endswith("); backend 'auto' takes PyTorch, which is slower")
     assert not list((tmp_path / "open").glob("*"))
     assert not list(tmp_path.rglob("*.so"))
     assert not list(tmp_path.rglob("building-*"))
@@ -153,12 +161,17 @@ def test_two_processes_may_build_at_once_and_a_third_finds_it(tmp_path):
     code = "assert not cpp(u, e).isnan().any()"
     source = str(Path(crossattn3d.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "XDG_CACHE_HOME": str(tmp_path)}
-    both = [subprocess.Popen([sys.executable, "-c", ATTEND + code], env=environment) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+    command = [sys.executable, "-c", ATTEND + code]
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(process.communicate()[1] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    # One of them builds, and says so without any logging set up; the other one waits.
+    assert re.fullmatch(r"crossattn3d: compiling C\+\+ for this processor with \S+, once per user, .*\n", said), said
     (built,) = (tmp_path / "crossattn3d").iterdir()
     assert stat.S_IMODE(built.parent.stat().st_mode) == 0o700
     before = built.stat().st_mtime_ns
-    assert fresh_process(code, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    third = fresh_process(code, XDG_CACHE_HOME=str(tmp_path))
+    assert (third.returncode, third.stderr) == (0, "")
     assert built.stat().st_mtime_ns == before
 
 
@@ -195,6 +208,15 @@ def test_a_library_that_others_can_write_to_is_not_loaded(built):
 def test_a_library_serves_without_the_compiler_that_made_it(built, monkeypatch):
     monkeypatch.setattr(build, "_compilers", lambda: [])
     assert not isinstance(build.library(), str)
+    built.unlink()
+    assert "no C++ compiler" in build.library.__wrapped__()
+
+
+@needs_cpp
+def test_a_file_of_the_right_name_with_something_else_in_it_is_not_taken(built, monkeypatch):
+    monkeypatch.setattr(build, "_compilers", lambda: [])
+    other = Path(torch._C.__file__)
+    shutil.copy2(other, built.with_name(f"tiles-{build._key()}-{build._checksum(other)}.so"))
     built.unlink()
     assert "no C++ compiler" in build.library.__wrapped__()
 

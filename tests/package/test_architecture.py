@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "_version": set(),
     "hub": {"_card", "_extras", "ucanet", "unet", "_version"},
     "dropin": {"dropin", "functional", "_arguments", "_checks", "ucanet"},
-    "__init__": {"attention", "functional", "ucanet", "unet", "_version"},
+    "build": {"kernels"},
+    "__init__": {"attention", "functional", "ucanet", "unet", "_version", "dropin", "export", "folding", "hub"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
 

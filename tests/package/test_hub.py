@@ -315,5 +315,5 @@ def test_configs_that_are_damaged_or_hostile(saved: Path, text: str | bytes, mes
 def test_without_the_extra_the_error_says_what_to_install(call, monkeypatch: pytest.MonkeyPatch, saved: Path) -> None:
     monkeypatch.chdir(saved)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(ImportError, match=r'needs safetensors\.torch .*; pip install "crossattn3d\[hub\]"'):
+    with pytest.raises(ImportError, match=r'needs safetensors\.torch .*; run pip install "\.\[hub\]" in a clone'):
         call()

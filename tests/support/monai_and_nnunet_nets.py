@@ -30,7 +30,7 @@ class OtherNet(NamedTuple):
 
 
 def _monai(name: str, *arguments: Any, **options: Any) -> nn.Module:
-    reason = "MONAI is not installed: pip install 'crossattn3d[ltvs]'"
+    reason = "MONAI is not installed: pip install '.[ltvs]'"
     nets = pytest.importorskip("monai.networks.nets", reason=reason)
     if name == "CheckpointUNet":  # is not among the names of the package
         nets = pytest.importorskip("monai.networks.nets.unet", reason=reason)
@@ -114,7 +114,7 @@ def ahnet(dimensions: int) -> nn.Module:
 def _nnunet(name: str, count: str, dimensions: int) -> nn.Module:
     nets = pytest.importorskip(
         "dynamic_network_architectures.architectures.unet",
-        reason="dynamic-network-architectures is not installed: pip install 'crossattn3d[nnunet]'",
+        reason="dynamic-network-architectures is not installed: pip install '.[nnunet]'",
     )
     conv, norm = {2: (nn.Conv2d, nn.InstanceNorm2d), 3: (nn.Conv3d, nn.InstanceNorm3d)}[dimensions]
     flat, up = (1, 3, 3)[-dimensions:], (1, 2, 2)[-dimensions:]

@@ -41,7 +41,7 @@ Two networks of crossattn3d: one finds the liver, the other the vessels and tumo
 second, `models/liver.pt` the first. Their training data and their scores are not stated here.
 
 ```sh
-pip install "crossattn3d[ltvs]" fire
+pip install ".[ltvs]" fire   # in a clone of crossattn3d
 python -m monai.bundle run --config_file configs/inference.json --input ct.nii.gz --output labels.nii.gz
 ```
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import tyro
 
 from ltvs.runtime.errors import InputError, reason_without_mistake
+from ltvs.runtime.extras import require_extra
 from ltvs.runtime.interrupts import Terminated
 
 Settings = TypeVar("Settings")
@@ -26,7 +27,9 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     sitk.ProcessObject.GlobalWarningDisplayOff()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(_parse(settings, inspect.getdoc(main)))
+        settings_given = _parse(settings, inspect.getdoc(main))
+        require_extra("ltvs")
+        main(settings_given)
     except Exception as error:
         if (reason := reason_without_mistake(error)) is None:
             raise

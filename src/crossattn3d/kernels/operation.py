@@ -99,7 +99,8 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
         sums = others[of_channel + of_slices :]
         gradients = torch.ops.crossattn3d.attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
     du, de, *rest = gradients
-    return du, de, rest[:of_channel], rest[of_channel:], *(None for _ in ctx.options)
+    # Lists, as the arguments are: what Dynamo of PyTorch 2.9 makes of `rest` is a tuple.
+    return du, de, list(rest[:of_channel]), list(rest[of_channel:]), *(None for _ in ctx.options)
 
 
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_context)

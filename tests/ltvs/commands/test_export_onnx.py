@@ -94,5 +94,5 @@ def test_nets_that_cannot_be_exported(net: object, message: str, tmp_path: Path)
 
 def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ImportError, match=r'export_onnx: needs onnxscript .*; pip install "crossattn3d\[onnx\]"'):
+    with pytest.raises(ImportError, match=r'export_onnx: needs onnxscript .*; run pip install "\.\[onnx\]" in a clone'):
         export_onnx(UNet3d(1, 2, NARROW).eval(), tmp_path / "net.onnx")

@@ -19,7 +19,7 @@ from ltvs.evaluation.metrics import dice
 from ltvs.volume.images import read_labels, same_grid
 from support import SUPPORT
 
-REASON = "nnU-Net is not installed: pip install 'crossattn3d[nnunet]'"
+REASON = "nnU-Net is not installed: pip install '.[nnunet]'"
 pytest.importorskip("nnunetv2", reason=REASON)
 
 # A sitting in a process of its own would cost as long as all of these: nnU-Net's import takes the time.

@@ -10,10 +10,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from crossattn3d.kernels.cpp.cache import UnavailableError, alone_in, cache_folder, is_own
+
+logger = logging.getLogger("crossattn3d")
 
 logger = logging.getLogger("crossattn3d")
 
@@ -22,48 +26,55 @@ _HERE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-marc
 #: Without its standard library, as from `gcc`, the linker would leave what cannot be loaded.
 _WHOLE = ("-Wl,-z,defs",) if sys.platform == "linux" else ()
 FLAGS = ("-std=c++17", "-O3", _HERE, "-fPIC", "-shared", "-pthread", "-Wno-psabi", *_WHOLE)
-#: Seconds that the compiler may take; it usually takes two or three.
-PATIENCE = 120
+#: Seconds that the compiler may take, and that another process may be waited for; it usually takes 5 to 20.
+PATIENCE = 120.0
 
 
-class UnavailableError(Exception):
-    """The reason, in one line, why C++ cannot be used here."""
+class Library(NamedTuple):
+    """The functions of `tiles.cpp`, loaded.
+
+    Args:
+        functions: of the compiled code.
+        path: where the compiled code is kept.
+        was_built: whether it was compiled now.
+    """
+
+    functions: ctypes.CDLL
+    path: Path
+    was_built: bool
 
 
 @cache
 def library() -> ctypes.CDLL | str:
-    """Return the functions of `tiles.cpp`, or the reason, in one line, why there are none; tried once per process.
-
-    Compiled code is kept in `crossattn3d` of the user's cache folder (`XDG_CACHE_HOME`). Its name holds the source, the
-    processor, and its own checksum, so that a file that was cut short is compiled again instead of loaded.
-    """
+    """Return the functions of `tiles.cpp`, or the reason, in one line, why there are none; tried once per process."""
     try:
-        if sys.platform not in ("linux", "darwin"):
-            raise UnavailableError(f"it is not built on {sys.platform}")
-        folder, key = cache_folder(), _key()
-        return next(_built(folder, key), None) or _build(folder, key)
-    # RuntimeError: there is no home folder.
-    except (UnavailableError, OSError, RuntimeError) as error:
+        return find_or_build().functions
+    except UnavailableError as error:
+        logger.warning("crossattn3d: C++ cannot be used (%s); backend 'auto' takes PyTorch, which is slower", error)
         return str(error)
 
 
-def cache_folder() -> Path:
-    """Return the folder for compiled code, links resolved, made if necessary, which only the user can write to.
+def find_or_build() -> Library:
+    """Load the compiled code of an earlier process, or else compile, which is announced.
+
+    Compiled code is kept in `crossattn3d` of the user's cache folder (`XDG_CACHE_HOME`). Its name holds the source, the
+    processor, and its own checksum, so that a file that was cut short is compiled again instead of loaded.
 
     Raises:
-        UnavailableError: it is not the user's own.
+        UnavailableError: neither can be done.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossattn3d"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = folder.resolve()
-    # Code is loaded from there: whoever can write to it could run anything.
-    if not _is_own(folder.lstat()):
-        raise UnavailableError(f"{folder}: expected a folder that only this user can write to")
-    return folder
-
-
-def _is_own(found: os.stat_result) -> bool:
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    if sys.platform not in ("linux", "darwin"):
+        raise UnavailableError(f"it is not built on {sys.platform}")
+    try:
+        folder, key = cache_folder(), _key()
+        if (found := _built(folder, key)) is not None:
+            return found
+        with alone_in(folder, PATIENCE):
+            # Another process may have built it while this one waited.
+            return _built(folder, key) or _build(folder, key)
+    # RuntimeError: there is no home folder.
+    except (OSError, RuntimeError) as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _key() -> str:
@@ -85,16 +96,17 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
 
 
-def _built(folder: Path, key: str) -> Iterator[ctypes.CDLL]:
-    """Yield what was compiled before and can be loaded."""
+def _built(folder: Path, key: str) -> Library | None:
+    """Return what was compiled before and can be loaded."""
     for path in sorted(folder.glob(f"tiles-{key}-*.so")):
-        with suppress(OSError):  # gone by now, or made on a machine with other libraries
+        with suppress(OSError, AttributeError):  # gone by now, or made on a machine with other libraries
             found = path.lstat()
-            if stat.S_ISREG(found.st_mode) and _is_own(found) and path.stem.endswith(_checksum(path)):
-                yield _load(path)
+            if stat.S_ISREG(found.st_mode) and is_own(found) and path.stem.endswith(_checksum(path)):
+                return Library(_load(path), path, was_built=False)
+    return None
 
 
-def _build(folder: Path, key: str) -> ctypes.CDLL:
+def _build(folder: Path, key: str) -> Library:
     """Compile with the first compiler that can, and return what it made.
 
     Raises:
@@ -117,11 +129,16 @@ def _compilers() -> list[str]:
     return list(dict.fromkeys(found for name in names if name and (found := shutil.which(name))))
 
 
-def _compile(compiler: str, folder: Path, key: str) -> ctypes.CDLL:
+def _compile(compiler: str, folder: Path, key: str) -> Library:
     """Compile to a temporary file, and rename it once it is loaded: another process finds all that works or nothing."""
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as name:
         made = Path(name) / "tiles.so"
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+        logger.warning(
+            "crossattn3d: compiling C++ for this processor with %s, once per user, which takes 5 to 20 seconds; "
+            "python -m crossattn3d.build does it ahead",
+            compiler,
+        )
         done = subprocess.run(command, capture_output=True, errors="replace", check=False, timeout=PATIENCE)
         if done.returncode or not made.exists():
             lines = [line for line in done.stderr.splitlines() if "error" in line or "undefined" in line]
@@ -129,8 +146,8 @@ def _compile(compiler: str, folder: Path, key: str) -> ctypes.CDLL:
             raise UnavailableError(f"{compiler} could not compile it ({reason})")
         made.chmod(0o700)
         loaded = _load(made)
-        made.replace(folder / f"tiles-{key}-{_checksum(made)}.so")
-        return loaded
+        kept = made.replace(folder / f"tiles-{key}-{_checksum(made)}.so")
+        return Library(loaded, kept, was_built=True)
 
 
 def _load(path: Path) -> ctypes.CDLL:
@@ -138,4 +155,5 @@ def _load(path: Path) -> ctypes.CDLL:
     pointer, count, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     loaded.run_pass.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, count, pointer]
     loaded.run_pass.restype = count
+    loaded.compiler.restype = ctypes.c_char_p
     return loaded

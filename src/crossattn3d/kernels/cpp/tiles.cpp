@@ -240,3 +240,6 @@ extern "C" int run_pass(const Place* inputs, int n_inputs, const Gram* grams, in
   }
   return 0;
 }
+
+/// Version of the compiler that made this; clang's begins with its name.
+extern "C" const char* compiler() { return __VERSION__; }
