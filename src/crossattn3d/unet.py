@@ -7,23 +7,26 @@ of side effects. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal, Protocol, TypedDict, cast, get_args
+from typing import Any, Literal, Protocol, TypedDict, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crossattn3d._checks import check_option
+from crossattn3d._checks import check_option, check_unchanged
 from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
+from crossattn3d._hooks import has_hooks
 from crossattn3d._norms import Norm, make_norm
+from crossattn3d._plan import Triple, check_kernels, triple, triples
 from crossattn3d._recompute import checkpoint, recompute_for_backward
+from crossattn3d._script import NotScriptable
+from crossattn3d.kernels.modes import untraced
 
 Upsample = Literal["transposed", "interpolate"]
-Triple = tuple[int, int, int]
 
 
 class Skip(Protocol):
@@ -134,7 +137,7 @@ class UpConv(nn.Module):
         if upsample == "transposed":
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
             excess = [k - s for k, s in zip(kernel_size, stride, strict=True)]
-            padding, rest = _triple((n + 1) // 2 for n in excess), _triple(n % 2 for n in excess)
+            padding, rest = triple((n + 1) // 2 for n in excess), triple(n % 2 for n in excess)
             self.conv = ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
         else:
             self.conv = Conv3d(in_channels, out_channels, kernel_size)
@@ -164,7 +167,7 @@ class UNetOptions(TypedDict, total=False):
     deep_supervision: bool
 
 
-class UNet3d(nn.Module):
+class UNet3d(NotScriptable, nn.Module):
     """3D U-Net with a skip connection of your choice; the defaults are the paper's 3D U-Net (6.42 M parameters).
 
     Args:
@@ -195,6 +198,9 @@ class UNet3d(nn.Module):
         torch.Size([1, 3, 9, 10, 12])
     """
 
+    #: What the layers are made for.
+    _FIXED = ("channels", "strides", "kernel_sizes", "norm", "upsample", "up_norm", "total_stride")
+
     def __init__(
         self,
         in_channels: int,
@@ -220,17 +226,17 @@ class UNet3d(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.channels = tuple(channels)
-        self.strides = _triples(who, "strides", strides, levels - 1, 2)
-        self.kernel_sizes = _triples(who, "kernel_sizes", kernel_sizes, levels, 3)
+        self.strides = triples(who, "strides", strides, levels - 1, 2)
+        self.kernel_sizes = triples(who, "kernel_sizes", kernel_sizes, levels, 3)
         self.norm: Norm = norm
         self.upsample: Upsample = upsample
         self.up_norm = up_norm
         self.use_checkpoint = use_checkpoint
         self.deep_supervision = deep_supervision
-        _check_kernels(who, self.kernel_sizes, self.strides)
+        check_kernels(who, self.kernel_sizes, self.strides)
         #: Product of the strides along (d, h, w), which is also the smallest input. Computed here, since torch.compile
         #: does not trace math.prod over a generator.
-        self.total_stride = _triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+        self.total_stride = triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
         widths = [in_channels, *channels]
         self.encoder = nn.ModuleList(
@@ -246,9 +252,16 @@ class UNet3d(nn.Module):
         supervised = channels[1:-1] if deep_supervision else ()
         self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in supervised)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._FIXED:
+            check_unchanged(self, name, value)
+        super().__setattr__(name, value)
+
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
         """Return logits of `out_channels` classes at the input's size; with deep supervision, one at each level's."""
-        self._check_input(x)
+        if not isinstance(x, torch.fx.Proxy):  # which has no sizes yet
+            with untraced():
+                self._check_input(x)
         heads = [self.head, *self.auxiliary_heads] if self.deep_supervision else [self.head]
         maps: list[Tensor] = []
         logits: list[Tensor] = []
@@ -267,7 +280,9 @@ class UNet3d(nn.Module):
         joined = skip(query, context)
         # torch.compile chooses what to keep, and export keeps nothing.
         eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
-        if eager and getattr(skip, "recompute", False):
+        recomputed = eager and getattr(skip, "recompute", False) and isinstance(block, DecoderBlock)
+        # Hooks would run once more for the same step, and might change the map that the block is called with.
+        if recomputed and not has_hooks(*skip.modules(), *block.modules()):
             return cast("Tensor", block(joined, partial(skip, query, context)))
         return cast("Tensor", block(joined))
 
@@ -302,35 +317,6 @@ class UNet3d(nn.Module):
             raise ValueError(
                 f"{who}: expected more than one value at the deepest level for norm={self.norm!r} to take the "
                 f"variance of; got {tuple(x.shape)}; pad the input"
-            )
-
-
-def _triple(values: Iterable[int]) -> Triple:
-    d, h, w = values
-    return d, h, w
-
-
-def _triples(
-    who: str, name: str, values: Sequence[int | Sequence[int]] | None, count: int, default: int
-) -> tuple[Triple, ...]:
-    """One (d, h, w) per level from ints, triples or nothing."""
-    given = [default] * count if values is None else list(values)
-    triples = [(v,) * 3 if isinstance(v, int) else tuple(v) for v in given]
-    if len(triples) != count or any(len(t) != 3 or min(t) < 1 for t in triples):
-        raise ValueError(
-            f"{who}: expected {name} with {count} entries, each an int or (d, h, w) of 1 or more; got {values!r}"
-        )
-    return tuple(cast("Triple", t) for t in triples)
-
-
-def _check_kernels(who: str, kernel_sizes: Sequence[Triple], strides: Sequence[Triple]) -> None:
-    if any(n % 2 == 0 for kernel in kernel_sizes for n in kernel):
-        raise ValueError(f"{who}: expected odd kernel_sizes, which keep the size; got {tuple(kernel_sizes)}")
-    for level, (kernel, stride) in enumerate(zip(kernel_sizes, strides, strict=False)):
-        if any(k < s for k, s in zip(kernel, stride, strict=True)):
-            raise ValueError(
-                f"{who}: expected kernel_sizes no smaller than strides, else up-sampling leaves holes; got kernel "
-                f"{kernel} and stride {stride} at level {level}; use stride 1 where the kernel is 1"
             )
 
 

@@ -9,7 +9,7 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. Autograd differentiates it as often as is needed, and it exports to standard operators.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ def channel_attention(
         # squared norms could even come out negative.
         u, e = u.to(wide_dtype(u.device)), e.to(wide_dtype(e.device))
     # Constants, since the result does not depend on them.
-    of_u, of_e = (x.detach().sum(-1) / max(x.shape[-1], 1) for x in (u, e))
+    of_u, of_e = (x.detach().sum(-1) / _at_least_one(x.shape[-1]) for x in (u, e))
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
     q_bias = shifted_bias(channel.q_weight, channel.q_bias, of_u, u.dtype)[:, :, None]
     k_bias = shifted_bias(channel.k_weight, channel.k_bias, of_e, u.dtype)[:, :, None]
@@ -90,6 +90,11 @@ def cross_attention(
 def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
     """Return channels x voxels, in at least float32, since the sums over voxels pass the range of float16."""
     return (x.float() if x.element_size() < 4 else x).flatten(2)
+
+
+def _at_least_one(size: Any) -> Any:
+    """Return a size, 1 for 0; while a model is traced, it is a tensor."""
+    return size.clamp(min=1) if isinstance(size, Tensor) else max(size, 1)
 
 
 def _gram(

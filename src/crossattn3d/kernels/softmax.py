@@ -26,7 +26,7 @@ class Scores(NamedTuple):
     """
 
     products: Float[Tensor, "b n n"]
-    length: int
+    length: Any
     score_norm: ScoreNorm
     squares: Squares | None = None
     temperature: Tensor | None = None
@@ -70,7 +70,8 @@ def attention_backward(dm: Float[Tensor, "b n n"], scores: Scores, dtype: torch.
 def divisor(scores: Scores) -> Any:
     """Return the number that the products are divided by first: while a model is exported, a symbol."""
     if scores.score_norm == "sqrt":
-        return scores.length**0.5
+        # While a model is traced, a whole number that PyTorch would take the root of in float32.
+        return (scores.length.double() if isinstance(scores.length, Tensor) else scores.length) ** 0.5
     return scores.length if scores.score_norm in ("mean", "instance") else 1
 
 
