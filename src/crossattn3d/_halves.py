@@ -65,21 +65,18 @@ class ChannelHalf(Half):
     def call_layers(self, query: Tensor, context: Tensor, attention: Attention) -> Tensor:
         """Return the attention's result, without the residual, from layers that are called."""
         *_, v = projected = self._project(query, context, attention, context.shape[1])
-        with without_autocast(query):
-            return reference.mix_channels(self._map(projected, attention), v)
+        return _mix_channels(self._map(projected, attention), v)
 
     #: For the CSCA that it belongs to, which holds the options.
     forward = call_layers
 
     def called_map(self, query: Tensor, context: Tensor, attention: Attention) -> Tensor:
         """Return the attention map, from layers that are called."""
-        projected = self._project(query, context, attention, context.shape[1])
-        with without_autocast(query):
-            return self._map(projected, attention)
+        return self._map(self._project(query, context, attention, context.shape[1]), attention)
 
     def _map(self, projected: tuple[Tensor, ...], attention: Attention) -> Tensor:
         q, k, _ = projected
-        return reference.attention_map(q.flatten(2), k.flatten(2), self.temperature, attention.score_norm)
+        return _attention_map(q.flatten(2), k.flatten(2), self.temperature, attention.score_norm)
 
 
 class SliceHalf(Half):
@@ -98,9 +95,7 @@ class SliceHalf(Half):
     def call_layers(self, query: Tensor, context: Tensor, attention: Attention) -> Tensor:
         """Return the attention's result, without the residual, from layers that are called."""
         *_, v = projected = self._project(query, context, attention, 1)
-        with without_autocast(query):
-            mixed = reference.mix_slices(self._map(projected, attention), v, attention.slice_dim)
-        out: Tensor = self.to_out(mixed)
+        out: Tensor = self.to_out(_mix_slices(self._map(projected, attention), v, attention.slice_dim))
         check_returned(type(self).__name__, "to_out", out, context, context.shape[1])
         return out
 
@@ -109,13 +104,11 @@ class SliceHalf(Half):
 
     def called_map(self, query: Tensor, context: Tensor, attention: Attention) -> Tensor:
         """Return the attention map, from layers that are called."""
-        projected = self._project(query, context, attention, 1)
-        with without_autocast(query):
-            return self._map(projected, attention)
+        return self._map(self._project(query, context, attention, 1), attention)
 
     def _map(self, projected: tuple[Tensor, ...], attention: Attention) -> Tensor:
         q, k = (reference.slices_first(x, attention.slice_dim).flatten(2) for x in projected[:2])
-        return reference.attention_map(q, k, self.temperature, attention.score_norm)
+        return _attention_map(q, k, self.temperature, attention.score_norm)
 
 
 def _is_plain_projection(layer: nn.Module) -> bool:
@@ -135,3 +128,23 @@ def _weights_and_biases(*projections: nn.Conv3d) -> list[Tensor]:
         weight, bias = projection.weight.flatten(1), projection.bias
         tensors += [weight, weight.new_zeros(projection.out_channels) if bias is None else bias]
     return tensors
+
+
+def _attention_map(q: Tensor, k: Tensor, temperature: Tensor | None, score_norm: ScoreNorm) -> Tensor:
+    with without_autocast(q):
+        return reference.attention_map(q, k, temperature, score_norm)
+
+
+def _mix_channels(m: Tensor, v: Tensor) -> Tensor:
+    with without_autocast(v):
+        return reference.mix_channels(m, v)
+
+
+def _mix_slices(m: Tensor, v: Tensor, slice_dim: int) -> Tensor:
+    with without_autocast(v):
+        return reference.mix_slices(m, v, slice_dim)
+
+
+# In the programs of `torch.fx.symbolic_trace`, each call is one node.
+for _name in ("_attention_map", "_mix_channels", "_mix_slices"):
+    torch.fx.wrap(_name)
