@@ -146,12 +146,12 @@ class UpConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "b ci d h w"], size: Sequence[int]) -> Float[Tensor, "b co d2 h2 w2"]:
         """Up-sample `x` to `size`, the (d, h, w) of the encoder map."""
+        d, h, w = size
         if self.upsample == "transposed":
             # Pooling rounds up, so the transposed convolution gives the encoder's size or slightly more.
-            d, h, w = size
             x = self.conv(x)[:, :, :d, :h, :w]
         else:
-            x = self.conv(F.interpolate(x, tuple(size), mode="trilinear"))
+            x = self.conv(F.interpolate(x, (d, h, w), mode="trilinear"))
         return cast("Tensor", self.norm(x))
 
 

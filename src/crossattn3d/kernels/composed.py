@@ -48,7 +48,9 @@ def channel_attention(
             projected_squares(wq, _gram(u, u, "last", "last")),
             projected_squares(wk, _gram(e, e, "first", "first")),
         )
-    scores = Scores(wq @ _gram(u, e, "last", "first") @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
+    scores = Scores(
+        wq @ _gram(u, e, "last", "first") @ wk.transpose(-2, -1), u.shape[-1], score_norm, squares, channel.temperature
+    )
     return attention_map(scores).to(dtype)
 
 
@@ -63,7 +65,9 @@ def slice_attention(
     if score_norm == "cosine":
         q, k = q.to(wide_dtype(q.device)), k.to(wide_dtype(k.device))
         squares = q.square().sum(-1), k.square().sum(-1)
-    return attention_map(Scores(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)).to(u.dtype)
+    return attention_map(Scores(q @ k.transpose(-2, -1), q.shape[-1], score_norm, squares, slices.temperature)).to(
+        u.dtype
+    )
 
 
 def cross_attention(
@@ -103,7 +107,10 @@ def _gram(
     """Return A~ B~^T without appending the rows of ones: the products, the sums of rows, and the number of voxels."""
     of_a, of_b = a.sum(-1, keepdim=True), b.sum(-1)[:, None, :]
     length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
-    rows = [torch.cat(pair if one_of_b == "last" else pair[::-1], 2) for pair in ((a @ b.mT, of_a), (of_b, length))]
+    rows = [
+        torch.cat(pair if one_of_b == "last" else pair[::-1], 2)
+        for pair in ((a @ b.transpose(-2, -1), of_a), (of_b, length))
+    ]
     return torch.cat(rows if one_of_a == "last" else rows[::-1], 1)
 
 

@@ -21,8 +21,10 @@ def attention_map(
     if q.element_size() < 4:
         q, k = q.float(), k.float()
     if score_norm == "cosine" and temperature is not None:
-        return (temperature * F.normalize(q, dim=-1, eps=EPS) @ F.normalize(k, dim=-1, eps=EPS).mT).softmax(-1)
-    scores, length = q @ k.mT, q.shape[-1]
+        return (
+            temperature * F.normalize(q, dim=-1, eps=EPS) @ F.normalize(k, dim=-1, eps=EPS).transpose(-2, -1)
+        ).softmax(-1)
+    scores, length = q @ k.transpose(-2, -1), q.shape[-1]
     if score_norm == "sqrt":
         scores = scores / length**0.5
     elif score_norm == "mean":
@@ -88,12 +90,12 @@ def mix_channels(m: Float[Tensor, "b c c"], v: Float[Tensor, "b c x y z"]) -> Fl
 def mix_slices(m: Float[Tensor, "b d d"], v: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b 1 x y z"]:
     """Return M V, slice-wise."""
     mixed = einsum(m.to(v.dtype), slices_first(v, slice_dim), "b i j, b j p q -> b i p q")
-    return mixed.unsqueeze(1).movedim(2, slice_dim)
+    return mixed.unsqueeze(1).movedim(2, slice_dim % 5)
 
 
 def slices_first(x: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b d p q"]:
     """Put the slices in the place of the single channel."""
-    return x.movedim(slice_dim, 2)[:, 0]
+    return x.movedim(slice_dim % 5, 2)[:, 0]
 
 
 def _project(
