@@ -113,12 +113,9 @@ class SliceHalf(Half):
 
 def _is_plain_projection(layer: nn.Module) -> bool:
     """Return whether a layer is a 1x1x1 convolution and nothing else."""
-    return is_plain(layer, nn.Conv3d) and (layer.kernel_size, layer.stride, layer.padding, layer.groups) == (
-        ONES,
-        ONES,
-        ZEROS,
-        1,
-    )
+    if not isinstance(layer, nn.Conv3d) or not is_plain(layer, nn.Conv3d):
+        return False
+    return (layer.kernel_size, layer.stride, layer.padding, layer.groups) == (ONES, ONES, ZEROS, 1)
 
 
 def _weights_and_biases(*projections: nn.Conv3d) -> list[Tensor]:

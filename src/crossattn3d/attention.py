@@ -7,7 +7,7 @@ with `(query, context)`, and `out_channels` is the width of the result.
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossattn3d import functional
 from crossattn3d._checks import check_inputs, check_options, check_temperature, check_unchanged
@@ -118,27 +118,31 @@ class _CrossAttention3d(NotScriptable, Half):
         """Return whether one operation computes a half from its weights, without a call of the half or its layers."""
         if half is None:
             return True
-        itself = half is self or is_plain(half, ChannelHalf) or is_plain(half, SliceHalf)
-        return itself and half.has_plain_layers()
+        unchanged = self._is(half) or is_plain(half, ChannelHalf) or is_plain(half, SliceHalf)
+        return unchanged and half.has_plain_layers()
+
+    def _is(self, half: nn.Module) -> bool:
+        return half is self
 
     def _attend(self, who: str, query: Tensor, context: Tensor) -> Tensor:
         """Return the sum of the halves and the residual."""
-        attention, halves = self.attention, self._halves()
-        called = [half for half in halves if not self._is_fused(half)]
-        channel, slices = (
-            None if half is None or half in called else half.parameters_of_attention() for half in halves
+        attention, (channel, slices) = self.attention, self._halves()
+        fused = (
+            None if channel is None or not self._is_fused(channel) else channel.parameters_of_attention(),
+            None if slices is None or not self._is_fused(slices) else slices.parameters_of_attention(),
         )
+        called = [half for half in (channel, slices) if half is not None and not self._is_fused(half)]
         if not called:
-            return functional.attend(who, query, context, channel, slices, attention)
+            return functional.attend(who, query, context, *fused, attention)
         check_inputs(type(self).__name__, query, context, (self.query_channels, self.context_channels))
         query = query.to(context.dtype)
-        calls = [half.call_layers if half is self else half for half in called]
-        out = sum(call(query, context, attention) for call in calls)
-        if len(called) < sum(half is not None for half in halves):
-            out = out + functional.attend(who, query, context, channel, slices, attention)
+        calls = [half.call_layers if self._is(half) else half for half in called]
+        results: list[Tensor] = [call(query, context, attention) for call in calls]
+        if any(parameters is not None for parameters in fused):
+            results.append(functional.attend(who, query, context, *fused, attention))
         elif attention.residual:
-            out = out + query
-        return out.to(context.dtype)
+            results.append(query)
+        return sum(results[1:], start=results[0]).to(context.dtype)
 
     def _channel_map(self, half: ChannelHalf, query: Tensor, context: Tensor) -> Tensor:
         if not self._is_fused(half):

@@ -2,7 +2,7 @@
 
 import copy
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -42,16 +42,16 @@ def fold_batch_norm(net: N) -> N:
     for module in list(net.modules()):
         if isinstance(module, ConvBlock):
             for i, (layer, norm) in enumerate(pairwise(list(module))):
-                if _can_fold(layer, norm):
+                if isinstance(layer, nn.Conv3d) and _can_fold(norm, layer):
                     module[i], module[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
-        elif isinstance(module, UpConv) and len(module.norm) and _can_fold(module.conv, module.norm[0]):
+        elif isinstance(module, UpConv) and len(module.norm) and _can_fold(module.norm[0], module.conv):
             transposed = isinstance(module.conv, nn.ConvTranspose3d)
             module.conv = fuse_conv_bn_eval(module.conv, module.norm[0], transpose=transposed)
             module.norm[0] = nn.Identity()
     return net.eval()
 
 
-def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
-    """Return whether a layer is a convolution, followed by batch normalization, as they were made."""
+def _can_fold(norm: nn.Module, layer: nn.Module) -> TypeGuard[nn.BatchNorm3d]:
+    """Return whether a layer is batch normalization, and the one before it a convolution, both as they were made."""
     convolution = any(is_plain(layer, kind) for kind in (Conv3d, ConvTranspose3d, nn.Conv3d, nn.ConvTranspose3d))
     return convolution and is_plain(norm, nn.BatchNorm3d) and norm.running_mean is not None

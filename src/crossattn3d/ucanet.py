@@ -67,7 +67,7 @@ class UCANet(UNet3d):
         torch.Size([1, 3, 8, 16, 24])
     """
 
-    _FIXED = (*UNet3d._FIXED, "attention")
+    _FIXED: tuple[str, ...] = (*UNet3d._FIXED, "attention")
 
     def __init__(
         self,

@@ -199,7 +199,7 @@ class UNet3d(NotScriptable, nn.Module):
     """
 
     #: What the layers are made for.
-    _FIXED = ("channels", "strides", "kernel_sizes", "norm", "upsample", "up_norm", "total_stride")
+    _FIXED: tuple[str, ...] = ("channels", "strides", "kernel_sizes", "norm", "upsample", "up_norm", "total_stride")
 
     def __init__(
         self,

@@ -81,6 +81,7 @@ assert counter.get_total_flops() > 0
 """
 
 
+@pytest.mark.slow
 def test_the_counter_is_not_imported_and_counts_when_it_is():
     """It imports Triton, which takes long."""
     environment = os.environ | {"PYTHONPATH": str(Path(crossattn3d.__file__).parents[1])}

@@ -1,4 +1,4 @@
-"""Programs that PyTorch writes down: torch.jit.trace, the older ONNX export, TensorBoard's graphs, torch.fx, make_fx."""
+"""Programs that PyTorch writes down: torch.jit.trace, the older ONNX export, TensorBoard, torch.fx and make_fx."""
 
 import io
 import warnings
@@ -86,7 +86,7 @@ def volumes(*sizes: tuple[int, int, int, int]) -> list[tuple[Tensor, ...]]:
 @pytest.mark.parametrize("options", NETS)
 @pytest.mark.parametrize("make", [UNet3d, UCANet])
 def test_traced_nets(make, options, training):
-    """Odd sizes, which the decoder crops to, included; in a memory format that normalizes sample by sample elsewhere."""
+    """Sizes that the decoder crops to, and a memory format in which samples are normalized one by one elsewhere."""
     net = randomize(make(1, 2, (4, 6, 8), **options).double(), 1).train(training)
     net = net.to(memory_format=torch.channels_last_3d)
     assert_traced(net, volumes((1, 4, 8, 12), (1, 4, 8, 12), (2, 5, 9, 6)), 1e-9)
@@ -170,7 +170,7 @@ def test_symbolic_traces_of_attention(kind, hooked):
         assert_close(graph(*given), module(*given), 1e-12)
 
 
-@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+@pytest.mark.parametrize("mode", ["real", "fake", pytest.param("symbolic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("use_checkpoint", [False, True])
 @pytest.mark.parametrize("make", [UNet3d, UCANet])
 def test_make_fx(make, use_checkpoint, mode):

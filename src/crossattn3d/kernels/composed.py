@@ -48,10 +48,9 @@ def channel_attention(
             projected_squares(wq, _gram(u, u, "last", "last")),
             projected_squares(wk, _gram(e, e, "first", "first")),
         )
-    scores = Scores(
-        wq @ _gram(u, e, "last", "first") @ wk.transpose(-2, -1), u.shape[-1], score_norm, squares, channel.temperature
-    )
-    return attention_map(scores).to(dtype)
+    # Not `mT`, which the older export to ONNX does not know.
+    products = wq @ _gram(u, e, "last", "first") @ wk.transpose(-2, -1)
+    return attention_map(Scores(products, u.shape[-1], score_norm, squares, channel.temperature)).to(dtype)
 
 
 def slice_attention(
@@ -65,9 +64,8 @@ def slice_attention(
     if score_norm == "cosine":
         q, k = q.to(wide_dtype(q.device)), k.to(wide_dtype(k.device))
         squares = q.square().sum(-1), k.square().sum(-1)
-    return attention_map(Scores(q @ k.transpose(-2, -1), q.shape[-1], score_norm, squares, slices.temperature)).to(
-        u.dtype
-    )
+    products = q @ k.transpose(-2, -1)
+    return attention_map(Scores(products, q.shape[-1], score_norm, squares, slices.temperature)).to(u.dtype)
 
 
 def cross_attention(

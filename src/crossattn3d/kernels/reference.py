@@ -21,9 +21,8 @@ def attention_map(
     if q.element_size() < 4:
         q, k = q.float(), k.float()
     if score_norm == "cosine" and temperature is not None:
-        return (
-            temperature * F.normalize(q, dim=-1, eps=EPS) @ F.normalize(k, dim=-1, eps=EPS).transpose(-2, -1)
-        ).softmax(-1)
+        q, k = (F.normalize(x, dim=-1, eps=EPS) for x in (q, k))
+        return (temperature * q @ k.transpose(-2, -1)).softmax(-1)
     scores, length = q @ k.transpose(-2, -1), q.shape[-1]
     if score_norm == "sqrt":
         scores = scores / length**0.5
