@@ -2,7 +2,7 @@
 
 import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from torch import nn
@@ -98,6 +98,12 @@ def checked_triples(
             f"{(default,) * count}"
         )
     return tuple(cast("Triple", tuple(triple)) for triple in numbers)
+
+
+def triple(values: Iterable[int]) -> Triple:
+    """Return three values."""
+    d, h, w = values
+    return d, h, w
 
 
 def check_kernels(who: str, kernel_sizes: Sequence[Triple], strides: Sequence[Triple]) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from crossattn3d._arguments import check_flag
+from crossattn3d.kernels.modes import untraced
 from crossattn3d.kernels.parameters import BACKENDS, SCORE_NORMS, Attention, ChannelParameters, SliceParameters
 
 #: Earlier names of backends.
@@ -32,11 +34,61 @@ def check_options(who: str, attention: Attention) -> None:
         )
 
 
+def check_temperature(who: str, attention: Attention, temperature: Tensor | None) -> None:
+    """Raise ValueError, naming `who`, unless there is a temperature where one is needed."""
+    if attention.score_norm == "cosine" and temperature is None:
+        raise ValueError(
+            f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor, or make the "
+            "module with score_norm='cosine'"
+        )
+
+
+def check_unchanged(module: nn.Module, name: str, value: object) -> None:
+    """Raise ValueError if what a module was made with is set to another value, which its layers would not follow."""
+    who, made_with = type(module).__name__, module.__dict__.get(name, value)
+    if made_with != value:
+        raise ValueError(
+            f"{who}: expected {name} to stay {made_with!r}, which the layers were made for; got {value!r}; make a new "
+            f"{who} with it"
+        )
+
+
 def check_arguments(
     who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
 ) -> None:
     """Raise ValueError, naming `who`, unless the maps, the projections and the options fit together."""
     check_options(who, attention)
+    with untraced():
+        _check_sizes(who, query, context, parts, attention)
+
+
+def check_inputs(who: str, query: Tensor, context: Tensor, channels: tuple[int, int]) -> None:
+    """Raise ValueError, naming `who`, unless the maps fit each other and have as many channels as expected."""
+    if isinstance(query, torch.fx.Proxy):  # which has no sizes yet
+        return
+    with untraced():
+        _check_maps(who, query, context)
+        for name, x, expected in zip(("query", "context"), (query, context), channels, strict=True):
+            _check_width(who, name, x, expected)
+
+
+def check_returned(who: str, name: str, x: Tensor, context: Tensor, channels: int) -> None:
+    """Raise ValueError unless layer `name` of `who` returned a map of `channels` channels, as large as `context`."""
+    if isinstance(x, torch.fx.Proxy):  # which has no sizes yet
+        return
+    with untraced():
+        expected, got = (context.shape[0], channels, *context.shape[2:]), getattr(x, "shape", None)
+        if got != expected:
+            shown = tuple(got) if got is not None else type(x).__name__
+            raise ValueError(
+                f"{who}: expected {name} to return {expected}; got {shown}; replace it with a layer that returns what "
+                "the 1x1x1 convolution did"
+            )
+
+
+def _check_sizes(
+    who: str, query: Tensor, context: Tensor, parts: Sequence[ChannelParameters | SliceParameters], attention: Attention
+) -> None:
     _check_maps(who, query, context)
     widths = [_check_projections(who, query, context, part, attention) for part in parts]
     if len(set(widths)) != 1:
@@ -86,6 +138,14 @@ def _check_device(who: str, name: str, x: Tensor, query: Tensor) -> None:
         )
 
 
+def _check_width(who: str, name: str, x: Tensor, channels: int) -> None:
+    if x.shape[1] != channels:
+        raise ValueError(
+            f"{who}: expected a {name} with {channels} channels; got {x.shape[1]}, {tuple(x.shape)}; "
+            f"make the layer with {name}_channels={x.shape[1]}"
+        )
+
+
 def _check_projections(
     who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, attention: Attention
 ) -> int:
@@ -103,11 +163,7 @@ def _check_projections(
                 )
     reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
     for name, x, weight in reads:
-        if x.shape[1] != weight.shape[1]:
-            raise ValueError(
-                f"{who}: expected a {name} with {weight.shape[1]} channels; got {x.shape[1]}, {tuple(x.shape)}; "
-                f"make the layer with {name}_channels={x.shape[1]}"
-            )
+        _check_width(who, name, x, weight.shape[1])
     inner = [weight.shape[0] for _, _, weight in reads]
     if len(set(inner)) != 1 or (isinstance(part, SliceParameters) and {*inner, part.out_weight.shape[1]} != {1}):
         raise ValueError(
@@ -119,6 +175,5 @@ def _check_projections(
         rows, biases = len(tensors[f"{name}_weight"]), len(tensors[f"{name}_bias"])
         if rows != biases:
             raise ValueError(f"{who}: expected {name}_bias with {rows} values, a row of its weight each; got {biases}")
-    if attention.score_norm == "cosine" and part.temperature is None:
-        raise ValueError(f"{who}: expected a temperature for score_norm='cosine'; got None; give a scalar tensor")
+    check_temperature(who, attention, part.temperature)
     return len(part.v_weight if isinstance(part, ChannelParameters) else part.out_weight)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from crossattn3d.kernels.modes import is_recorded, is_transforming
+
 Norm = Literal["batch", "instance", "group"]
 
 
@@ -45,8 +47,9 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c d h w"]:  # noqa: A002 - torch's name
         """Normalize."""
-        last = input.is_contiguous(memory_format=torch.channels_last_3d)
-        if not last or input.device.type != "cpu" or torch.compiler.is_compiling():
+        # Neither transforms nor programs know the memory format, and a program is for batches of any size.
+        looked_into = torch.compiler.is_compiling() or is_transforming() or is_recorded(input)
+        if looked_into or not input.is_contiguous(memory_format=torch.channels_last_3d) or not input.is_cpu:
             return super().forward(input)
         samples = [self._normalize(sample) for sample in torch.split(input, 1)]
         return samples[0] if len(samples) == 1 else torch.cat(samples)

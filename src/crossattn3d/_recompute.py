@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from crossattn3d.kernels.modes import is_transformed, is_transforming
+from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
 
 
 def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *i
 
 
 def _checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
-    if is_transforming():  # which checkpoints do not support
+    if is_transforming() or is_recorded(inputs[0]):  # which checkpoints do not support
         return function(*inputs)
     # Imported where it is used: it brings SymPy or the compiler along, depending on the version of PyTorch.
     from torch.utils.checkpoint import checkpoint as checkpoint_of_pytorch
@@ -47,15 +47,16 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
         recompute_input: returns the same map again, without side effects.
     """
     # Without memory, or with wrappers around it, a map has no address to be known by; another one has no tangent.
-    if x.is_meta or is_transforming() or is_transformed(x):
+    if is_recorded(x) or x.is_meta or _is_python_tensor(x) or is_transforming() or is_transformed(x):
         yield
         return
     # Not the map itself, which would then live as long as the graph.
-    address, shape, device = x.data_ptr(), x.shape, x.device.type
+    address, shape, strides, device = x.data_ptr(), x.shape, x.stride(), x.device.type
     autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
     def pack(saved: Tensor) -> Tensor | None:
-        return None if saved.data_ptr() == address and saved.shape == shape else saved
+        same = saved.data_ptr() == address and (saved.shape, saved.stride()) == (shape, strides)
+        return None if same else saved
 
     def unpack(kept: Tensor | None) -> Tensor:
         if kept is not None:
@@ -65,6 +66,11 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield
+
+
+def _is_python_tensor(x: Tensor) -> bool:
+    """Return whether operations on `x` run in Python, as for those of `FakeTensorMode`."""
+    return torch._C._dispatch_keys(x).has(torch._C.DispatchKey.Python)
 
 
 class _FrozenStatistics:

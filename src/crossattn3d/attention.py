@@ -4,16 +4,18 @@ All three follow the skip protocol of `crossattn3d.unet`: made with `(query_chan
 with `(query, context)`, and `out_channels` is the width of the result.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
 from crossattn3d._arguments import check_width
-from crossattn3d._checks import check_options
-from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, backend_of
+from crossattn3d._checks import check_inputs, check_options, check_temperature, check_unchanged
+from crossattn3d._halves import ChannelHalf, Half, SliceHalf
+from crossattn3d._hooks import is_plain
+from crossattn3d._script import NotScriptable
+from crossattn3d.functional import Attention, Backend, ScoreNorm, backend_of
 
 
 class AttentionMaps(NamedTuple):
@@ -23,45 +25,19 @@ class AttentionMaps(NamedTuple):
     slices: Float[Tensor, "b d d"]
 
 
-class _Projections(nn.Module):
-    """1x1x1 convolutions to queries, keys and values."""
+class _CrossAttention3d(NotScriptable, Half):
+    """The options of an attention, checked whenever they are set: nothing else holds them."""
 
-    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
-        """Make the layers."""
-        self._add(query_channels, context_channels, context_channels, score_norm)
+    #: What the layers are made for.
+    _FIXED = ("query_channels", "context_channels", "out_channels")
 
-    def _add(self, query_channels: int, context_channels: int, width: int, score_norm: ScoreNorm) -> None:
-        self.to_query = nn.Conv3d(query_channels, width, 1)
-        self.to_key = nn.Conv3d(context_channels, width, 1)
-        self.to_value = nn.Conv3d(context_channels, width, 1)
-        self.temperature = nn.Parameter(torch.ones(())) if score_norm == "cosine" else None
-
-
-class _ChannelProjections(_Projections):
-    """The convolutions of the channel-wise half."""
-
-    def parameters_of_attention(self) -> ChannelParameters:
-        """Return the projections as matrices, as `functional.channel_cross_attention` takes them."""
-        tensors = _weights_and_biases(self.to_query, self.to_key, self.to_value)
-        return ChannelParameters(*tensors)._replace(temperature=self.temperature)
-
-
-class _SliceProjections(_Projections):
-    """The convolutions of the slice-wise half, to one channel and back."""
-
-    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
-        """Make the layers."""
-        self._add(query_channels, context_channels, 1, score_norm)
-        self.to_out = nn.Conv3d(1, context_channels, 1)
-
-    def parameters_of_attention(self) -> SliceParameters:
-        """Return the projections as matrices, as `functional.slice_cross_attention` takes them."""
-        tensors = _weights_and_biases(self.to_query, self.to_key, self.to_value, self.to_out)
-        return SliceParameters(*tensors)._replace(temperature=self.temperature)
-
-
-class _CrossAttention3d(_Projections):
-    """The options of an attention, checked and kept as attributes."""
+    query_channels: int
+    context_channels: int
+    out_channels: int
+    score_norm: ScoreNorm
+    residual: bool
+    slice_dim: int
+    backend: Backend
 
     def __init__(
         self,
@@ -80,21 +56,38 @@ class _CrossAttention3d(_Projections):
             context_channels = query_channels
         context_channels = check_width(who, "context_channels", context_channels)
         residual = query_channels == context_channels if residual is None else residual
-        check_options(who, Attention(score_norm, residual, slice_dim, backend))
-        if residual and query_channels != context_channels:
-            raise ValueError(
-                f"{who}: expected equal widths for residual=True; got query_channels={query_channels} and "
-                f"context_channels={context_channels}; use residual=False"
-            )
         self.query_channels = query_channels
         self.context_channels = context_channels
         self.out_channels = context_channels
-        self.score_norm: ScoreNorm = score_norm
-        self.residual = residual
-        self.slice_dim = slice_dim
-        self.backend: Backend = backend
+        self._set_options(Attention(score_norm, residual, slice_dim, backend))
         self._recompute: bool | None = None
-        self.add_projections(query_channels, context_channels, score_norm)
+        self.add_layers(query_channels, context_channels, score_norm)
+
+    def _halves(self) -> tuple[ChannelHalf | None, SliceHalf | None]:
+        """Return the channel-wise half and the slice-wise one, None for a missing one; one may be this module."""
+        return None, None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._FIXED:
+            check_unchanged(self, name, value)
+        if name not in Attention._fields:
+            super().__setattr__(name, value)
+            return
+        options = self.attention._replace(**{name: value})
+        for half in self._halves():
+            if half is not None:
+                check_temperature(type(self).__name__, options, half.temperature)
+        self._set_options(options)
+
+    def _set_options(self, options: Attention) -> None:
+        who = type(self).__name__
+        check_options(who, options)
+        if options.residual and self.query_channels != self.context_channels:
+            raise ValueError(
+                f"{who}: expected equal widths for residual=True; got query_channels={self.query_channels} and "
+                f"context_channels={self.context_channels}; use residual=False"
+            )
+        self.__dict__.update(options._asdict())
 
     @property
     def attention(self) -> Attention:
@@ -105,9 +98,11 @@ class _CrossAttention3d(_Projections):
     def recompute(self) -> bool:
         """Whether to recompute the result in the backward pass instead of keeping it; follows the backend unless set.
 
-        That takes two passes over the maps, little beside the convolutions; the reference is too expensive.
+        That takes two passes over the maps, little beside the convolutions; the reference is too expensive, and so are
+        layers that have to be called, which may also count their calls or drop other values each time.
         """
-        return backend_of(self.backend) != "reference" if self._recompute is None else self._recompute
+        chosen = backend_of(self.backend) != "reference" if self._recompute is None else self._recompute
+        return chosen and all(map(self._is_fused, self._halves()))
 
     @recompute.setter
     def recompute(self, value: bool) -> None:
@@ -120,19 +115,57 @@ class _CrossAttention3d(_Projections):
             f"residual={self.residual}, slice_dim={self.slice_dim}, backend={self.backend!r}"
         )
 
-    def _channel_map(self, half: _ChannelProjections, query: Tensor, context: Tensor) -> Tensor:
+    def _is_fused(self, half: ChannelHalf | SliceHalf | None) -> bool:
+        """Return whether one operation computes a half from its weights, without a call of the half or its layers."""
+        if half is None:
+            return True
+        unchanged = self._is(half) or is_plain(half, ChannelHalf) or is_plain(half, SliceHalf)
+        return unchanged and half.has_plain_layers()
+
+    def _is(self, half: nn.Module) -> bool:
+        return half is self
+
+    def _attend(self, query: Tensor, context: Tensor) -> Tensor:
+        """Return the sum of the halves and the residual."""
+        attention, (channel, slices) = self.attention, self._halves()
+        fused = (
+            None if channel is None or not self._is_fused(channel) else channel.parameters_of_attention(),
+            None if slices is None or not self._is_fused(slices) else slices.parameters_of_attention(),
+        )
+        called = [half for half in (channel, slices) if half is not None and not self._is_fused(half)]
+        if not called:
+            return functional.attend(type(self).__name__, query, context, *fused, attention)
+        check_inputs(type(self).__name__, query, context, (self.query_channels, self.context_channels))
+        query = query.to(context.dtype)
+        calls = [half.call_layers if self._is(half) else half for half in called]
+        results: list[Tensor] = [call(query, context, attention) for call in calls]
+        if any(parameters is not None for parameters in fused):
+            results.append(functional.attend(type(self).__name__, query, context, *fused, attention))
+        elif attention.residual:
+            results.append(query)
+        return sum(results[1:], start=results[0]).to(context.dtype)
+
+    def _channel_map(self, half: ChannelHalf, query: Tensor, context: Tensor) -> Tensor:
+        if not self._is_fused(half):
+            return self._called_map(half, query, context)
         return functional.channel_attention_map(
             query, context, half.parameters_of_attention(), score_norm=self.score_norm, backend=self.backend
         )
 
-    def _slice_map(self, half: _SliceProjections, query: Tensor, context: Tensor) -> Tensor:
+    def _slice_map(self, half: SliceHalf, query: Tensor, context: Tensor) -> Tensor:
+        if not self._is_fused(half):
+            return self._called_map(half, query, context)
         parameters = half.parameters_of_attention()
         return functional.slice_attention_map(
             query, context, parameters, score_norm=self.score_norm, slice_dim=self.slice_dim, backend=self.backend
         )
 
+    def _called_map(self, half: ChannelHalf | SliceHalf, query: Tensor, context: Tensor) -> Tensor:
+        check_inputs(type(self).__name__, query, context, (self.query_channels, self.context_channels))
+        return half.called_map(query.to(context.dtype), context, self.attention)
 
-class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
+
+class ChannelCrossAttention3d(_CrossAttention3d, ChannelHalf):
     """Channel-wise cross-attention (CCA): the decoder picks, for each channel, a mixture of encoder channels.
 
         O = softmax(s(Q K^T)) V + U,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
@@ -160,12 +193,14 @@ class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
         torch.Size([1, 8, 4, 6, 10])
     """
 
-    def forward(
+    def _halves(self) -> tuple[ChannelHalf, None]:
+        return self, None
+
+    def forward(  # type: ignore[override]
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce d h w"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        parameters = self.parameters_of_attention()
-        return functional.attend(type(self).__name__, query, context, parameters, None, self.attention)
+        return self._attend(query, context)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
@@ -174,7 +209,7 @@ class ChannelCrossAttention3d(_CrossAttention3d, _ChannelProjections):
         return self._channel_map(self, query, context)
 
 
-class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
+class SliceCrossAttention3d(_CrossAttention3d, SliceHalf):
     """Slice-wise cross-attention (SCA): each slice of the output is a mixture of the encoder's slices.
 
         O = Wo softmax(s(q k^T)) v + bo + U,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
@@ -202,12 +237,14 @@ class SliceCrossAttention3d(_CrossAttention3d, _SliceProjections):
         (torch.Size([1, 8, 4, 6, 10]), torch.Size([1, 4, 4]))
     """
 
-    def forward(
+    def _halves(self) -> tuple[None, SliceHalf]:
+        return None, self
+
+    def forward(  # type: ignore[override]
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        parameters = self.parameters_of_attention()
-        return functional.attend(type(self).__name__, query, context, None, parameters, self.attention)
+        return self._attend(query, context)
 
     def attention_maps(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
@@ -241,30 +278,22 @@ class CSCA(_CrossAttention3d):
         torch.Size([2, 8, 4, 6, 10])
     """
 
-    def add_projections(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
+    def add_layers(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
         """Make the layers of both halves."""
-        self.channel, self.slices = _ChannelProjections(), _SliceProjections()
+        self.channel, self.slices = ChannelHalf(), SliceHalf()
         for half in (self.channel, self.slices):
-            half.add_projections(query_channels, context_channels, score_norm)
+            half.add_layers(query_channels, context_channels, score_norm)
+
+    def _halves(self) -> tuple[ChannelHalf, SliceHalf]:
+        return self.channel, self.slices
 
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
         """Attend from the decoder map `query` to the encoder map `context`."""
-        halves = self.channel.parameters_of_attention(), self.slices.parameters_of_attention()
-        return functional.attend(type(self).__name__, query, context, *halves, self.attention)
+        return self._attend(query, context)
 
     def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
         """Return both maps, (b, c, c) and (b, d, d), for looking at."""
         maps = self._channel_map(self.channel, query, context), self._slice_map(self.slices, query, context)
         return AttentionMaps(*maps)
-
-
-def _weights_and_biases(*projections: nn.Conv3d) -> list[Tensor]:
-    """Return the weight matrix and the bias of each 1x1x1 convolution, in turn."""
-    tensors: list[Tensor] = []
-    for projection in projections:
-        if projection.bias is None:
-            raise ValueError("CSCA: expected projections with a bias; got one without; keep bias=True")
-        tensors += [projection.weight.flatten(1), projection.bias]
-    return tensors

@@ -2,12 +2,14 @@
 
 import copy
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crossattn3d._arguments import check_net
+from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
+from crossattn3d._hooks import is_plain
 from crossattn3d.unet import ConvBlock, UNet3d, UpConv
 
 N = TypeVar("N", bound=UNet3d)
@@ -18,7 +20,8 @@ def fold_batch_norm(net: N) -> N:
 
     With running mean $\mu$ and variance $\sigma^2$, $W' = \gamma W / \sqrt{\sigma^2 + \epsilon}$ and
     $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay; so do norms
-    in skips, whose order of layers is not known here.
+    in skips, whose order of layers is not known here, and pairs of which a layer has hooks, a wrapper or a
+    parametrization, which would not survive.
 
     Args:
         net: in eval mode.
@@ -41,10 +44,16 @@ def fold_batch_norm(net: N) -> N:
     for module in list(net.modules()):
         if isinstance(module, ConvBlock):
             for i, (layer, norm) in enumerate(pairwise(list(module))):
-                if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+                if isinstance(layer, nn.Conv3d) and _can_fold(norm, layer):
                     module[i], module[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
-        elif isinstance(module, UpConv) and len(module.norm) and isinstance(module.norm[0], nn.BatchNorm3d):
+        elif isinstance(module, UpConv) and len(module.norm) and _can_fold(module.norm[0], module.conv):
             transposed = isinstance(module.conv, nn.ConvTranspose3d)
             module.conv = fuse_conv_bn_eval(module.conv, module.norm[0], transpose=transposed)
             module.norm[0] = nn.Identity()
     return net.eval()
+
+
+def _can_fold(norm: nn.Module, layer: nn.Module) -> TypeGuard[nn.BatchNorm3d]:
+    """Return whether a layer is batch normalization, and the one before it a convolution, both as they were made."""
+    convolution = any(is_plain(layer, kind) for kind in (Conv3d, ConvTranspose3d, nn.Conv3d, nn.ConvTranspose3d))
+    return convolution and is_plain(norm, nn.BatchNorm3d) and norm.running_mean is not None

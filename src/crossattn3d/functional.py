@@ -20,7 +20,7 @@ The environment variable CROSSATTN3D_BACKEND, set before the import, names a bac
 `cpp` is compiled when it is first used, in a few seconds, and kept in the user's cache folder
 (`~/.cache/crossattn3d`).
 
-While a model is exported, all but `reference` are plain matrix products, which any runtime supports.
+While a model is exported or traced, all but `reference` are plain matrix products, which any runtime supports.
 """
 
 import torch
@@ -28,9 +28,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d._checks import check_arguments, check_part
+from crossattn3d._script import not_scriptable
 from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.backends import backend_of
-from crossattn3d.kernels.modes import without_autocast
+from crossattn3d.kernels.modes import is_traced, without_autocast
 from crossattn3d.kernels.parameters import (
     BACKENDS,
     SCORE_NORMS,
@@ -57,7 +58,12 @@ __all__ = [
     "slice_cross_attention",
 ]
 
+# In the programs of `torch.fx.symbolic_trace`, each call is one node.
+for _name in ("attend", "channel_attention_map", "slice_attention_map"):
+    torch.fx.wrap(_name)
 
+
+@not_scriptable
 def channel_cross_attention(
     query: Float[Tensor, "b cq d h w"],
     context: Float[Tensor, "b ce d h w"],
@@ -99,6 +105,7 @@ def channel_cross_attention(
     return attend("channel_cross_attention", query, context, channel, None, attention)
 
 
+@not_scriptable
 def slice_cross_attention(
     query: Float[Tensor, "b cq x y z"],
     context: Float[Tensor, "b ce x y z"],
@@ -141,6 +148,7 @@ def slice_cross_attention(
     return attend("slice_cross_attention", query, context, None, slices, attention)
 
 
+@not_scriptable
 def channel_slice_cross_attention(
     query: Float[Tensor, "b cq x y z"],
     context: Float[Tensor, "b ce x y z"],
@@ -187,6 +195,7 @@ def channel_slice_cross_attention(
     return attend("channel_slice_cross_attention", query, context, channel, slices, attention)
 
 
+@not_scriptable
 def channel_attention_map(
     query: Float[Tensor, "b cq d h w"],
     context: Float[Tensor, "b ce d h w"],
@@ -214,6 +223,7 @@ def channel_attention_map(
         return compute(query.to(context.dtype), context, channel, score_norm)
 
 
+@not_scriptable
 def slice_attention_map(
     query: Float[Tensor, "b cq x y z"],
     context: Float[Tensor, "b ce x y z"],
@@ -260,7 +270,7 @@ def attend(
     compute = operation.cross_attention
     if attention.backend == "reference":
         compute = reference.cross_attention
-    elif torch.compiler.is_exporting():
+    elif torch.compiler.is_exporting() or is_traced():
         compute = composed.cross_attention
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
     with without_autocast(query):

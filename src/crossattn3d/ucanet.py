@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from crossattn3d._checks import check_option, check_options
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
@@ -14,6 +14,25 @@ AttentionName = Literal["csca", "cca", "sca"]
 
 #: The skip connection that each attention names.
 SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
+
+
+def _of_all_skips(name: str, description: str) -> property:
+    """Return a property that reads an option from the skips, which hold it, and sets it in all of them."""
+
+    def read(net: "UCANet") -> Any:
+        found = [getattr(skip, name, None) for skip in net.skips]
+        if any(value != found[0] for value in found):
+            raise ValueError(
+                f"{type(net).__name__}: expected one {name} in all skips; got {found}; set it for all with "
+                f"net.{name} = ..."
+            )
+        return found[0]
+
+    def write(net: "UCANet", value: Any) -> None:
+        for skip in net.skips:
+            setattr(skip, name, value)
+
+    return property(read, write, doc=description)
 
 
 class UCANet(UNet3d):
@@ -54,6 +73,8 @@ class UCANet(UNet3d):
         torch.Size([1, 3, 8, 16, 24])
     """
 
+    _FIXED: tuple[str, ...] = (*UNet3d._FIXED, "attention")
+
     def __init__(
         self,
         in_channels: int,
@@ -78,10 +99,11 @@ class UCANet(UNet3d):
         skip = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
         super().__init__(in_channels, out_channels, channels, skip=skip, **options)
         self.attention: AttentionName = attention
-        self.score_norm: ScoreNorm = score_norm
-        self.residual = residual
-        self.slice_dim = slice_dim
-        self.backend: Backend = backend
+
+    score_norm = _of_all_skips("score_norm", "How all skips normalize their scores.")
+    residual = _of_all_skips("residual", "Whether all skips add the decoder map.")
+    slice_dim = _of_all_skips("slice_dim", "The dimension that counts slices, of all skips.")
+    backend = _of_all_skips("backend", "Which code computes all skips.")
 
 
 def _with_options_of_unet() -> inspect.Signature:

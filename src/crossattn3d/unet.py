@@ -7,10 +7,10 @@ of side effects. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal, Protocol, TypedDict, cast, get_args
+from typing import Any, Literal, Protocol, TypedDict, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +26,15 @@ from crossattn3d._arguments import (
     check_width,
     checked_levels,
     checked_triples,
+    triple,
 )
-from crossattn3d._checks import check_option
+from crossattn3d._checks import check_option, check_unchanged
 from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
+from crossattn3d._hooks import has_hooks
 from crossattn3d._norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
+from crossattn3d._script import NotScriptable
+from crossattn3d.kernels.modes import untraced
 
 Upsample = Literal["transposed", "interpolate"]
 
@@ -146,7 +150,7 @@ class UpConv(nn.Module):
         if upsample == "transposed":
             # Exactly `stride` times the size, with the kernels centered so that they reach the last voxel too.
             excess = [k - s for k, s in zip(kernel_size, stride, strict=True)]
-            padding, rest = _triple((n + 1) // 2 for n in excess), _triple(n % 2 for n in excess)
+            padding, rest = triple((n + 1) // 2 for n in excess), triple(n % 2 for n in excess)
             self.conv = ConvTranspose3d(in_channels, out_channels, kernel_size, stride, padding, rest)
         else:
             self.conv = Conv3d(in_channels, out_channels, kernel_size)
@@ -155,12 +159,12 @@ class UpConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "b ci d h w"], size: Sequence[int]) -> Float[Tensor, "b co d2 h2 w2"]:
         """Up-sample `x` to `size`, the (d, h, w) of the encoder map."""
+        d, h, w = size
         if self.upsample == "transposed":
             # Pooling rounds up, so the transposed convolution gives the encoder's size or slightly more.
-            d, h, w = size
             x = self.conv(x)[:, :, :d, :h, :w]
         else:
-            x = self.conv(F.interpolate(x, tuple(size), mode="trilinear"))
+            x = self.conv(F.interpolate(x, (d, h, w), mode="trilinear"))
         return cast("Tensor", self.norm(x))
 
 
@@ -176,7 +180,7 @@ class UNetOptions(TypedDict, total=False):
     deep_supervision: bool
 
 
-class UNet3d(nn.Module):
+class UNet3d(NotScriptable, nn.Module):
     """3D U-Net with a skip connection of your choice; by default as large as the paper's 3D U-Net (6.42 M parameters).
 
     Args:
@@ -206,6 +210,9 @@ class UNet3d(nn.Module):
         >>> net(torch.randn(1, 1, 9, 10, 12)).shape
         torch.Size([1, 3, 9, 10, 12])
     """
+
+    #: What the layers are made for.
+    _FIXED: tuple[str, ...] = ("channels", "strides", "kernel_sizes", "norm", "upsample", "up_norm", "total_stride")
 
     def __init__(
         self,
@@ -247,7 +254,7 @@ class UNet3d(nn.Module):
         check_kernels(who, self.kernel_sizes, self.strides)
         #: Product of the strides along (d, h, w), which is also the smallest input. Computed here, since torch.compile
         #: does not trace math.prod over a generator.
-        self.total_stride = _triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+        self.total_stride = triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
         widths = [in_channels, *channels]
         self.encoder = nn.ModuleList(
@@ -265,9 +272,16 @@ class UNet3d(nn.Module):
         supervised = channels[1:-1] if deep_supervision else ()
         self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in supervised)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._FIXED:
+            check_unchanged(self, name, value)
+        super().__setattr__(name, value)
+
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
         """Return logits of `out_channels` classes at the input's size; with deep supervision, one at each level's."""
-        self._check_input(x)
+        if not isinstance(x, torch.fx.Proxy):  # which has no sizes yet
+            with untraced():
+                self._check_input(x)
         heads = [self.head, *self.auxiliary_heads] if self.deep_supervision else [self.head]
         maps: list[Tensor] = []
         logits: list[Tensor] = []
@@ -286,7 +300,9 @@ class UNet3d(nn.Module):
         joined = skip(query, context)
         # torch.compile chooses what to keep, and export keeps nothing.
         eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
-        if eager and getattr(skip, "recompute", False):
+        recomputed = eager and getattr(skip, "recompute", False) and isinstance(block, DecoderBlock)
+        # Hooks would run once more for the same step, and might change the map that the block is called with.
+        if recomputed and not has_hooks(*skip.modules(), *block.modules()):
             return cast("Tensor", block(joined, partial(skip, query, context)))
         return cast("Tensor", block(joined))
 
@@ -343,8 +359,3 @@ class UNet3d(nn.Module):
                 f"{who}: expected an image on {weight.device}, as the weights; got it on {x.device}; move one of them "
                 "with .to()"
             )
-
-
-def _triple(values: Iterable[int]) -> Triple:
-    d, h, w = values
-    return d, h, w

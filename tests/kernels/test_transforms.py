@@ -1,13 +1,16 @@
 """`torch.func`, forward-mode differentiation and batches of gradients, against the reference, in float64."""
 
+import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 from torch.utils._pytree import tree_leaves
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
@@ -88,6 +91,52 @@ def test_transforms_of_a_net(kind, use_checkpoint):
     with torch.no_grad():
         difference = (net(x + step * dx) - net(x - step * dx)) / (2 * step)
     assert_close(jvp(net, (x,), (dx,))[1].detach(), difference, 1e-6)
+
+
+def in_a_batch_of_nets(net: nn.Module, x: Tensor) -> Tensor:
+    """As in PyTorch's tutorial of ensembles: a net without memory, called with the parameters of three."""
+    several = [randomize(copy.deepcopy(net), seed) for seed in range(3)]
+    state, base = stack_module_state(several), copy.deepcopy(net).to("meta")
+    out = vmap(lambda p, b: functional_call(base, (p, b), (x,)))(*state)
+    for one, expected in zip(out, (net(x) for net in several), strict=True):
+        assert_close(one.detach(), expected.detach(), 1e-10)
+    return out
+
+
+@pytest.mark.parametrize("use_checkpoint", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("kind", [UCANet, UNet3d])
+def test_more_transforms_of_a_net(kind, norm, use_checkpoint):
+    """Ensembles, samples, vector-Jacobian products, Hessians."""
+    net = randomize(kind(1, 2, (4, 8), norm=norm, use_checkpoint=use_checkpoint).double(), 1).eval()
+    x = normal((1, 1, 4, 6, 8), generator(0))
+    in_a_batch_of_nets(net, x)
+    assert_close(vmap(net)(torch.stack([x, 2 * x]))[1].detach(), net(2 * x).detach(), 1e-10)
+    p, direction = parameters(net), normal((1, 2, 4, 6, 8), generator(1))
+    (found,) = vjp(lambda p: functional_call(net, p, (x,)), p)[1](direction)
+    expected = torch.autograd.grad(net(x), list(net.parameters()), direction)
+    for actual, gradient in zip(found.values(), expected, strict=True):
+        assert_close(actual, gradient, 1e-10)
+    scale, step = torch.ones((), dtype=torch.float64), 1e-4
+    curve = [net((1 + k * step) * x).square().sum().item() for k in (-1, 0, 1)]
+    second = torch.tensor((curve[0] - 2 * curve[1] + curve[2]) / step**2, dtype=torch.float64)
+    assert_close(hessian(lambda s: net(s * x).square().sum())(scale).detach(), second, 1e-4)
+
+
+@pytest.mark.parametrize("use_checkpoint", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("where", ["meta", "fake"])
+def test_nets_without_memory(where, norm, use_checkpoint):
+    """Made and called so, and differentiated; nothing asks for an address."""
+    shapes = {}
+    for device in (torch.device("meta") if where == "meta" else FakeTensorMode(), torch.device("cpu")):
+        with warnings.catch_warnings(), device:
+            warnings.simplefilter("error")
+            net = UCANet(1, 2, (4, 6), norm=norm, use_checkpoint=use_checkpoint)
+            out = net(torch.ones(2, 1, 4, 6, 8))
+            out.sum().backward()
+            shapes[device] = [x.shape for x in (out, *(p.grad for p in net.parameters()))]
+    assert len({tuple(x) for x in shapes.values()}) == 1
 
 
 @pytest.mark.slow

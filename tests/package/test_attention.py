@@ -230,3 +230,49 @@ def test_it_learns(make):
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
     assert all(not torch.equal(value, start[name]) for name, value in module.state_dict().items())
+
+
+OTHER = {"score_norm": "mean", "residual": False, "slice_dim": -1, "backend": "torch"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_option_that_is_set_holds_for_everything(make, name):
+    """For the result, for the attention maps, and for what is shown: as if the module was made with it."""
+    module = randomize(make(4, 4), 23).double()
+    other = make(4, 4, **{name: OTHER[name]}).double()
+    other.load_state_dict(module.state_dict())
+    setattr(module, name, OTHER[name])
+    given = maps(24, 2, 4, 4, SIZE)
+    assert torch.equal(module(*given), other(*given))
+    shown = [m.attention_maps(*given) for m in (module, other)]
+    for a, b in zip(*([x] if isinstance(x, torch.Tensor) else x for x in shown), strict=True):
+        assert torch.equal(a, b)
+    assert repr(module) == repr(other)
+    assert module.attention == other.attention
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("score_norm", "l2", "expected score_norm"),
+        ("score_norm", "cosine", "expected a temperature for score_norm='cosine'; got None"),
+        ("residual", True, "equal widths for residual=True"),
+        ("residual", "no", "expected residual"),
+        ("slice_dim", 1, "expected slice_dim"),
+        ("backend", "gpu", "expected backend"),
+        ("context_channels", 5, "expected context_channels to stay 4, .*; got 5"),
+    ],
+)
+def test_what_is_refused_when_it_is_set_changes_nothing(make, name, value, message):
+    module = make(3, 4)
+    before = repr(module), module.attention
+    with pytest.raises(ValueError, match=f"{make.__name__}: .*{message}"):
+        setattr(module, name, value)
+    assert (repr(module), module.attention) == before
+
+
+def test_halves_hold_no_options(make):
+    """Nor take them silently."""
+    for half in ("channel", "slices") if make is CSCA else ():
+        with pytest.raises(ValueError, match="expected residual to be set on the CSCA"):
+            make(4).get_submodule(half).residual = False

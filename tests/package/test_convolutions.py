@@ -153,3 +153,42 @@ def test_other_cases_are_left_to_pytorch(mode, monkeypatch):
         monkeypatch.setattr(torch.backends.mkldnn, "enabled", mode != "oneDNN off")
     with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
         assert layer(x).grad_fn.name() != "_ConvolutionBackward"
+
+
+@pytest.mark.parametrize(
+    "change", [{"padding_mode": "circular"}, {"dilation": (2, 1, 1)}, {"stride": (1, 2, 1)}, {"padding": (0, 1, 1)}]
+)
+def test_attributes_that_are_set_have_their_effect(change):
+    """As in PyTorch's own layer, which goes by all of them."""
+    layer, exact = layer_and_float64(False, (3, 3, 3), torch.contiguous_format)
+    x = torch.randn(2, 3, 5, 6, 7)
+    for name, value in change.items():
+        for one in (layer, exact):
+            setattr(one, name, value)
+    like = nn.Conv3d(3, 4, 3, **{"padding": 1, **change}).double()
+    like.load_state_dict(exact.state_dict())
+    torch.testing.assert_close(layer(x).double(), like(x.double()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_parametrized_layer_computes_its_weight_once(transposed):
+    layer, _ = layer_and_float64(transposed, (3, 3, 3), torch.contiguous_format)
+    calls = []
+
+    class Counted(nn.Module):
+        def forward(self, weight):
+            calls.append(1)
+            return 2 * weight
+
+    nn.utils.parametrize.register_parametrization(layer, "weight", Counted())
+    calls.clear()
+    layer(torch.randn(1, 3, 2, 3, 4)).sum().backward()
+    assert len(calls) == 1
+
+
+def test_a_patched_layer():
+    """As tiling scripts do it."""
+    layer, _ = layer_and_float64(False, (3, 3, 3), torch.contiguous_format)
+    layer._conv_forward = lambda x, weight, bias: 2 * x
+    x = torch.randn(1, 3, 2, 3, 4)
+    assert torch.equal(layer(x), 2 * x)

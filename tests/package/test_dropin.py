@@ -254,7 +254,7 @@ def test_slices_last_transposes_the_output() -> None:
     expected = first(x).movedim(2, -1)
     assert_close(last(x.movedim(2, -1)), expected, EXACT)
     for wrapper in wrappers(last):
-        wrapper.attention.slices.slice_dim = wrapper.attention.slice_dim = -3
+        wrapper.attention.slice_dim = -3
     assert not torch.allclose(last(x.movedim(2, -1)), expected, rtol=0.01), "the wrong axis is seen in the output"
 
 

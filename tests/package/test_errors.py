@@ -16,7 +16,10 @@ from torch import nn
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
+from crossattn3d._norms import make_norm
 from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
+from crossattn3d.kernels import reference, softmax
+from crossattn3d.kernels.backends import backend_of
 from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds
 from support.wrong_calls import CALLS, E, U
 from support.wrong_nets import NARROW, NET_CALLS, volume
@@ -28,10 +31,20 @@ ROOT = Path(crossattn3d.__file__).parent
 ELSEWHERE = {"hub.py", "export.py"}
 
 
-def without_bias() -> CSCA:
-    module = CSCA(3, 4)
-    module.channel.to_value = nn.Conv3d(4, 4, 1, bias=False)
+def replaced(name: str, layer: nn.Module) -> CSCA:
+    module = CSCA(3, 4).double()
+    module.set_submodule(name, layer.double())
     return module
+
+
+def with_an_option(module: nn.Module, name: str, value: object) -> None:
+    setattr(module, name, value)
+
+
+def with_skips_that_differ() -> UCANet:
+    net = UCANet(1, 2, NARROW)
+    net.skips[1].score_norm = "mean"
+    return net
 
 
 def with_a_backend_of_the_environment(name: str) -> None:
@@ -58,6 +71,17 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: with_a_backend_of_the_environment("cuda"),
         ["CROSSATTN3D_BACKEND", "expected auto, reference, torch, cpp, triton or nothing", "got 'cuda'", "unset"],
     ),
+    "a backend that there is not": (lambda: backend_of("cuda"), ["backend", "expected auto, reference", "got 'cuda'"]),
+    # The equations and the layers.
+    "a score norm of the equations": (
+        lambda: reference.attention_map(torch.rand(1, 2, 5), torch.rand(1, 2, 5), None, "x"),
+        ["score_norm", "expected none", "got 'x' and no temperature", "give one of these"],
+    ),
+    "a score norm of the kernels": (
+        lambda: softmax.divisor(softmax.Scores(torch.rand(1, 2, 2), 5, "x")),
+        ["score_norm", "expected none", "got 'x' without", "give one of these"],
+    ),
+    "norm of a layer": (lambda: make_norm("layer", 3), ["make_norm", "expected norm", "'batch'", "got 'layer'"]),
     # The modules.
     "no query channels": (lambda: CSCA(0), ["CSCA", "expected query_channels of 1 or more", "got 0"]),
     "query channels as text": (
@@ -116,9 +140,54 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: CSCA(3, 4, residual=True),
         ["CSCA", "equal widths for residual=True", "query_channels=3", "context_channels=4", "residual=False"],
     ),
-    "projection without bias": (
-        lambda: without_bias()(U, E),
-        ["expected projections with a bias", "got one without", "bias=True"],
+    "a projection to another width": (
+        lambda: replaced("channel.to_value", nn.Sequential(nn.Conv3d(4, 5, 1)))(U, E),
+        ["ChannelHalf", "expected to_value to return (2, 4, 2, 3, 4)", "got (2, 5, 2, 3, 4)", "1x1x1"],
+    ),
+    "a projection to another size": (
+        lambda: replaced("slices.to_out", nn.Conv3d(1, 4, 1, stride=2))(U, E),
+        ["SliceHalf", "expected to_out to return (2, 4, 2, 3, 4)", "got (2, 4, 1, 2, 2)", "1x1x1"],
+    ),
+    "a layer that is called, with the arguments exchanged": (
+        lambda: replaced("slices.to_key", nn.Sequential(nn.Conv3d(4, 1, 1)))(E, U),
+        ["CSCA", "expected a query with 3 channels", "got 4"],
+    ),
+    "a score_norm that is set": (
+        lambda: with_an_option(CSCA(3), "score_norm", "l2"),
+        ["CSCA", "expected score_norm", "got 'l2'"],
+    ),
+    "cosine that is set, without a temperature": (
+        lambda: with_an_option(SliceCrossAttention3d(3), "score_norm", "cosine"),
+        ["SliceCrossAttention3d", "expected a temperature", "got None", "score_norm='cosine'"],
+    ),
+    "a residual that is set": (
+        lambda: with_an_option(CSCA(3, 4), "residual", True),
+        ["CSCA", "equal widths for residual=True", "query_channels=3", "context_channels=4", "residual=False"],
+    ),
+    "a residual that is no bool": (lambda: CSCA(3, residual="yes"), ["CSCA", "expected residual", "got 'yes'"]),
+    "a width that is set": (
+        lambda: with_an_option(CSCA(3), "out_channels", 5),
+        ["CSCA", "expected out_channels to stay 3", "got 5", "make a new CSCA"],
+    ),
+    "an option of a half": (
+        lambda: with_an_option(CSCA(3).channel, "score_norm", "mean"),
+        ["ChannelHalf", "expected score_norm to be set on the CSCA", "got 'mean'", "csca.score_norm = 'mean'"],
+    ),
+    "strides that are set": (
+        lambda: with_an_option(UCANet(1, 2, NARROW), "strides", ((1, 2, 2),) * 3),
+        ["UCANet", "expected strides to stay ((2, 2, 2), (2, 2, 2), (2, 2, 2))", "got ((1, 2, 2)", "new UCANet"],
+    ),
+    "skips that differ": (
+        lambda: with_skips_that_differ().score_norm,
+        ["UCANet", "expected one score_norm", "got ['instance', 'mean', 'instance']", "net.score_norm = ..."],
+    ),
+    "a script of a net": (
+        lambda: torch.jit.script(UNet3d(1, 2, NARROW)),
+        ["UNet3d", "expected to be traced", "got torch.jit.script", "torch.jit.trace"],
+    ),
+    "a script of a part": (
+        lambda: torch.jit.script(nn.Sequential(CSCA(3))),
+        ["CSCA", "expected to be traced", "got torch.jit.script", "torch.jit.trace"],
     ),
     "module called with the arguments exchanged": (
         lambda: CSCA(3, 4).double()(E, U),

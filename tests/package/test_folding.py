@@ -6,6 +6,7 @@ from torch import nn
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
+from support.lora import LoraConv3d
 from support.random_parameters import randomize
 
 WIDTHS = (2, 3, 5)
@@ -47,6 +48,45 @@ def test_the_norms_of_other_peoples_skips_stay():
     net = randomize(UNet3d(1, 3, (2, 5), skip=skip), 1).double().eval()
     x = torch.randn(1, 1, 4, 5, 6, dtype=torch.float64)
     torch.testing.assert_close(fold_batch_norm(net)(x), net(x), rtol=1e-11, atol=1e-11)
+
+
+def hook(net):
+    net.encoder[0][0].register_forward_hook(lambda _m, _x, out: 2 * out)
+
+
+def hook_of_a_norm(net):
+    net.encoder[0][1].register_forward_hook(lambda _m, _x, out: 2 * out)
+
+
+def old_weight_norm(net):
+    nn.utils.weight_norm(net.encoder[0][0])
+    net.eval()(torch.randn(1, 1, 4, 5, 6, dtype=torch.float64))
+
+
+def parametrization(net):
+    nn.utils.parametrizations.spectral_norm(net.ups[0].conv)
+
+
+def lora(net):
+    net.encoder[0][0] = LoraConv3d(net.encoder[0][0])
+    nn.init.normal_(net.encoder[0][0].lora_B.weight)
+
+
+def no_statistics(net):
+    net.encoder[0][1].running_mean = net.encoder[0][1].running_var = None
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("change", [hook, hook_of_a_norm, old_weight_norm, parametrization, lora, no_statistics])
+def test_layers_that_were_changed_stay_and_the_others_are_folded(change):
+    net = randomize(UNet3d(1, 3, (2, 5), up_norm=True, kernel_sizes=(1, 3), strides=(1,)), 1).double().eval()
+    with torch.no_grad():
+        change(net.eval())
+    x = torch.randn(2, 1, 4, 5, 6, dtype=torch.float64)
+    folded = fold_batch_norm(net.eval())
+    torch.testing.assert_close(folded(x), net(x), rtol=1e-11, atol=1e-11)
+    norms = [sum(isinstance(m, nn.BatchNorm3d) for m in n.modules()) for n in (net, folded)]
+    assert norms == [7, 1]
 
 
 def test_a_net_in_training():

@@ -41,6 +41,54 @@ def test_options_are_kept_and_reach_every_skip():
     assert all(isinstance(up.norm[0], nn.GroupNorm) and isinstance(up.conv, nn.Conv3d) for up in net.ups)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("score_norm", "mean"), ("residual", False), ("slice_dim", -1), ("backend", "torch")]
+)
+def test_an_option_of_the_net_is_that_of_its_skips(name, value):
+    net = randomize(UCANet(1, 2, NARROW), 1).eval()
+    other = UCANet(1, 2, NARROW, **{name: value}).eval()
+    other.load_state_dict(net.state_dict())
+    setattr(net, name, value)
+    assert [getattr(skip, name) for skip in net.skips] == [value] * 3
+    assert torch.equal(net(volume(1, 1, 8, 9, 10)), other(volume(1, 1, 8, 9, 10)))
+    for skip in net.skips:
+        setattr(skip, name, getattr(UCANet(1, 2, NARROW), name))
+    assert getattr(net, name) == getattr(UCANet(1, 2, NARROW), name)
+
+
+def test_an_option_in_which_the_skips_differ_is_none_of_the_net():
+    net = UCANet(1, 2, NARROW)
+    net.skips[2].slice_dim = -2
+    with pytest.raises(ValueError, match=r"expected one slice_dim in all skips; got \[-3, -3, -2\]"):
+        _ = net.slice_dim
+    net.slice_dim = -1
+    assert net.slice_dim == net.skips[2].slice_dim == -1
+    net.skips[0] = nn.Identity()
+    with pytest.raises(ValueError, match=r"expected one backend in all skips; got \[None, 'auto', 'auto'\]"):
+        _ = net.backend
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("attention", "cca"),
+        ("channels", (2, 3, 4, 6)),
+        ("strides", ((1, 2, 2), (2, 2, 2), (2, 2, 2))),
+        ("kernel_sizes", ((1, 3, 3),) * 4),
+        ("norm", "group"),
+        ("upsample", "interpolate"),
+        ("up_norm", True),
+    ],
+)
+def test_what_the_layers_were_made_for_stays(name, value):
+    net = UCANet(1, 2, NARROW)
+    made_with = getattr(net, name)
+    with pytest.raises(ValueError, match=f"UCANet: expected {name} to stay .*; make a new UCANet"):
+        setattr(net, name, value)
+    assert getattr(net, name) == made_with
+    setattr(net, name, made_with)
+
+
 def test_defaults():
     net = UCANet(1, 2)
     assert net.channels == (32, 64, 128, 256)

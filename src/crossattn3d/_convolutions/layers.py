@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossattn3d._convolutions.weight_gradient import correlate
-from crossattn3d.kernels.modes import is_transformed, is_transforming
+from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
 
 Triple = tuple[int, int, int]
 
@@ -40,11 +40,17 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Convolve."""
-        if not _is_plain(input, self.weight, self.bias):
+        if not (self._is_as_made() and _is_plain(input, self.weight, self.bias)):
             return super().forward(input)
         if torch.is_grad_enabled():
             return cast("Tensor", _Convolution.apply(input, self.weight, self.bias))  # type: ignore[no-untyped-call]
         return _convolve(input, self.weight, self.bias)
+
+    def _is_as_made(self) -> bool:
+        """Return whether nobody changed the layer; PyTorch's own `forward` goes by all attributes."""
+        geometry = self.stride, self.padding, self.dilation, self.groups, self.padding_mode
+        as_made = ONES, _padding(self.kernel_size), ONES, 1, "zeros"
+        return geometry == as_made and type(self) is Conv3d and "_conv_forward" not in self.__dict__
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
@@ -52,7 +58,9 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:  # noqa: A002 - torch's name
         """Convolve."""
-        if output_size is None and torch.is_grad_enabled() and _is_plain(input, self.weight, self.bias):
+        # A parametrized layer, whose class is another one, computes its weight whenever it is read.
+        as_made = type(self) is ConvTranspose3d and (self.dilation, self.groups) == (ONES, 1) and output_size is None
+        if as_made and torch.is_grad_enabled() and _is_plain(input, self.weight, self.bias):
             shape = self.stride, self.padding, self.output_padding
             result = _Transposed.apply(input, self.weight, self.bias, *shape)  # type: ignore[no-untyped-call]
             return cast("Tensor", result)
@@ -71,13 +79,13 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
-        geometry = ONES, _padding(weight), ONES, False, ZEROS, 1
+        geometry = ONES, _padding(weight.shape[2:]), ONES, False, ZEROS, 1
         if _is_looked_into(grad):
             return _pytorch_gradients(grad, x, weight, geometry, ctx.needs_input_grad)
         dx = _convolve(grad, weight.flip(2, 3, 4).transpose(0, 1), None) if of_x else None
         if grad.numel() * weight[0].numel() < FEWEST_PRODUCTS:
             return dx, *_pytorch_gradients(grad, x, weight, geometry, (False, of_weight, of_bias))[1:]
-        dw = correlate(x, grad, weight.shape[2:], ONES, _padding(weight)) if of_weight else None
+        dw = correlate(x, grad, weight.shape[2:], ONES, _padding(weight.shape[2:])) if of_weight else None
         return dx, dw, grad.sum((0, 2, 3, 4)) if of_bias else None
 
 
@@ -113,17 +121,18 @@ class _Transposed(torch.autograd.Function):
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.mkldnn_convolution(x, weight, bias, _padding(weight), ONES, ONES, 1)
+    return torch.mkldnn_convolution(x, weight, bias, _padding(weight.shape[2:]), ONES, ONES, 1)
 
 
-def _padding(weight: Tensor) -> Triple:
-    d, h, w = weight.shape[2:]
+def _padding(kernel_size: Sequence[int]) -> Triple:
+    """Return the padding that keeps the size."""
+    d, h, w = kernel_size
     return d // 2, h // 2, w // 2
 
 
 def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Return whether a layer may compute by itself: on a CPU of this kind, and nothing has to look into it."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or is_transforming():
+    if torch.compiler.is_compiling() or is_recorded(x) or is_transforming():
         return False
     tensors = [x, weight] if bias is None else [x, weight, bias]
     return (

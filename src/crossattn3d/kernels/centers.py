@@ -42,7 +42,7 @@ def shifted_bias(
 ) -> Float[Tensor, "b o"]:
     """Return b + W mu, the bias of one projection for the map less its center, in `dtype`."""
     wide = _wide(weight, dtype)
-    return (bias.to(wide) + center.to(wide) @ weight.to(wide).mT).to(dtype)
+    return (bias.to(wide) + center.to(wide) @ weight.to(wide).transpose(-2, -1)).to(dtype)
 
 
 def shift_biases(matrix: Float[Tensor, "o n"], centers: Centers, dtype: torch.dtype) -> Float[Tensor, "b o n"]:

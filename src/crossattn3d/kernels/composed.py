@@ -9,7 +9,7 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. Autograd differentiates it as often as is needed, and it exports to standard operators.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ def channel_attention(
         # squared norms could even come out negative.
         u, e = u.to(wide_dtype(u.device)), e.to(wide_dtype(e.device))
     # Constants, since the result does not depend on them.
-    of_u, of_e = (x.detach().sum(-1) / max(x.shape[-1], 1) for x in (u, e))
+    of_u, of_e = (x.detach().sum(-1) / _at_least_one(x.shape[-1]) for x in (u, e))
     u, e = u - of_u[:, :, None], e - of_e[:, :, None]
     q_bias = shifted_bias(channel.q_weight, channel.q_bias, of_u, u.dtype)[:, :, None]
     k_bias = shifted_bias(channel.k_weight, channel.k_bias, of_e, u.dtype)[:, :, None]
@@ -48,8 +48,9 @@ def channel_attention(
             projected_squares(wq, _gram(u, u, "last", "last")),
             projected_squares(wk, _gram(e, e, "first", "first")),
         )
-    scores = Scores(wq @ _gram(u, e, "last", "first") @ wk.mT, u.shape[-1], score_norm, squares, channel.temperature)
-    return attention_map(scores).to(dtype)
+    # Not `mT`, which the older export to ONNX does not know.
+    products = wq @ _gram(u, e, "last", "first") @ wk.transpose(-2, -1)
+    return attention_map(Scores(products, u.shape[-1], score_norm, squares, channel.temperature)).to(dtype)
 
 
 def slice_attention(
@@ -63,7 +64,8 @@ def slice_attention(
     if score_norm == "cosine":
         q, k = q.to(wide_dtype(q.device)), k.to(wide_dtype(k.device))
         squares = q.square().sum(-1), k.square().sum(-1)
-    return attention_map(Scores(q @ k.mT, q.shape[-1], score_norm, squares, slices.temperature)).to(u.dtype)
+    products = q @ k.transpose(-2, -1)
+    return attention_map(Scores(products, q.shape[-1], score_norm, squares, slices.temperature)).to(u.dtype)
 
 
 def cross_attention(
@@ -92,13 +94,21 @@ def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:
     return (x.float() if x.element_size() < 4 else x).flatten(2)
 
 
+def _at_least_one(size: Any) -> Any:
+    """Return a size, 1 for 0; while a model is traced, it is a tensor."""
+    return size.clamp(min=1) if isinstance(size, Tensor) else max(size, 1)
+
+
 def _gram(
     a: Float[Tensor, "b m l"], b: Float[Tensor, "b n l"], one_of_a: Place, one_of_b: Place
 ) -> Float[Tensor, "b m+1 n+1"]:
     """Return A~ B~^T without appending the rows of ones: the products, the sums of rows, and the number of voxels."""
     of_a, of_b = a.sum(-1, keepdim=True), b.sum(-1)[:, None, :]
     length = a.new_full((a.shape[0], 1, 1), a.shape[-1])
-    rows = [torch.cat(pair if one_of_b == "last" else pair[::-1], 2) for pair in ((a @ b.mT, of_a), (of_b, length))]
+    rows = [
+        torch.cat(pair if one_of_b == "last" else pair[::-1], 2)
+        for pair in ((a @ b.transpose(-2, -1), of_a), (of_b, length))
+    ]
     return torch.cat(rows if one_of_a == "last" else rows[::-1], 1)
 
 

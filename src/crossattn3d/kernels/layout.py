@@ -44,11 +44,12 @@ def new_map(like: Tensor, channels: int) -> Tensor:
 
 def to_slices(rows: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
     """Return voxels as slices x positions within a slice."""
-    return rows.reshape(*rows.shape[:2], *size).movedim(slice_dim, 2).flatten(3)
+    # Counted from the first dimension: older runtimes know no other.
+    return rows.reshape(*rows.shape[:2], *size).movedim(slice_dim % 5, 2).flatten(3)
 
 
 def from_slices(sliced: Float[Tensor, "b n d p"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n l"]:
     """Return the inverse of `to_slices`."""
     sizes = list(size)
     sizes.insert(0, sizes.pop(slice_dim))
-    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim).flatten(2)
+    return sliced.reshape(*sliced.shape[:2], *sizes).movedim(2, slice_dim % 5).flatten(2)

@@ -1,6 +1,7 @@
-"""The modes of PyTorch that a call may run in: autocast, transforms of functions, forward-mode differentiation."""
+"""The modes of PyTorch that a call may run in: autocast, traces, transforms of functions, forward-mode derivatives."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,32 @@ from torch.autograd import forward_ad
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Return a context in which operations on the device of `x` keep its dtype."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def is_traced() -> bool:
+    """Return whether `torch.jit.trace` writes down what runs now."""
+    return not torch.compiler.is_compiling() and torch._C._get_tracing_state() is not None
+
+
+def untraced() -> AbstractContextManager[Any]:
+    """Return a context that `torch.jit.trace` does not look into: there, sizes are numbers and not tensors."""
+    return _untraced() if is_traced() else nullcontext()
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+def is_recorded(x: Any) -> bool:
+    """Return whether PyTorch writes down the operations on `x`: `torch.jit.trace`, `make_fx` or `torch.fx` do."""
+    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
+    return is_traced() or proxies is not None or isinstance(x, torch.fx.Proxy)
 
 
 def is_transforming() -> bool:

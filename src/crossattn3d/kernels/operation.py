@@ -14,6 +14,7 @@ from torch import Tensor
 from crossattn3d.kernels import composed
 from crossattn3d.kernels.backends import implementation
 from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
+from crossattn3d.kernels.flops import tell_flop_counters
 from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype, wide_dtype
 from crossattn3d.kernels.modes import is_transformed, without_autocast
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
@@ -41,6 +42,7 @@ def cross_attention(
     tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
     if is_transformed(query, context, *tensors[0], *tensors[1]):
         return composed.cross_attention(query, context, channel, slices, attention)
+    tell_flop_counters()
     return cast("Tensor", torch.ops.crossattn3d.attend(query, context, *tensors, *attention)[0])
 
 
@@ -97,6 +99,7 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
         gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
     else:
         sums = others[of_channel + of_slices :]
+        tell_flop_counters()
         gradients = torch.ops.crossattn3d.attend_backward(dout, query, context, sums, channel, slices, *ctx.options)
     du, de, *rest = gradients
     # Lists, as the arguments are: what Dynamo of PyTorch 2.9 makes of `rest` is a tuple.

@@ -25,8 +25,9 @@ def attention_map(
     if q.element_size() < 4:
         q, k = q.float(), k.float()
     if score_norm == "cosine" and temperature is not None:
-        return (temperature * F.normalize(q, dim=-1, eps=EPS) @ F.normalize(k, dim=-1, eps=EPS).mT).softmax(-1)
-    scores, length = q @ k.mT, q.shape[-1]
+        q, k = (F.normalize(x, dim=-1, eps=EPS) for x in (q, k))
+        return (temperature * q @ k.transpose(-2, -1)).softmax(-1)
+    scores, length = q @ k.transpose(-2, -1), q.shape[-1]
     if score_norm == "sqrt":
         scores = scores / length**0.5
     elif score_norm == "mean":
@@ -63,8 +64,8 @@ def slice_attention(
     slice_dim: int,
 ) -> Float[Tensor, "b d d"]:
     """Return the softmax of Eq. 4, slices x slices."""
-    q = _slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
-    k = _slices_first(_project(context, slices.k_weight, slices.k_bias), slice_dim)
+    q = slices_first(_project(query, slices.q_weight, slices.q_bias), slice_dim)
+    k = slices_first(_project(context, slices.k_weight, slices.k_bias), slice_dim)
     return attention_map(q.flatten(2), k.flatten(2), slices.temperature, score_norm)
 
 
@@ -79,16 +80,30 @@ def cross_attention(
     parts = []
     if channel is not None:
         m = channel_attention(query, context, channel, attention.score_norm)
-        v = _project(context, channel.v_weight, channel.v_bias)
-        parts.append(einsum(m.to(v.dtype), v, "b i j, b j x y z -> b i x y z"))
+        parts.append(mix_channels(m, _project(context, channel.v_weight, channel.v_bias)))
     if slices is not None:
         m = slice_attention(query, context, slices, attention.score_norm, attention.slice_dim)
-        v = _slices_first(_project(context, slices.v_weight, slices.v_bias), attention.slice_dim)
-        mixed = einsum(m.to(v.dtype), v, "b i j, b j p q -> b i p q").unsqueeze(1).movedim(2, attention.slice_dim)
+        mixed = mix_slices(m, _project(context, slices.v_weight, slices.v_bias), attention.slice_dim)
         parts.append(_project(mixed, slices.out_weight, slices.out_bias))
     if attention.residual:
         parts.append(query)
     return sum(parts[1:], start=parts[0])
+
+
+def mix_channels(m: Float[Tensor, "b c c"], v: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+    """Return M V, channel-wise."""
+    return einsum(m.to(v.dtype), v, "b i j, b j x y z -> b i x y z")
+
+
+def mix_slices(m: Float[Tensor, "b d d"], v: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b 1 x y z"]:
+    """Return M V, slice-wise."""
+    mixed = einsum(m.to(v.dtype), slices_first(v, slice_dim), "b i j, b j p q -> b i p q")
+    return mixed.unsqueeze(1).movedim(2, slice_dim % 5)
+
+
+def slices_first(x: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b d p q"]:
+    """Put the slices in the place of the single channel."""
+    return x.movedim(slice_dim % 5, 2)[:, 0]
 
 
 def _project(
@@ -96,8 +111,3 @@ def _project(
 ) -> Float[Tensor, "b o x y z"]:
     """Apply a 1x1x1 convolution."""
     return einsum(weight.to(x.dtype), x, "o i, b i x y z -> b o x y z") + bias.to(x.dtype)[:, None, None, None]
-
-
-def _slices_first(x: Float[Tensor, "b 1 x y z"], slice_dim: int) -> Float[Tensor, "b d p q"]:
-    """Put the slices in the place of the single channel."""
-    return x.movedim(slice_dim, 2)[:, 0]

@@ -26,7 +26,7 @@ class Scores(NamedTuple):
     """
 
     products: Float[Tensor, "b n n"]
-    length: int
+    length: Any
     score_norm: ScoreNorm
     squares: Squares | None = None
     temperature: Tensor | None = None
@@ -74,7 +74,8 @@ def divisor(scores: Scores) -> Any:
         ValueError: score_norm is unknown, or `cosine`, which needs the squared lengths and a temperature.
     """
     if scores.score_norm == "sqrt":
-        return scores.length**0.5
+        # While a model is traced, a whole number that PyTorch would take the root of in float32.
+        return (scores.length.double() if isinstance(scores.length, Tensor) else scores.length) ** 0.5
     if scores.score_norm in ("mean", "instance"):
         return scores.length
     if scores.score_norm != "none":
