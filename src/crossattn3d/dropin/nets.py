@@ -13,11 +13,13 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
 class Join(NamedTuple):
-    """A place where a net joins a decoder map U and an encoder map E: child `name` of `parent`.
+    """A place where a net joins a decoder map U and an encoder map E.
 
     Args:
-        parent, name: the child takes cat([U, E]), in the net's order; or gives U, and the net's code joins the two.
-        query, context: widths of U and E.
+        parent: a module of the net.
+        name: its child that takes cat([U, E]), in the net's order; or that gives U, and the net's code joins the two.
+        query: width of U.
+        context: width of E.
         takes_both: whether the child takes the concatenation.
         alone: parent and name of a block that also takes U alone, if there is one.
     """
