@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.accuracy.run_files import DATA
 from benchmarks.accuracy.task import Task
-from crossattn3d._checks import check_option
+from crossattn3d._checks.options import check_option
 from ltvs.model.stages import find_hu_offset, liver_region, network_input, network_target
 from ltvs.runtime.files import atomic_path
 from ltvs.training.augmentation import rotate_patch

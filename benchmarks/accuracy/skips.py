@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import CSCA
-from crossattn3d._checks import check_option
+from crossattn3d._checks.options import check_option
 from crossattn3d.attention import SliceCrossAttention3d
 from crossattn3d.kernels.parameters import EPS, SCORE_NORMS
 from crossattn3d.unet import ConcatSkip, SkipFactory

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.skips import csca, output_and_gradients
-from crossattn3d._checks import check_option
+from crossattn3d._checks.options import check_option
 from crossattn3d.functional import SCORE_NORMS
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
-from crossattn3d._arguments import check_width
-from crossattn3d._checks import check_inputs, check_options, check_temperature, check_unchanged
-from crossattn3d._halves import ChannelHalf, Half, SliceHalf
-from crossattn3d._hooks import is_plain
-from crossattn3d._script import NotScriptable
+from crossattn3d._checks.maps import check_inputs
+from crossattn3d._checks.nets import check_width
+from crossattn3d._checks.options import check_options, check_temperature, check_unchanged
+from crossattn3d._checks.scripting import NotScriptable
+from crossattn3d._layers.halves import ChannelHalf, Half, SliceHalf
+from crossattn3d._layers.hooks import is_plain
 from crossattn3d.functional import Attention, Backend, ScoreNorm, backend_of
 
 

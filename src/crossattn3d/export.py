@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from crossattn3d._arguments import check_net
+from crossattn3d._checks.nets import check_net
 from crossattn3d._extras import extra_module
 from crossattn3d.unet import UNet3d
 

@@ -7,9 +7,9 @@ from typing import TypeGuard, TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from crossattn3d._arguments import check_net
-from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
-from crossattn3d._hooks import is_plain
+from crossattn3d._checks.nets import check_net
+from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
+from crossattn3d._layers.hooks import is_plain
 from crossattn3d.unet import ConvBlock, UNet3d, UpConv
 
 N = TypeVar("N", bound=UNet3d)

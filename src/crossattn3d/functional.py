@@ -27,8 +27,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d._checks import check_arguments, check_part
-from crossattn3d._script import not_scriptable
+from crossattn3d._checks.maps import check_arguments, check_part
+from crossattn3d._checks.scripting import not_scriptable
 from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.backends import backend_of
 from crossattn3d.kernels.modes import is_traced, without_autocast

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack
 
-from crossattn3d._checks import check_option, check_options
+from crossattn3d._checks.options import check_option, check_options
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Attention, Backend, ScoreNorm
 from crossattn3d.unet import UNet3d, UNetOptions

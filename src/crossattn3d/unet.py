@@ -17,23 +17,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crossattn3d._arguments import (
+from crossattn3d._checks.nets import (
     Triple,
     check_factory,
-    check_flag,
     check_kernels,
+    check_numbers,
     check_skip,
     check_width,
     checked_levels,
     checked_triples,
     triple,
 )
-from crossattn3d._checks import check_option, check_unchanged
-from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
-from crossattn3d._hooks import has_hooks
-from crossattn3d._norms import Norm, make_norm
+from crossattn3d._checks.options import check_flag, check_option, check_unchanged
+from crossattn3d._checks.scripting import NotScriptable
+from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
+from crossattn3d._layers.hooks import has_hooks
+from crossattn3d._layers.norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
-from crossattn3d._script import NotScriptable
 from crossattn3d.kernels.modes import untraced
 
 Upsample = Literal["transposed", "interpolate"]
@@ -323,7 +323,7 @@ class UNet3d(NotScriptable, nn.Module):
                 f"{who}: expected (batch, {self.in_channels}, depth, height, width); got {tuple(x.shape)}; "
                 f"add missing dimensions with unsqueeze, or make the net with in_channels to fit"
             )
-        self._check_numbers(who, x)
+        check_numbers(who, x, next(self.parameters()))
         if any(n < m for n, m in zip(x.shape[2:], self.total_stride, strict=True)):
             raise ValueError(
                 f"{who}: expected at least {self.total_stride} voxels, to be halved {len(self.strides)} times; "
@@ -343,19 +343,4 @@ class UNet3d(NotScriptable, nn.Module):
             raise ValueError(
                 f"{who}: expected more than one value at the deepest level for norm={self.norm!r} to take the "
                 f"variance of; got {tuple(x.shape)}; pad the input"
-            )
-
-    def _check_numbers(self, who: str, x: Tensor) -> None:
-        weight = next(self.parameters())
-        # Autocast converts half precision and float32 into each other, nothing else.
-        if not x.is_floating_point() or (x.dtype == torch.float64) != (weight.dtype == torch.float64):
-            raise ValueError(
-                f"{who}: expected an image of {weight.dtype} numbers, as the weights; got {x.dtype}; convert it with "
-                f".to({weight.dtype})"
-            )
-        # Weights that are sharded or offloaded are elsewhere until their layer runs.
-        if type(weight) is nn.Parameter and weight.device.type != "meta" and x.device != weight.device:
-            raise ValueError(
-                f"{who}: expected an image on {weight.device}, as the weights; got it on {x.device}; move one of them "
-                "with .to()"
             )

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from crossattn3d import UCANet
-from crossattn3d._convolutions import layers
-from crossattn3d._convolutions.layers import Conv3d, ConvTranspose3d
-from crossattn3d._convolutions.weight_gradient import correlate
+from crossattn3d._layers import convolutions
+from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
+from crossattn3d._layers.weight_gradient import correlate
 
 FORMATS = [torch.contiguous_format, torch.channels_last_3d]
 
@@ -19,7 +19,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last_3d]
 def _faster_ways(monkeypatch):
     """Take the faster ways on every CPU and for maps of every size."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr(layers, "FEWEST_PRODUCTS", 0)
+    monkeypatch.setattr(convolutions, "FEWEST_PRODUCTS", 0)
 
 
 def test_weight_gradients_are_those_of_pytorch_in_float64():
@@ -80,7 +80,7 @@ def test_only_gradients_asked_for_are_computed(transposed, monkeypatch):
     layer(x).sum().backward()
     assert [t.grad is None for t in (x, layer.weight, layer.bias)] == [True, False, False]
     layer.requires_grad_(False)
-    monkeypatch.setattr(layers, "correlate", None)
+    monkeypatch.setattr(convolutions, "correlate", None)
     layer(x.requires_grad_()).sum().backward()
     assert x.grad is not None
 
@@ -130,7 +130,7 @@ def test_training_step_of_a_net_is_as_with_pytorchs_layers(form, monkeypatch):
         return [p.grad.clone() for p in net.parameters()]
 
     got = gradients()
-    monkeypatch.setattr(layers, "_is_plain", lambda *tensors: False)
+    monkeypatch.setattr(convolutions, "_is_plain", lambda *tensors: False)
     for a, b in zip(got, gradients(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
-from crossattn3d._norms import make_norm
+from crossattn3d._layers.norms import make_norm
 from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
 from crossattn3d.kernels import reference, softmax
 from crossattn3d.kernels.backends import backend_of

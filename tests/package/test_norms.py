@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from crossattn3d._norms import InstanceNorm, make_norm
+from crossattn3d._layers.norms import InstanceNorm, make_norm
 
 
 def by_definition(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from crossattn3d import ConcatSkip, UNet3d
-from crossattn3d._norms import InstanceNorm
+from crossattn3d._layers.norms import InstanceNorm
 from crossattn3d.unet import ConvBlock, UpConv
 from support.random_parameters import assert_close, generator, normal, randomize
 

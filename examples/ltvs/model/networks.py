@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from crossattn3d import UCANet, UNet3d
-from crossattn3d._norms import Norm
+from crossattn3d._layers.norms import Norm
 from crossattn3d.functional import ScoreNorm
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError, few, one_line

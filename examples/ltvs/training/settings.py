@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from crossattn3d._norms import Norm
+from crossattn3d._layers.norms import Norm
 from crossattn3d.functional import ScoreNorm
 from ltvs.model.computing import Precision, best_device, check_device, check_precision
 from ltvs.model.networks import NetworkSettings, Skip

@@ -5,8 +5,8 @@ from typing import TypeVar, get_args
 
 from torch import nn
 
-from crossattn3d._arguments import check_flag, check_net
-from crossattn3d._checks import check_option, check_options
+from crossattn3d._checks.nets import check_net
+from crossattn3d._checks.options import check_flag, check_option, check_options
 from crossattn3d.dropin.blocks import AttendedBlock, AttendedMap, LoneBlock
 from crossattn3d.dropin.nets import KNOWN, Join, KnownNet, convolutions, identity, narrow, readers
 from crossattn3d.dropin.refusals import PAGE, refusal

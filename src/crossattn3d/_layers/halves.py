@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossattn3d._checks import check_returned, check_temperature
-from crossattn3d._hooks import is_plain
+from crossattn3d._checks.maps import check_returned
+from crossattn3d._checks.options import check_temperature
+from crossattn3d._layers.hooks import is_plain
 from crossattn3d.functional import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels import reference
 from crossattn3d.kernels.modes import without_autocast

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from crossattn3d._convolutions.weight_gradient import correlate
+from crossattn3d._layers.weight_gradient import correlate
 from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
 
 Triple = tuple[int, int, int]

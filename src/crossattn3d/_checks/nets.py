@@ -5,15 +5,10 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Triple = tuple[int, int, int]
-
-
-def check_flag(who: str, name: str, value: object) -> None:
-    """Raise ValueError unless `value` is True or False: any text counts as true, also "False"."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{who}: expected {name} to be True or False; got {value!r}")
 
 
 def check_net(who: str, net: object) -> None:
@@ -128,3 +123,19 @@ def check_skip(who: str, skip: object) -> int:
             "set self.out_channels in its __init__"
         )
     return width
+
+
+def check_numbers(who: str, x: Tensor, weight: Tensor) -> None:
+    """Raise ValueError unless an image has numbers that the weights of a net can take, on their device."""
+    # Autocast converts half precision and float32 into each other, nothing else.
+    if not x.is_floating_point() or (x.dtype == torch.float64) != (weight.dtype == torch.float64):
+        raise ValueError(
+            f"{who}: expected an image of {weight.dtype} numbers, as the weights; got {x.dtype}; convert it with "
+            f".to({weight.dtype})"
+        )
+    # Weights that are sharded or offloaded are elsewhere until their layer runs.
+    if type(weight) is nn.Parameter and weight.device.type != "meta" and x.device != weight.device:
+        raise ValueError(
+            f"{who}: expected an image on {weight.device}, as the weights; got it on {x.device}; move one of them "
+            "with .to()"
+        )

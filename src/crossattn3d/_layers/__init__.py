@@ -1,0 +1,1 @@
+"""Parts of the nets and attentions: convolutions, norms, the halves of an attention, and hooks that wait for one."""
