@@ -118,8 +118,9 @@ def _groups(path: Path, header: pydicom.Dataset) -> list[tuple[pydicom.Dataset, 
     shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     parts = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation")
     names = [f"{part}Sequence" for part in parts]
-    none = [pydicom.Dataset()]
-    return [tuple((frame.get(name) or shared.get(name) or none)[0] for name in names) for frame in frames]
+    # Some kinds of files have the rescaling of all frames outside the groups.
+    none = {name: [pydicom.Dataset()] for name in names} | {names[-1]: [header]}
+    return [tuple((frame.get(name) or shared.get(name) or none[name])[0] for name in names) for frame in frames]
 
 
 def _without_groups(path: Path, got: str) -> InputError:

@@ -141,16 +141,13 @@ def _decoded(path: Path, frame: bytes, layout: dict[str, int], syntax: pydicom.u
     bare.PixelData = encapsulate([frame])
     try:
         values = _run_lengths(bare) if syntax == RLELossless else _by_gdcm(bare)
+        return values.reshape(layout["Rows"], layout["Columns"])
     except (RuntimeError, ValueError, UserWarning) as error:
         reason = itk_reason(error) if isinstance(error, RuntimeError) else str(error)
         raise InputError(
             f"{path.parent}: the DICOM series cannot be read, {path.name} is damaged or in a compression that is not "
             f"known ({reason}); export it again without compression"
         ) from error
-    expected = (layout["Rows"], layout["Columns"])
-    if values.size != expected[0] * expected[1]:
-        raise InputError(f"{path}: expected {expected} compressed pixels, got {values.shape}; copy it again")
-    return values.reshape(expected)
 
 
 def _run_lengths(bare: pydicom.Dataset) -> np.ndarray:

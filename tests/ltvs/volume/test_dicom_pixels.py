@@ -231,6 +231,14 @@ def test_each_slice_has_its_own_rescaling(frames: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(array(read_ct(tmp_path / "ct")), expected)
 
 
+def test_frames_may_be_rescaled_outside_their_groups(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "ct", tiny_case().ct)
+    del file.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    file.RescaleIntercept, file.RescaleSlope = -1024, 1
+    file.save_as(tmp_path / "ct" / "ct.dcm")
+    np.testing.assert_array_equal(array(read_ct(tmp_path / "ct")), array(tiny_case().ct))
+
+
 def test_slices_of_several_pixel_types(tmp_path: Path) -> None:
     """A first slice of 8 bits must not cut the others to its range."""
     hu = array(tiny_case().ct)

@@ -1,6 +1,7 @@
 """Volumes in and out: formats, and one clear line for what cannot be used."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,28 @@ def test_a_path_that_is_no_ct(tmp_path: Path) -> None:
         read_ct(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="no DICOM series found"):
         read_ct(tmp_path)
+
+
+def test_a_file_that_the_system_does_not_let_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write_volume(volume(), tmp_path / "ct.mha")
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InputError, match=r"ct.mha: cannot be read \(Permission denied\)"):
+        read_ct(tmp_path / "ct.mha")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ct.nii")
+    with pytest.raises(InputError, match="expected a file that ends in"):
+        read_ct(tmp_path / "ct.nii")
+
+
+def test_hu_with_fractions_are_rounded_not_cut_off(tmp_path: Path) -> None:
+    for value, expected in ((-999.9999, -1000), (99.6, 100), (-0.4, 0)):
+        write_volume(volume(np.float32, value=value), tmp_path / "ct.nii.gz")
+        assert np.unique(sitk.GetArrayFromImage(read_ct(tmp_path / "ct.nii.gz"))).tolist() == [expected]
 
 
 def test_labels_other_than_0_to_3_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Fields of NIfTI headers that are unusual, rounded or damaged."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def test_the_other_byte_order(tmp_path: Path) -> None:
     [
         (field("scl_slope", np.inf), "expected a finite scl_slope and scl_inter, got inf and 0; convert it again"),
         (field("scl_inter", np.inf), "expected a finite scl_slope and scl_inter, got 1 and inf"),
-        (field("datatype", 999), "has voxels of an unknown type|integers or floats of up to 64 bits"),
+        (field("datatype", 999), "has voxels of an unknown type .*; convert it again"),
         (field("datatype", 32), "expected integers or floats of up to 64 bits, got complex64; convert it again"),
         (field("datatype", 128), "expected one value per voxel, got 3; color images are not CT"),
         (field("datatype", 0), "expected integers or floats of up to 64 bits, got"),
@@ -181,3 +182,11 @@ def test_a_field_that_makes_no_sense(edit: Edit, message: str, tmp_path: Path) -
         read_ct(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_cut_short_before_its_voxels(tmp_path: Path) -> None:
+    content = written(tmp_path / "ct.nii", field("vox_offset", 100_000)).read_bytes()
+    noise = np.random.default_rng(0).bytes(200_000)
+    (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(content[:348] + noise)[:50_000])
+    with pytest.raises(InputError, match=r"ct.nii.gz: is cut short or damaged \(Compressed file ended"):
+        read_ct(tmp_path / "ct.nii.gz")
