@@ -12,9 +12,11 @@ from pathlib import Path
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.baseline import threshold_labels
 from ltvs.evaluation.scores import print_score_table
+from ltvs.model.shipping import SHIPPED
 from ltvs.report.figures import draw_report
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, write_json
+from ltvs.runtime.outputs import check_outside
 from ltvs.volume.images import read_ct, read_labels, write_volume
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -31,8 +33,9 @@ def remove_old_results(output: Path, script: str) -> None:
     """Remove the results of an earlier demo, but keep its phantoms, and mark the folder as made by `script`.
 
     Raises:
-        InputError: the folder holds files of these names that a demo did not make.
+        InputError: the folder holds files of these names that a demo did not make, or is that of the shipped networks.
     """
+    check_not_shipped(output)
     if not (output / MARK).is_file():
         foreign = [name for name in ("data", *MADE) if (output / name).exists()]
         if foreign:
@@ -40,6 +43,11 @@ def remove_old_results(output: Path, script: str) -> None:
     for name in MADE:
         _remove(output / name)
     write_json(output / MARK, {"made_by": f"examples/{script}"})
+
+
+def check_not_shipped(output: Path) -> None:
+    """Raise InputError if a folder to write is that of the networks that come with the examples, or lies in it."""
+    check_outside(output, {"the folder of the networks that come with the examples": SHIPPED})
 
 
 def label_held_out(names: Sequence[str], output: Path, networks: Sequence[str | Path] = ()) -> None:
@@ -99,7 +107,7 @@ def arguments(script: str, *words: str | Path) -> list[str]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -7,8 +7,9 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from ltvs.evaluation.pairing import pair_cases, read_pair
-from ltvs.evaluation.scores import mean_scores, print_score_table, score_case, write_scores
+from ltvs.evaluation.scores import mean_scores, print_score_table, score_case, score_files, write_scores
 from ltvs.runtime.command_line import run
+from ltvs.runtime.outputs import check_new_files, check_outside
 from ltvs.volume.images import stem
 
 
@@ -22,6 +23,8 @@ class EvaluateSettings:
     """Reference label map, or a folder of them with the same names; each on the grid of its prediction."""
     output: Path
     """Folder for cases.csv (one row per case) and summary.json (means over cases)."""
+    overwrite: bool = False
+    """Replace these two files if they exist."""
 
 
 def main(settings: EvaluateSettings) -> None:
@@ -32,6 +35,10 @@ def main(settings: EvaluateSettings) -> None:
     prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it (missed),
     the same, and `missed` counts the case. The mean of HD95 is over the cases that have one.
     """
+    files = score_files(settings.output)
+    for file in files:
+        check_outside(file, {"--prediction": settings.prediction, "--reference": settings.reference})
+    check_new_files(files, overwrite=settings.overwrite)
     pairs = pair_cases(settings.prediction, settings.reference)
     cases = {}
     for name, paths in tqdm(pairs.items(), desc="cases", disable=len(pairs) == 1):
@@ -40,7 +47,7 @@ def main(settings: EvaluateSettings) -> None:
         cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
     write_scores(cases, settings.output)
     print_score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
-    print(f"cases: {settings.output / 'cases.csv'}\nsummary: {settings.output / 'summary.json'}")
+    print("cases: {}\nsummary: {}".format(*files))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from crossattn3d.export import export_onnx
-from ltvs.model.saved import load_stage
+from ltvs.model.saved import load_stage, stage_inputs
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
+from ltvs.runtime.outputs import check_new_files, check_outside
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class ExportSettings:
     """ONNX file to write."""
     stage: Literal[1, 2] = 2
     """1 finds the liver, 2 the vessels and tumors in it."""
+    overwrite: bool = False
+    """Replace --output if it exists."""
 
     def __post_init__(self) -> None:
         if self.output.suffix != ".onnx":
@@ -28,6 +31,8 @@ class ExportSettings:
 
 def main(settings: ExportSettings) -> None:
     """Write the network of one stage of a trained run as ONNX, batch normalization folded into its convolutions."""
+    check_outside(settings.output, stage_inputs(settings.run))
+    check_new_files([settings.output], overwrite=settings.overwrite)
     stage = load_stage(settings.run, settings.stage)
     export_onnx(stage.net, settings.output)
     print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")

@@ -19,11 +19,13 @@ class BundleSettings:
     """Authors of the networks, for the metadata."""
     copyright: str = "not stated"
     """Copyright notice of the networks, for the metadata."""
+    overwrite: bool = False
+    """Replace the bundle in --output if it exists."""
 
 
 def main(settings: BundleSettings) -> None:
     """Make a MONAI bundle of a trained run: `python -m monai.bundle run` then labels a CT as predict_ltvs.py does."""
-    make_bundle(settings.run, settings.output, settings.authors, settings.copyright)
+    make_bundle(settings.run, settings.output, settings.authors, settings.copyright, overwrite=settings.overwrite)
     print(f"bundle: {settings.output}")
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_steps import CTS, command, in_parallel, step
+from demo_steps import CTS, check_not_shipped, command, in_parallel, step
 from ltvs.model.computing import best_device, fast_precision
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError
@@ -51,7 +51,9 @@ class NetworkRunSettings:
 def main(settings: NetworkRunSettings) -> None:
     """Make the networks that come with the examples: hours on two cores."""
     started, output = time.monotonic(), settings.output
-    data = output / "data"
+    data, networks = output / "data", output / "portal-venous-ct"
+    for folder in (output, networks):
+        check_not_shipped(folder)
     step(f"{settings.maps} maps of made patients, and phantoms to validate on")
     command("prepare_ltvs.py", DATA, GRIDS, f"--maps {settings.maps}", "--output", data)
     for number in range(1, settings.rounds + 1):
@@ -68,7 +70,6 @@ def main(settings: NetworkRunSettings) -> None:
             for stage, epochs in stages
         ]
         in_parallel(commands, output / f"round{number}-stage1.log")
-    networks = output / "portal-venous-ct"
     command("ship_networks.py", "--run", output / f"round{settings.rounds}", "--output", networks, "--replace")
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes\nnetworks: {networks}")
 

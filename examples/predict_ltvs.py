@@ -5,9 +5,11 @@ from pathlib import Path
 
 from ltvs.model.computing import best_device, check_device
 from ltvs.model.pipeline import SMALLEST_LIVER, Pipeline
+from ltvs.model.saved import stage_inputs
 from ltvs.model.shipping import ORIGIN, SHIPPED
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
+from ltvs.runtime.outputs import check_new_files, check_outside
 from ltvs.volume.images import check_suffix, read_ct, stem, write_volume
 
 
@@ -27,6 +29,10 @@ class PredictSettings:
 
     smallest_liver: float = SMALLEST_LIVER
     """Volume of a liver at least, ml; if less is found, the CT counts as one without liver."""
+    overwrite: bool = False
+    """Replace the label map and the picture if they exist."""
+    force: bool = False
+    """Label the input although the checks take it for no CT in HU: of another modality, or with other values."""
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -35,12 +41,17 @@ class PredictSettings:
 
 def main(settings: PredictSettings) -> None:
     """Label liver, vessels and tumors in one CT."""
-    ct = read_ct(settings.input)
+    networks = settings.run or SHIPPED
+    picture = settings.output.with_name(stem(settings.output) + ".png")
+    for path in (settings.output, picture):
+        check_outside(path, {"--input": settings.input, **stage_inputs(networks)})
+    check_new_files([settings.output, picture], overwrite=settings.overwrite)
+    ct = read_ct(settings.input, force=settings.force)
     if settings.run is None:
         print(f"networks: {SHIPPED.name}, {ORIGIN}", flush=True)
-    labels = Pipeline.load(settings.run or SHIPPED, settings.device, settings.smallest_liver).label(ct)
+    pipeline = Pipeline.load(networks, settings.device, settings.smallest_liver)
+    labels = pipeline.label(ct, force=settings.force)
     write_volume(labels, settings.output)
-    picture = settings.output.with_name(stem(settings.output) + ".png")
     draw_report(ct, labels, picture)
     print(f"labels: {settings.output}\npicture: {picture}")
 

@@ -17,6 +17,7 @@ from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.phantom.cohort import VERSION
 from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, few
+from ltvs.runtime.outputs import check_not_around, check_outside
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
 from ltvs.sources.ct_and_masks import LIVER_AND_TUMOR
@@ -53,6 +54,8 @@ class PrepareSettings:
     """Names of cases to leave out."""
     check: bool = False
     """Check each case, print problems and their remedies, and write nothing."""
+    force: bool = False
+    """Take CTs although the checks take them for no CT in HU: of another modality, or with other values."""
     window: tuple[float, float] = (-160.0, 240.0)
     """Lowest and highest HU; values beyond are clipped."""
     pixels: int = 320
@@ -112,6 +115,23 @@ class PrepareSettings:
                 f"got --source {self.source}"
             )
 
+    def check_places(self) -> None:
+        """Raise InputError if a folder to write is, holds or lies in what is read, or in the other one."""
+        inputs = {
+            "--input": self.input,
+            "--liver": self.liver,
+            "--liver-from": self.liver_from,
+            "--anatomy": self.anatomy,
+        }
+        for folder in filter(None, (self.output, self.export_nnunet)):
+            check_outside(folder, inputs)
+            check_not_around(folder, inputs)
+        for part in ("images", "labels", "stage1", "stage2", MAPS) if self.output else ():
+            check_outside(self.output / part, inputs)  # one may be a link to where it must not lead
+        if self.output is not None and self.export_nnunet is not None:
+            check_outside(self.export_nnunet, {"--output": self.output})
+            check_not_around(self.export_nnunet, {"--output": self.output})
+
     def cases(self) -> Source:
         """Return the cases to prepare."""
         found = self._all_cases()
@@ -131,8 +151,10 @@ class PrepareSettings:
         if not self.input.exists():
             raise InputError(f"--input {self.input}: does not exist")
         if self.source == "msd08":
-            return msd08(self.input, self.liver, self.liver_from, self.device, self.smallest_liver)
-        return {"ircadb": ircadb, "msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
+            return msd08(self.input, self.liver, self.liver_from, self.device, self.smallest_liver, force=self.force)
+        if self.source == "ircadb":
+            return ircadb(self.input, force=self.force)
+        return {"msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
 
     def recipe(self) -> Recipe:
         """Return the recipe, which decides the content of each prepared case."""
@@ -145,7 +167,7 @@ class PrepareSettings:
             source["smallest_liver"] = self.smallest_liver
         source["structures"] = list(LIVER_AND_TUMOR.values() if self.source in ("msd03", "lits") else STRUCTURES)
         origin = f"{self.source} {place.resolve()}" if place else self.source
-        return Recipe(source, self.preparation(), origin)
+        return Recipe(source, self.preparation(), origin, self.force)
 
     def preparation(self) -> Preparation:
         """Return the preparation of each case."""
@@ -164,13 +186,14 @@ class PrepareSettings:
 
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
+    settings.check_places()
     source = settings.cases()
     patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):
         print(f"warning: {warning}", file=sys.stderr)
     if settings.check:
         check_apart(patients)
-        reports = check_set(source, settings.preparation(), settings.workers)
+        reports = check_set(source, settings.preparation(), settings.workers, force=settings.force)
         print_reports(reports)
         bad = sum(bool(report.texts("error")) for report in reports.values())
         if bad:
@@ -178,10 +201,6 @@ def main(settings: PrepareSettings) -> None:
         return
     if settings.output is None:
         raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
-    if settings.input and settings.output.resolve().is_relative_to(settings.input.resolve()):
-        raise InputError(
-            f"--output {settings.output}: is inside --input, which is never written to; give another folder"
-        )
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide, settings.maps)
     _print_outcome(outcome, settings.output)
     if settings.maps and not outcome.failed:

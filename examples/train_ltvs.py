@@ -11,7 +11,9 @@ from ltvs.model.saved import stage_folder
 from ltvs.model.stages import Stage
 from ltvs.report.seed_summary import print_summary, results_of, score_test_cases, seed_folder, write_summary
 from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
 from ltvs.runtime.locks import locked
+from ltvs.runtime.outputs import check_not_around, check_outside
 from ltvs.training.devices import is_first_process, lost_processes, make_deterministic, start_processes
 from ltvs.training.estimate import duration, estimate_stage
 from ltvs.training.loop import seed_everything, train_stage
@@ -43,6 +45,7 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
     runs = {seed: replace(settings, seed=seed, output=seed_folder(settings, seed)) for seed in seeds}
     stages = [(one, stage) for one in runs.values() for stage in settings.stages()]
     for one, stage in stages:
+        _check_places(one, stage)
         check_folder(one, stage, data)
     _check_starts(stages, data)
     with ExitStack() as locks:
@@ -55,8 +58,18 @@ def _train_seeds(settings: TrainSettings, data: PreparedSet) -> None:
         for one in runs.values():
             _train(one, data, fabric)
         if settings.seeds > 1 and fabric.is_global_zero:
-            write_summary({seed: results_of(one.output, one) for seed, one in runs.items()}, settings.output)
+            write_summary({seed: results_of(one.output, one, data) for seed, one in runs.items()}, settings.output)
             print_summary(settings.output)
+
+
+def _check_places(settings: TrainSettings, stage: Stage) -> None:
+    """Raise InputError if the run would be written into what it is made from."""
+    if (settings.output / "dataset.json").is_file():
+        raise InputError(f"--output {settings.output}: is a prepared data set, not a run; give another --output")
+    inputs = {"--data": settings.data, "--init": settings.init}
+    for folder in (settings.output, stage_folder(settings.output, stage)):
+        check_outside(folder, inputs)
+    check_not_around(stage_folder(settings.output, stage), inputs)
 
 
 def _check_starts(stages: Sequence[tuple[TrainSettings, Stage]], data: PreparedSet) -> None:

@@ -36,8 +36,9 @@ def known_stages(preparation: Preparation, patch: tuple[int, int, int]) -> dict[
 
 
 def hu_of(labels: np.ndarray) -> np.ndarray:
-    """Return HU with a distinct value for every label, and -80 around them."""
+    """Return HU with a distinct value for every label, and -80 around them, but air along the first row."""
     hu = np.full(labels.shape, -80, dtype=np.int16)
+    hu[:, :1] = -1000
     for label, value in HU.items():
         hu[labels == label] = value
     return hu

@@ -52,7 +52,7 @@ def ball(where: Grid, middle: np.ndarray, radius: float) -> np.ndarray:
 
 
 def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]) -> Case:
-    """Return a spherical liver with a vessel that leaves it along x and a tumor on its surface.
+    """Return a spherical liver with a vessel that leaves it along x and a tumor on its surface, and air along one edge.
 
     One voxel of the CT depends on the name, so that cases of different names differ.
     """
@@ -62,8 +62,9 @@ def tiny_case(name: str = "tiny", direction: np.ndarray = SIGNED_PERMUTATIONS[0]
     vessel = (np.hypot(y, z) <= 3) & (x > 0)
     tumor = ball(where, np.add(center(where), (-9, 2, 1)), 4)
     hu = np.full(liver.shape, -80, dtype=np.int16)
+    hu[:, 0, :2] = -1000
     hu[liver], hu[vessel], hu[tumor] = 100, 146, 76
-    hu[0, 0, 0] -= crc32(name.encode()) % 1000
+    hu[0, 0, 0] += crc32(name.encode()) % 1000
     masks = (image(mask.astype(np.uint8), where) for mask in (liver, vessel, tumor))
     return Case(name, image(hu, where), *masks)
 

@@ -43,7 +43,7 @@ def tiny_settings(data: Path, output: Path, **changes: object) -> TrainSettings:
 def train_both_stages_on_tiny_set(folder: Path) -> None:
     """Write `data`, a tiny set, and `run`: a stage 1 that finds the liver, a stage 2 trained for one epoch."""
     data = tiny_set(folder / "data")
-    for stage in ({"stage": "1", "epochs": 12, "validate_every": 4}, {"stage": "2", "epochs": 1}):
+    for stage in ({"stage": "1", "epochs": 24, "validate_every": 8}, {"stage": "2", "epochs": 1}):
         train_both(data, tiny_settings(data.folder, folder / "run", overlap=OVERLAPPING, **stage))
 
 

@@ -10,7 +10,8 @@ from crossattn3d import UNet3d
 from ltvs.model.computing import Precision
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.saved import TrainedStage
-from ltvs.volume.images import read_ct, write_volume
+from ltvs.runtime.outputs import check_new_files, check_outside
+from ltvs.volume.images import check_suffix, read_ct, write_volume
 
 
 def trained_stage(
@@ -38,8 +39,34 @@ def trained_stage(
 
 
 def label_file(
-    ct: str, labels: str, stage1: TrainedStage, stage2: TrainedStage, device: str, smallest_liver: float
+    ct: str,
+    labels: str,
+    stage1: TrainedStage,
+    stage2: TrainedStage,
+    device: str,
+    smallest_liver: float,
+    force: bool = False,
+    overwrite: bool = False,
 ) -> None:
-    """Label the CT in a file or DICOM folder, and write the label map."""
-    write_volume(Pipeline(stage1, stage2, device, smallest_liver).label(read_ct(Path(ct))), Path(labels))
+    """Label the CT in a file or DICOM folder, and write the label map.
+
+    Args:
+        ct: file or folder.
+        labels: file to write.
+        stage1: finds the liver.
+        stage2: finds the vessels and tumors in it.
+        device: where the networks run.
+        smallest_liver: ml; what is smaller is no liver.
+        force: label what the checks take for no CT in HU.
+        overwrite: whether to replace labels that exist.
+
+    Raises:
+        InputError: the CT cannot be read or is none in HU, or the labels are not to be written there.
+    """
+    source, output = Path(ct), Path(labels)
+    check_suffix(output)
+    check_outside(output, {"--input": source})
+    check_new_files([output], overwrite=overwrite)
+    volume = read_ct(source, force=force)
+    write_volume(Pipeline(stage1, stage2, device, smallest_liver).label(volume, force=force), output)
     print(f"labels: {labels}")

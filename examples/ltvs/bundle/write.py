@@ -17,8 +17,8 @@ from crossattn3d.hub import config_of
 from ltvs.model.pipeline import SMALLEST_LIVER
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
-from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import atomic_path, write_json
+from ltvs.runtime.files import write_json
+from ltvs.runtime.outputs import check_new_folder, check_not_around, check_outside, replaced_folder
 
 #: MONAI's schema of the metadata, which its verify_metadata downloads.
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -47,13 +47,14 @@ python -m monai.bundle run --config_file configs/inference.json --input ct.nii.g
 
 Run this in the bundle's folder, or elsewhere with `--bundle_root DIR`. The input is a NIfTI, NRRD or MHA file in HU, or
 a folder with one DICOM series; the labels (1 liver, 2 vessel, 3 tumor) are on the CT's own grid. `--device cpu` runs it
-without a GPU.
+without a GPU. Labels that exist are replaced with `--overwrite True` only; `--force True` labels a file that the checks
+take for no CT in HU.
 
 Not a medical device.
 """
 
 
-def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) -> None:
+def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str, *, overwrite: bool = False) -> None:
     """Write the bundle of a run.
 
     Args:
@@ -61,14 +62,17 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
         output: folder to create.
         authors: for the metadata.
         copyright_notice: for the metadata.
+        overwrite: whether to replace a bundle that exists.
 
     Raises:
-        InputError: the run lacks a stage, or `output` exists.
+        InputError: the run lacks a stage, `output` is in the run or around it, or it exists and is not to be replaced
+            or holds other files.
     """
-    if output.exists():
-        raise InputError(f"{output}: exists already; give another --output or remove it")
+    check_new_folder(output, overwrite=overwrite, option="--overwrite", what="a bundle", is_own=_is_written)
     nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
-    with atomic_path(output) as bundle:
+    check_outside(output, {"--run": run})
+    check_not_around(output, {"--run": run})
+    with replaced_folder(output) as bundle:
         for path in ("models", "docs", "ltvs/bundle"):
             (bundle / path).mkdir(parents=True)
         for stage, (_, file) in NAMES.items():
@@ -80,6 +84,14 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str) ->
             shutil.copyfile(LTVS / name, bundle / "ltvs" / name)
         for name in FOLDERS:
             shutil.copytree(LTVS / name, bundle / "ltvs" / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _is_written(path: Path) -> bool:
+    """Return whether a file, relative to the bundle, is one that `make_bundle` writes, or Python compiled from it."""
+    configs = {Path("configs/inference.json"), Path("configs/metadata.json"), Path("docs/README.md")}
+    weights = {Path("models") / file for _, file in NAMES.values()}
+    code = path.parts[0] == "ltvs" and (path.suffix == ".py" or path.parent.name == "__pycache__")
+    return code or path in configs | weights
 
 
 def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
@@ -103,6 +115,8 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
         "input": "ct.nii.gz",
         "output": "labels.nii.gz",
         "smallest_liver": SMALLEST_LIVER,
+        "force": False,
+        "overwrite": False,
         "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
         **networks,
         **stages,
@@ -115,6 +129,8 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
                 "stage2": "@stage2",
                 "device": "@device",
                 "smallest_liver": "@smallest_liver",
+                "force": "@force",
+                "overwrite": "@overwrite",
             }
         ],
     }

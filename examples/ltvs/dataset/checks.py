@@ -60,8 +60,14 @@ class Report:
         return [finding.text for finding in self.findings if finding.level == level]
 
 
-def examine(case: Case, preparation: Preparation) -> Report:
-    """Check one case, masks first: nothing else can be checked where they do not match the CT."""
+def examine(case: Case, preparation: Preparation, *, force: bool = False) -> Report:
+    """Check one case, masks first: nothing else can be checked where they do not match the CT.
+
+    Args:
+        case: the case.
+        preparation: of the case.
+        force: whether values that are not HU are a warning, not an error.
+    """
     masks = {"liver": case.liver, "tumor": case.tumor}
     if case.vessel is not None:
         masks["vessel"] = case.vessel
@@ -80,7 +86,7 @@ def examine(case: Case, preparation: Preparation) -> Report:
         ml={name: float(count * np.prod(case.ct.GetSpacing()) / 1000) for name, count in voxels.items()},
         ct=hashlib.sha256(repr(hu.shape).encode() + hashlib.sha256(hu.data).digest()).hexdigest(),
     )
-    findings = [*_values(hu, liver, facts.hu), *_places(voxels, outside)]
+    findings = [*_values(hu, liver, force), *_places(voxels, outside)]
     if voxels["liver"]:
         findings += _depths(case, preparation)
     return Report(facts, tuple(Finding(finding.level, f"{case.name}: {finding.text}") for finding in findings))
@@ -132,14 +138,16 @@ def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
     return [Finding("error", f"{case.name}: {text}")]
 
 
-def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], span: tuple[int, int]) -> list[Finding]:
-    """Find out whether the CT is in HU: air and fat are below 0, and the liver is in the range of livers."""
-    if (reason := not_hu(*span)) is not None:
-        return [Finding("error", reason)]
+def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], force: bool) -> list[Finding]:
+    """Find out whether the CT is in HU, and whether the liver is in the range of livers."""
+    level: Level = "warning" if force else "error"
+    remedy = "taken as it is (--force)" if force else "--force takes it as it is"
     if not liver.any():
         return [Finding("error", "the liver mask is empty; leave the case out, or mark the liver")]
+    if (reason := not_hu(hu)) is not None:
+        return [Finding(level, f"{reason}; {remedy}")]
     if (reason := not_liver(float(np.median(hu[liver])))) is not None:
-        return [Finding("error", f"{reason}; is the CT in HU, and is the mask of this CT?")]
+        return [Finding(level, f"{reason}; is the CT in HU, and is the mask of this CT? {remedy}")]
     return []
 
 

@@ -4,6 +4,7 @@ DIR/dataset.json   DIR/splits_final.json   DIR/imagesTr/CASE_0000.nii.gz   DIR/l
 DIR/imagesTs, DIR/labelsTs: the test cases, which nnU-Net does not train on
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -28,7 +29,7 @@ def check_target(target: Path) -> None:
             f"--export-nnunet {target}: expected a folder named like Dataset501_Liver, three digits and a name, in "
             "the folder that nnUNet_raw names"
         )
-    if target.exists():
+    if os.path.lexists(target):
         raise InputError(f"--export-nnunet {target}: exists already; remove it, or give another number")
 
 

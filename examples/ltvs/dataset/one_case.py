@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from ltvs.dataset.arrays import write_case
 from ltvs.dataset.checks import examine
+from ltvs.dataset.digests import digest
 from ltvs.dataset.provenance import Recipe, Record, record_path
 from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import STAGES
@@ -48,7 +49,7 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
         with tempfile.TemporaryDirectory(prefix=PREPARING, dir=output) as folder:
             with _unpacking_into(folder):
                 case = entry.load()
-            report = examine(case, recipe.preparation)
+            report = examine(case, recipe.preparation, force=recipe.force)
             if (errors := report.texts("error")) or report.facts is None:
                 raise InputError("; ".join(errors))
             (Path(folder) / "made").mkdir()
@@ -60,6 +61,11 @@ def prepare_case(entry: Entry, content: str | None, recipe: Recipe, output: Path
         reason = error.strerror or f"{error}; is the disk full?"  # NumPy gives the number of bytes, not the reason
         raise InputError(f"{output}: case {name} cannot be written ({reason})") from error
     return record, bool(report.texts("warning"))
+
+
+def case_parts(name: str) -> tuple[str, ...]:
+    """Return the files and folders of a case, by their paths in the data set."""
+    return f"images/{name}.nii.gz", f"labels/{name}.nii.gz", f"stage1/{name}", f"stage2/{name}"
 
 
 def compose_labels(case: Case) -> sitk.Image:
@@ -76,8 +82,8 @@ def compose_labels(case: Case) -> sitk.Image:
     return Grid.of(case.ct).place(sitk.GetImageFromArray(labels))
 
 
-def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) -> dict[str, int]:
-    """Write everything that is made from a case into a folder laid out as a data set; return the size of each file."""
+def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) -> dict[str, str]:
+    """Write everything that is made from a case into a folder laid out as a data set; return digests by file."""
     labels = compose_labels(case)
     write_volume(case.ct, folder / "images" / f"{name}.nii.gz")
     write_volume(labels, folder / "labels" / f"{name}.nii.gz")
@@ -86,18 +92,20 @@ def _write_parts(case: Case, preparation: Preparation, folder: Path, name: str) 
         grid = view.grid(case.ct, labels)
         on_grid = sitk.GetArrayFromImage(resample_labels(labels, grid))
         write_case(folder / f"stage{stage}" / name, view.hu(case.ct, grid), on_grid, grid, view)
-    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): str(digest(path)) for path in files}
 
 
 def _move(temporary: Path, output: Path, name: str) -> None:
     """Rename the parts of a case into place; stage 2, with the record, is removed first and put in place last."""
-    parts = [f"images/{name}.nii.gz", f"labels/{name}.nii.gz", f"stage1/{name}", f"stage2/{name}"]
+    parts = case_parts(name)
+    for part in parts:
+        (output / part).parent.mkdir(exist_ok=True)
     for part in (f"stage2/{name}", f"stage1/{name}"):
         if (output / part).exists():
             # Renamed before it is removed, so that a half-removed case is never taken for a whole one.
             (output / part).replace(temporary / f"old-{Path(part).parent}")
     for part in parts:
-        (output / part).parent.mkdir(exist_ok=True)
         (temporary / "made" / part).replace(output / part)
 
 

@@ -3,6 +3,7 @@
 A run that is killed leaves every case whole or absent, and no data set until all cases are prepared.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -15,11 +16,11 @@ from tqdm import tqdm
 from ltvs.dataset.checks import repeated
 from ltvs.dataset.digests import digests
 from ltvs.dataset.layout import FORMAT, Split
-from ltvs.dataset.one_case import PREPARING, prepare_case
+from ltvs.dataset.one_case import PREPARING, case_parts, prepare_case
 from ltvs.dataset.painting import paint_all
 from ltvs.dataset.provenance import Recipe, Record, read_records, record_path, unusable_records
 from ltvs.model.stage_view import Preparation
-from ltvs.runtime.errors import InputError
+from ltvs.runtime.errors import InputError, few
 from ltvs.runtime.files import TEMPORARY, write_json
 from ltvs.runtime.locks import locked
 from ltvs.runtime.workers import Failure, work_through
@@ -93,6 +94,7 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
     """
     with locked(output):
         _clear(output)
+        _check_own(source, output)
         plan = _plan(source, recipe, output, workers)
         patients = plan.patients()
         check_apart(patients)
@@ -128,9 +130,18 @@ def write_description(
     write_json(output / "dataset.json", content)
 
 
+def _check_own(source: Source, output: Path) -> None:
+    """Raise InputError if files would be replaced that are of no data set: `stage2` is there before any of them."""
+    if (output / "stage2").is_dir():
+        return
+    parts = (part for name in source for part in case_parts(name))
+    if foreign := sorted(part for part in parts if os.path.lexists(output / part)):
+        raise InputError(f"{output}: holds {few(foreign)}, but no prepared data set; give another --output")
+
+
 def _plan(source: Source, recipe: Recipe, output: Path, workers: int) -> _Plan:
     """Compare the cases of the source with those that are prepared."""
-    there = read_records(output)
+    there = read_records(output, workers)
     contents = _contents(source, workers)
     done = {name: record for name, record in there.items() if name in source and record.made_by(recipe, contents[name])}
     failed = {
@@ -138,7 +149,7 @@ def _plan(source: Source, recipe: Recipe, output: Path, workers: int) -> _Plan:
             f"{name}: was prepared by an older version or is damaged; prepare it again from {record.origin}, or remove "
             f"{record_path(output, name)} to do without it"
         )
-        for name, record in unusable_records(output).items()
+        for name, record in unusable_records(output, there).items()
         if name not in source and record.origin != recipe.origin
     }
     for name in source.keys() & there.keys() - done.keys():

@@ -21,9 +21,16 @@ from ltvs.volume.labels import STRUCTURES
 _COLUMNS = ("\nvoxels", "pixel, slice\nmm", "\nHU", "liver\nml", "tumor\nml", "vessel\nml")
 
 
-def check_set(source: Source, preparation: Preparation, workers: int) -> dict[str, Report]:
-    """Load and check every case, in parallel, with a progress bar; return the reports by name."""
-    tasks = {name: partial(_check, entry, preparation) for name, entry in source.items()}
+def check_set(source: Source, preparation: Preparation, workers: int, *, force: bool = False) -> dict[str, Report]:
+    """Load and check every case, in parallel, with a progress bar; return the reports by name.
+
+    Args:
+        source: the cases.
+        preparation: of each case.
+        workers: number of cases checked at a time.
+        force: whether values that are not HU are a warning, not an error.
+    """
+    tasks = {name: partial(_check, entry, preparation, force) for name, entry in source.items()}
     found = {}
     with closing(work_through(tasks, max(1, min(workers, len(tasks))))) as results:
         for name, result in tqdm(results, total=len(tasks), desc="checking", unit="case"):
@@ -53,8 +60,8 @@ def print_reports(reports: Mapping[str, Report]) -> None:
     print(f"checked {len(reports)}: {good} good, {odd} with warnings, {bad} with errors; nothing was written")
 
 
-def _check(entry: Entry, preparation: Preparation) -> Report:
-    return examine(entry.load(), preparation)
+def _check(entry: Entry, preparation: Preparation, force: bool) -> Report:
+    return examine(entry.load(), preparation, force=force)
 
 
 def _verdict(report: Report) -> str:

@@ -67,6 +67,11 @@ def mean_scores(cases: Collection[CaseScores]) -> Summary:
     return summary
 
 
+def score_files(output: Path) -> tuple[Path, Path]:
+    """Return the files that `write_scores` writes: one row per case, and means over cases."""
+    return output / "cases.csv", output / "summary.json"
+
+
 def write_scores(cases: Mapping[str, CaseScores], output: Path) -> None:
     """Write `cases.csv`, one row per case, and `summary.json`, means over cases, each atomically.
 
@@ -76,11 +81,12 @@ def write_scores(cases: Mapping[str, CaseScores], output: Path) -> None:
         InputError: the folder cannot be written to.
     """
     columns = [(name, key) for name in STRUCTURES for key in (*MEASURES[name], "missed")]
-    with atomic_path(output / "cases.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    of_cases, of_all = score_files(output)
+    with atomic_path(of_cases) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["case", *(f"{name}_{key}" for name, key in columns)])
         rows.writerows([case, *(scores[name][key] for name, key in columns)] for case, scores in cases.items())
-    write_json(output / "summary.json", mean_scores(cases.values()))
+    write_json(of_all, mean_scores(cases.values()))
 
 
 def print_score_table(methods: Mapping[str, Summary]) -> None:

@@ -6,6 +6,8 @@ from typing import Self
 import numpy as np
 import SimpleITK as sitk
 import torch
+from jaxtyping import Bool, Int16
+from numpy import ndarray
 
 from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.computing import not_emulated
@@ -54,18 +56,24 @@ class Pipeline:
         """
         return cls(load_stage(run, 1), load_stage(run, 2), device, smallest_liver)
 
-    def label(self, ct: sitk.Image, liver: sitk.Image | None = None) -> sitk.Image:
+    def label(self, ct: sitk.Image, liver: sitk.Image | None = None, *, force: bool = False) -> sitk.Image:
         """Return the label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid.
 
         Args:
             ct: HU, any size, spacing and orientation.
             liver: mask of 0 and 1 on the CT's grid, not empty; that which stage 1 finds if None.
+            force: label it although its values are not HU.
 
         Raises:
             NoLiverError: no liver is found.
             InputError: the CT is not in HU.
         """
-        organ = find_liver(ct, self.stage1, self.device, self.smallest_liver) if liver is None else liver
+        if liver is None:
+            organ = find_liver(ct, self.stage1, self.device, self.smallest_liver, force=force)
+        else:
+            organ, values = liver, sitk.GetArrayViewFromImage(ct)
+            _check_hu(values, force)
+            _check_liver(values, sitk.GetArrayViewFromImage(liver) > 0, force)
         view = self.stage2.preparation.view(2)
         labels = sitk.GetArrayFromImage(_predict(ct, organ, view, self.stage2, self.device))
         labels += np.uint8(LIVER)
@@ -73,7 +81,9 @@ class Pipeline:
         return Grid.of(ct).place(sitk.GetImageFromArray(labels))
 
 
-def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: float = SMALLEST_LIVER) -> sitk.Image:
+def find_liver(
+    ct: sitk.Image, stage1: TrainedStage, device: str, smallest: float = SMALLEST_LIVER, *, force: bool = False
+) -> sitk.Image:
     """Return the liver that stage 1 finds, one solid body, as a mask of 0 and 1 on the CT's grid.
 
     Args:
@@ -81,14 +91,14 @@ def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: floa
         stage1: finds it.
         device: where the network runs.
         smallest: ml; what is smaller is no liver.
+        force: look for it although the values are not HU.
 
     Raises:
         NoLiverError: no liver is found.
         InputError: the CT is not in HU.
     """
     spacing, values = ct.GetSpacing()[::-1], sitk.GetArrayViewFromImage(ct)
-    if (reason := not_hu(int(values.min()), int(values.max()))) is not None:
-        raise InputError(f"expected HU, got a {reason}")
+    _check_hu(values, force)
     found = sitk.GetArrayFromImage(_predict(ct, None, stage1.preparation.view(1), stage1, device)) > 0
     body = cut_bridges(largest_body(found), spacing)
     ml = float(np.count_nonzero(body) * np.prod(ct.GetSpacing()) / 1000)
@@ -97,10 +107,21 @@ def find_liver(ct: sitk.Image, stage1: TrainedStage, device: str, smallest: floa
             f"stage 1 finds no liver in this CT: {ml:.3g} ml, expected at least {smallest:g}; is it an abdominal CT in "
             "HU, and is the run trained?"
         )
-    if (reason := not_liver(float(np.median(values[body])))) is not None:
-        raise InputError(f"expected HU; {reason}; apply the rescale slope and intercept")
+    _check_liver(values, body, force)
     liver = fill_notches(body, values, spacing)
     return Grid.of(ct).place(sitk.GetImageFromArray(liver.view(np.uint8)))
+
+
+def _check_hu(values: Int16[ndarray, "d h w"], force: bool) -> None:
+    if not force and (reason := not_hu(values)) is not None:
+        raise InputError(f"expected HU, got a {reason}; --force takes it as it is")
+
+
+def _check_liver(values: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], force: bool) -> None:
+    if not force and (reason := not_liver(float(np.median(values[liver])))) is not None:
+        raise InputError(
+            f"expected HU; {reason}; apply the rescale slope and intercept, or give --force to take it as it is"
+        )
 
 
 def _predict(

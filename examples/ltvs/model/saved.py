@@ -65,6 +65,11 @@ def stage_folder(run: Path, stage: Stage) -> Path:
     return run / f"stage{stage}"
 
 
+def stage_inputs(run: Path) -> dict[str, Path | None]:
+    """Return the folders of a run that a command reads, by the words that name them where it may not write to them."""
+    return {f"stage {stage} of the run": stage_folder(run, stage) for stage in STAGES}
+
+
 def load_stage(run: Path, stage: Stage) -> TrainedStage:
     """Load the best network of a stage.
 

@@ -7,15 +7,13 @@ the training.
 """
 
 import shutil
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from ltvs.model.networks import save_weights
 from ltvs.model.saved import FORMAT, load_unfolded, stage_folder
 from ltvs.model.stages import STAGES
-from ltvs.runtime.errors import InputError, few
-from ltvs.runtime.files import TEMPORARY, atomic_path, write_json
+from ltvs.runtime.files import write_json
+from ltvs.runtime.outputs import check_new_folder, check_not_around, check_outside, replaced_folder
 
 #: The networks that predict_ltvs.py uses unless it is given a run.
 SHIPPED = Path(__file__).parents[2] / "networks" / "portal-venous-ct"
@@ -35,18 +33,17 @@ def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
         replace: whether to replace the networks of a folder that exists; its model card, README.md, is kept.
 
     Raises:
-        InputError: the run lacks a stage or its weights are too large for float16, or `output` exists and is not to be
-            replaced or holds other files.
+        InputError: the run lacks a stage or its weights are too large for float16, `output` is in the run or around it,
+            or it exists and is not to be replaced or holds other files.
     """
-    if output.exists():
-        _check_replaceable(output, replace)
+    check_outside(output, {"--run": run})
+    check_not_around(output, {"--run": run})
+    own = {Path(CARD), *(stage_folder(Path(), stage) / name for stage in STAGES for name in WRITTEN)}
+    check_new_folder(
+        output, overwrite=replace, option="--replace", what="shipped networks", is_own=lambda path: path in own
+    )
     loaded = {stage: load_unfolded(run, stage) for stage in STAGES}
-    with ExitStack() as stack:
-        old = None
-        if output.exists():
-            spare = tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=output.parent)
-            old = Path(stack.enter_context(spare)) / output.name
-        folder = stack.enter_context(atomic_path(output, old))
+    with replaced_folder(output) as folder:
         for stage, (net, prediction) in loaded.items():
             weights, described = (stage_folder(folder, stage) / name for name in WRITTEN)
             save_weights(net, weights, half=True)
@@ -55,17 +52,3 @@ def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
         if (output / CARD).exists():
             shutil.copyfile(output / CARD, folder / CARD)
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-
-
-def _check_replaceable(output: Path, replace: bool) -> None:
-    """Raise InputError if a folder is not to be replaced, or holds anything that `ship_networks` does not write."""
-    if not replace:
-        raise InputError(f"{output}: exists already; give another --output, or --replace to replace its networks")
-    own = {output / CARD, *(stage_folder(output, stage) / name for stage in STAGES for name in WRITTEN)}
-    there = {path for path in output.rglob("*") if not path.is_dir()} if output.is_dir() else {output}
-    foreign = sorted(str(path.relative_to(output.parent)) for path in there - own)
-    if foreign:
-        raise InputError(
-            f"{output}: expected a folder of shipped networks to replace, got {few(foreign)} in it; "
-            "give another --output"
-        )

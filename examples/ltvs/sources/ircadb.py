@@ -27,8 +27,12 @@ _LIVER_TUMOR = re.compile(r"livertumors?\d*", re.IGNORECASE)
 _VESSEL = re.compile(r"portalvein\d*|venoussystem|venacava", re.IGNORECASE)
 
 
-def ircadb(path: Path) -> Source:
+def ircadb(path: Path, *, force: bool = False) -> Source:
     """List the patients at `path`: one patient, or a folder or zip of patients; each a folder or a zip.
+
+    Args:
+        path: folder or zip.
+        force: whether to take series of another modality than CT.
 
     Raises:
         InputError: no patient is found, or one twice.
@@ -45,25 +49,26 @@ def ircadb(path: Path) -> Source:
         name = f"ircadb-{int(number[1]):02d}" if number else last.removesuffix(".zip")
         if name in cases:
             raise InputError(f"{path}: expected each patient once, got {name} twice; keep one of the two")
-        cases[name] = Entry(partial(load_case, name, place, root), name, (place,))
+        cases[name] = Entry(partial(load_case, name, place, root, force=force), name, (place,))
     if not cases:
         raise InputError(f"{path}: no 3D-IRCADb patient here; expected 3Dircadb1.N folders or zips with {CT} in them")
     return cases
 
 
-def load_case(name: str, place: Path, root: str) -> Case:
+def load_case(name: str, place: Path, root: str, *, force: bool = False) -> Case:
     """Read one patient.
 
     Args:
         name: of the case.
         place: a folder or a zip.
         root: folder of the patient within the zip; empty if the zip or folder is the patient's own.
+        force: whether to take a series of another modality than CT.
 
     Raises:
         InputError: the CT, the liver or the vessels are missing, cannot be read, or do not lie on one grid.
     """
     with unpacked(place, root, _is_used) as folders:
-        ct = read_ct(_find(folders, CT, name))
+        ct = read_ct(_find(folders, CT, name), force=force)
         masks: dict[Structure, sitk.Image] = {}
         for folder in sorted(path for path in _find(folders, MASKS, name).iterdir() if path.is_dir()):
             if structure := structure_of(folder.name):

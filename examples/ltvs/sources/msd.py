@@ -48,6 +48,8 @@ def msd08(
     liver_from: Path | None = None,
     device: str = "cpu",
     smallest_liver: float | None = None,
+    *,
+    force: bool = False,
 ) -> Source:
     """List the training cases of Task08_HepaticVessel, with livers from elsewhere.
 
@@ -57,6 +59,7 @@ def msd08(
         liver_from: run whose stage 1 finds the livers; either this or `liver`.
         device: where that stage runs.
         smallest_liver: ml; if less is found, the case is refused. None for the default of prediction.
+        force: whether stage 1 looks for livers in values that are not HU.
 
     Raises:
         InputError: no case is found, not exactly one of `liver` and `liver_from` is given, or it cannot be used.
@@ -74,7 +77,7 @@ def msd08(
     for number, image, labels in found:
         name, mask = f"msd08-{number:03d}", masks.get(stem(image))
         if liver_from is not None:
-            find_liver: LiverFinder = partial(_liver_by_stage_1, name, liver_from, device, smallest_liver)
+            find_liver: LiverFinder = partial(_liver_by_stage_1, name, liver_from, device, smallest_liver, force)
         else:
             find_liver = partial(_liver_of_mask, f"{liver}: expected a liver mask {image.name}", mask)
         files = existing(image, labels, *run_files, *filter(None, [mask]))
@@ -138,11 +141,14 @@ def _check_run(run: Path, device: str) -> tuple[Path, ...]:
     return tuple(stage_folder(run, 1) / name for name in ("best.safetensors", "settings.json"))
 
 
-def _liver_by_stage_1(name: str, run: Path, device: str, smallest: float | None, ct: sitk.Image) -> sitk.Image:
+def _liver_by_stage_1(
+    name: str, run: Path, device: str, smallest: float | None, force: bool, ct: sitk.Image
+) -> sitk.Image:
     from ltvs.model.pipeline import SMALLEST_LIVER, find_liver
     from ltvs.model.saved import load_stage
 
     try:
-        return find_liver(ct, load_stage(run, 1), device, SMALLEST_LIVER if smallest is None else smallest)
+        smallest = SMALLEST_LIVER if smallest is None else smallest
+        return find_liver(ct, load_stage(run, 1), device, smallest, force=force)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

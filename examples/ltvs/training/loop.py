@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from crossattn3d import UNet3d
+from ltvs.dataset.digests import digest
 from ltvs.model.networks import load_weights, save_weights, weight_notes
 from ltvs.model.stages import CLASSES
 from ltvs.runtime.errors import InputError
@@ -83,7 +84,8 @@ def train_stage(task: StageTraining, net: UNet3d) -> Best:
         KeyboardInterrupt: SIGINT or SIGTERM; a checkpoint was written before.
     """
     if is_trained(task.folder):
-        return Best(**read_json(task.folder / "result.json"))
+        result = read_json(task.folder / "result.json")
+        return Best(result["epoch"], result["dice"])
     task.data.check_stage(task.stage)
     with closing(make_loader(task)) as loader, Interrupts() as interrupts, memory_errors(task.settings):
         learner = Learner(task.fabric, net, task.settings, task.settings.epochs * loader.steps)
@@ -214,7 +216,7 @@ class _Training:
             self.journal.say(f"calibrated odds: {notes['odds']}")
         self.journal.say(f"done: validation Dice {position.best.dice:.4f} at epoch {position.best.epoch}")
         if self.fabric.is_global_zero:
-            write_json(self.folder / "result.json", asdict(position.best))
+            write_json(self.folder / "result.json", asdict(position.best) | {"weights": digest(best)})
             shutil.rmtree(checkpoint_folder(self.folder))
 
     def _write_weights(self, name: str, notes: dict[str, str]) -> None:

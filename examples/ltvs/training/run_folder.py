@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from crossattn3d import UNet3d
+from ltvs.dataset.digests import digest
 from ltvs.dataset.layout import PreparedSet
+from ltvs.dataset.provenance import content_digest
 from ltvs.model.networks import make_network, settings_json
 from ltvs.model.saved import FORMAT, load_alike, stage_folder
 from ltvs.model.stages import Stage
@@ -28,6 +30,10 @@ FREE = {
 
 #: Settings that runs may lack because they are older, and what those did.
 _BEFORE = {"augment": False, "clip_norm": 0.0, "ema": 0.0, "fixed": [], "init": None, "render": 0}
+
+
+#: File of the best weights of a stage.
+BEST = "best.safetensors"
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -54,8 +60,11 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
                 f"{folder}: holds weights, but no checkpoint to resume from; give another --output or remove it"
             )
         return
+    _check_weights(folder)
     before, now = read_json(folder / "settings.json"), _description(settings, stage, data)
     differ = [name for name in ("format", "split", "maps") if before.get(name, []) != now[name]]
+    # Older runs do not say which cases they saw.
+    differ += ["cases"] if before.get("cases", now["cases"]) != now["cases"] else []
     # Older runs have the two at the top.
     predicts = before.get("prediction", before)
     differ += [name for name in ("network", "preparation") if predicts.get(name) != now["prediction"][name]]
@@ -67,6 +76,25 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
         raise InputError(
             f"{folder}: holds a training with other settings ({'; '.join(reasons)}); give the same to resume it, "
             "or another --output"
+        )
+    began, begins = before.get("init_weights"), now["init_weights"]
+    if began and begins and began != begins:
+        raise InputError(
+            f"{folder}: holds a training that began with other weights than those that are in --init {settings.init} "
+            "now; give another --output"
+        )
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise InputError if the training of a stage is complete, but its best weights are not those that it wrote."""
+    if not is_trained(folder):
+        return
+    weights = folder / BEST
+    # Older runs have no digest of them.
+    if not weights.is_file() or digest(weights) != read_json(folder / "result.json").get("weights", digest(weights)):
+        raise InputError(
+            f"{weights}: is missing, or not as the training wrote it; put it back, remove {folder} to train again, or "
+            "give another --output"
         )
 
 
@@ -101,6 +129,8 @@ def start_network(settings: TrainSettings, stage: Stage, data: PreparedSet) -> t
 
 def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> dict[str, Any]:
     """Return the description of a training, as JSON holds it."""
+    maps = data.maps() if settings.render else ()
+    used = (data.split["train"], data.split["validation"])
     content = {
         "format": FORMAT,
         "stage": stage,
@@ -113,6 +143,8 @@ def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> di
         },
         "training": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
         "split": data.split,
-        "maps": [folder.name for folder in data.maps()] if settings.render else [],
+        "maps": [folder.name for folder in maps],
+        "cases": content_digest(data.folder, [name for names in used for name in names], [f"stage{stage}"]),
+        "init_weights": None if settings.init is None else digest(stage_folder(settings.init, stage) / BEST),
     }
     return dict(json.loads(json.dumps(content)))

@@ -160,7 +160,7 @@ def test_what_is_in_it(trained: Path, bundle: Path) -> None:
 
 
 def test_what_cannot_be_is_said(trained: Path, bundle: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    with pytest.raises(InputError, match="tiny: exists already; give another --output or remove it"):
+    with pytest.raises(InputError, match="tiny: exists already; give another --output, or --overwrite to replace it"):
         make_bundle(trained, bundle, "", "")
     words = ["make_bundle.py", "--run", str(tmp_path), "--output", str(tmp_path / "new")]
     monkeypatch.setattr(sys, "argv", words)

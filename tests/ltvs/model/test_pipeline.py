@@ -71,7 +71,7 @@ def test_what_lies_apart_from_the_liver_is_left_out() -> None:
 
 @pytest.mark.usefixtures("known_networks")
 def test_a_ct_without_liver() -> None:
-    ct = sitk.GetImageFromArray(np.full((9, 10, 11), -80, dtype=np.int16))
+    ct = sitk.GetImageFromArray(hu_of(np.zeros((9, 10, 11), np.uint8)))
     with pytest.raises(NoLiverError, match="stage 1 finds no liver in this CT: 0 ml, expected at least 100"):
         Pipeline.load(Path("run"), "cpu").label(ct)
     with pytest.raises(NoLiverError, match="stage 1 finds no liver in this CT: 0 ml"):
@@ -82,12 +82,13 @@ def test_a_ct_without_liver() -> None:
     ("change", "message"),
     [
         (lambda hu: 1 * (hu > 0) + (hu > 120), "expected HU, got a CT of 0 to 2, a picture of 8 bits or a label map"),
-        (lambda hu: hu + 1024, "expected HU, got a CT of 944 to 1264, air and fat are below 0 HU; apply the rescale"),
-        (lambda hu: hu / 100, "expected HU, got a CT of 0 to 2, a picture of 8 bits"),
-        (lambda hu: (hu - 80) / 80, "expected HU, got a CT of -2 to 2, fat is below -50 HU; was it scaled"),
+        (lambda hu: hu + 1024, "expected HU, got a CT of 24 to 1264, air and fat are below 0 HU; apply the rescale"),
+        (lambda hu: hu / 100, "expected HU, got a CT of -10 to 2, fat is below -50 HU; was it scaled"),
+        (lambda hu: hu / 10, "expected HU, got a CT of -100 to 24 without air, which is below -150 HU; was it scaled"),
         (
-            lambda hu: np.where(hu > 0, 1124, hu),
-            "expected HU; the liver has a median of 1124 HU, expected -100 to 400; apply the rescale slope",
+            lambda hu: np.where(hu > 0, 424, hu),
+            "expected HU; the liver has a median of 424 HU, expected -40 to 220; apply the rescale slope and "
+            "intercept, or give --force to take it as it is",
         ),
     ],
 )
@@ -97,8 +98,13 @@ def test_values_that_are_not_hu(change: Callable[[np.ndarray], np.ndarray], mess
     painted_ct, _ = painted()
     ct = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(painted_ct)).astype(np.int16))
     ct.CopyInformation(painted_ct)
+    pipeline = Pipeline.load(Path("run"), "cpu", smallest_liver=1.0)
     with pytest.raises(InputError, match=re.escape(message)):
-        Pipeline.load(Path("run"), "cpu", smallest_liver=1.0).label(ct)
+        pipeline.label(ct)
+    _, labels = painted()
+    with pytest.raises(InputError, match=re.escape(message)):
+        pipeline.label(ct, labels > 0)
+    assert same_grid(pipeline.label(ct, labels > 0, force=True), ct)
 
 
 @pytest.mark.usefixtures("known_networks")
@@ -130,7 +136,7 @@ def test_a_notch_of_soft_tissue_becomes_liver() -> None:
     where = Grid((40, 38, 36), (4.0, 4.1, 4.2), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
     liver = ball(where, center(where), 60)
     bite = liver & ball(where, np.add(center(where), (52, 0, 0)), 18)
-    hu = np.where(liver, 100, -80).astype(np.int16)
+    hu = hu_of(liver.astype(np.uint8))
     for value, share in ((-80, 0.0), (30, 0.7)):
         # Below 10 HU, halfway from fat to liver, is what the first network leaves out.
         hu[bite] = value

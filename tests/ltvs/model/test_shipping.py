@@ -91,7 +91,7 @@ def test_other_folders_are_not_replaced(trained_run: Path, tmp_path: Path) -> No
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(InputError, match=r"a folder of shipped networks to replace, got thesis/thesis\.tex in it"):
         ship_networks(trained_run, tmp_path / "thesis", replace=True)
-    with pytest.raises(InputError, match=r"to replace, got thesis\.tex in it"):
+    with pytest.raises(InputError, match=r"to replace, got a file or a link; give another --output"):
         ship_networks(trained_run, tmp_path / "thesis" / "thesis.tex", replace=True)
     assert (tmp_path / "thesis" / "thesis.tex").exists()
 
@@ -99,10 +99,27 @@ def test_other_folders_are_not_replaced(trained_run: Path, tmp_path: Path) -> No
 def test_a_run_is_no_folder_of_shipped_networks(trained_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained_run, tmp_path / "run")
     before = sorted(path.relative_to(run) for path in run.rglob("*"))
-    for source in (run, trained_run):
-        with pytest.raises(InputError, match=r"to replace, got run/stage1/curves\.csv, .* in it; give another"):
-            ship_networks(source, run, replace=True)
+    with pytest.raises(InputError, match=r"to replace, got run/stage1/curves\.csv, .* in it; give another"):
+        ship_networks(trained_run, run, replace=True)
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("networks", r"is --run itself, which is never written to; give another --output"),
+        ("networks/half", r"is inside --run \(.*networks\), which is never written to"),
+        (".", r"--run \(.*networks\) is inside, and is never written to; give another --output"),
+    ],
+)
+def test_shipped_networks_are_not_shipped_into_themselves(
+    trained_run: Path, tmp_path: Path, output: str, message: str
+) -> None:
+    ship_networks(trained_run, tmp_path / "networks")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(InputError, match=message):
+        ship_networks(tmp_path / "networks", tmp_path / output, replace=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_a_run_that_cannot_be_shipped_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:
