@@ -186,7 +186,6 @@ class PrepareSettings:
 
 def main(settings: PrepareSettings) -> None:
     """Prepare a data set for both stages; the defaults are the paper's."""
-    settings.check_places()
     source = settings.cases()
     patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):
@@ -201,6 +200,7 @@ def main(settings: PrepareSettings) -> None:
         return
     if settings.output is None:
         raise InputError("--output: expected a folder for the prepared data set, or --check to write nothing")
+    settings.check_places()
     outcome = prepare_set(source, settings.recipe(), settings.output, settings.workers, settings.divide, settings.maps)
     _print_outcome(outcome, settings.output)
     if settings.maps and not outcome.failed:

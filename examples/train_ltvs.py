@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.saved import stage_folder
+from ltvs.model.saved import stage_folder, stage_inputs
 from ltvs.model.stages import Stage
 from ltvs.report.seed_summary import print_summary, results_of, score_test_cases, seed_folder, write_summary
 from ltvs.runtime.command_line import run
@@ -66,7 +66,7 @@ def _check_places(settings: TrainSettings, stage: Stage) -> None:
     """Raise InputError if the run would be written into what it is made from."""
     if (settings.output / "dataset.json").is_file():
         raise InputError(f"--output {settings.output}: is a prepared data set, not a run; give another --output")
-    inputs = {"--data": settings.data, "--init": settings.init}
+    inputs = {"--data": settings.data, **({} if settings.init is None else stage_inputs(settings.init))}
     for folder in (settings.output, stage_folder(settings.output, stage)):
         check_outside(folder, inputs)
     check_not_around(stage_folder(settings.output, stage), inputs)

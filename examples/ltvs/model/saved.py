@@ -67,7 +67,7 @@ def stage_folder(run: Path, stage: Stage) -> Path:
 
 def stage_inputs(run: Path) -> dict[str, Path | None]:
     """Return the folders of a run that a command reads, by the words that name them where it may not write to them."""
-    return {f"stage {stage} of the run": stage_folder(run, stage) for stage in STAGES}
+    return {f"stage {stage} of {run}": stage_folder(run, stage) for stage in STAGES}
 
 
 def load_stage(run: Path, stage: Stage) -> TrainedStage:

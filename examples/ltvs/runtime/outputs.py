@@ -26,10 +26,10 @@ def check_outside(output: Path, inputs: Mapping[str, Path | None]) -> None:
     for name, path in inputs.items():
         if path is None:
             continue
-        if _is_same(output, path):
+        if not path.is_dir() and _is_same(output, path):
             raise InputError(f"{output}: is {name} itself, which is never written to; {_OTHER}")
         if is_inside(output, path):
-            raise InputError(f"{output}: is inside {name} ({path}), which is never written to; {_OTHER}")
+            raise InputError(f"{output}: is inside {name}, which is never written to; give another folder")
         if output.is_file() and (twin := _twin(output, path)) is not None:
             raise InputError(f"{output}: is {twin} of {name}, which is never written to; {_OTHER}")
 
@@ -43,7 +43,7 @@ def check_not_around(output: Path, inputs: Mapping[str, Path | None]) -> None:
     """
     for name, path in inputs.items():
         if path is not None and is_inside(path, output):
-            raise InputError(f"{output}: {name} ({path}) is inside, and is never written to; {_OTHER}")
+            raise InputError(f"{output}: {name} is inside, which is never written to; give another folder")
 
 
 def check_new_files(files: Iterable[Path], *, overwrite: bool) -> None:

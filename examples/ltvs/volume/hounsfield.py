@@ -63,7 +63,7 @@ def not_hu(values: Int16[ndarray, "d h w"]) -> str | None:
         return f"{found}, fat is below {_LOWEST_FAT} HU; was it scaled? export the CT itself"
     if _share(counts, _FIRST, _AIR + 1) < _LEAST_AIR:
         return f"{found} without air, which is below {_AIR} HU; was it scaled, or is it no CT? export the CT itself"
-    if _share(counts, *_TISSUE) < _LEAST_TISSUE:
+    if high >= _LUNG and _share(counts, *_TISSUE) < _LEAST_TISSUE:
         return (
             f"{found} without fat and soft tissue, which are at {_TISSUE[0]} to {_TISSUE[1]} HU; apply the rescale "
             "slope and intercept once"

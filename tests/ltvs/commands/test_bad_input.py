@@ -299,7 +299,7 @@ def test_predict_onto_a_full_disk(
 ) -> None:
     write_own(place / "case 1", tiny_case())
     large = sitk.Cast(noisy(sitk.Image(90, 80, 70, sitk.sitkUInt8), 256), sitk.sitkUInt8)
-    pipeline = SimpleNamespace(load=lambda *_: SimpleNamespace(label=lambda _: large))
+    pipeline = SimpleNamespace(load=lambda *_: SimpleNamespace(label=lambda _, force: large))
     monkeypatch.setattr(predict_ltvs, "Pipeline", pipeline)
     output = small_disk / f"seg{suffix}"
     words = ["--input", place / "case 1/ct.nii.gz", "--run", place, "--output", output, "--device=cpu"]

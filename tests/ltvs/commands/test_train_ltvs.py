@@ -149,7 +149,7 @@ def test_seeds_are_averaged(
 def test_a_test_case_without_a_liver_counts_as_empty(
     data: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(*_: object) -> None:
+    def nothing(*_: object, **__: object) -> None:
         raise NoLiverError("stage 1 finds no liver")
 
     monkeypatch.setattr(

@@ -107,9 +107,9 @@ def test_a_run_is_no_folder_of_shipped_networks(trained_run: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("networks", r"is --run itself, which is never written to; give another --output"),
-        ("networks/half", r"is inside --run \(.*networks\), which is never written to"),
-        (".", r"--run \(.*networks\) is inside, and is never written to; give another --output"),
+        ("networks", r"is inside --run, which is never written to; give another folder"),
+        ("networks/half", r"half: is inside --run, which is never written to"),
+        (".", r"--run is inside, which is never written to; give another folder"),
     ],
 )
 def test_shipped_networks_are_not_shipped_into_themselves(
