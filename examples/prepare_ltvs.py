@@ -152,9 +152,9 @@ class PrepareSettings:
             raise InputError(f"--input {self.input}: does not exist")
         if self.source == "msd08":
             return msd08(self.input, self.liver, self.liver_from, self.device, self.smallest_liver, force=self.force)
-        if self.source == "ircadb":
-            return ircadb(self.input, force=self.force)
-        return {"msd03": msd03, "lits": lits, "crlm": crlm, "ltvs": ltvs}[self.source](self.input)
+        if self.source in ("ircadb", "ltvs"):  # the files of the others cannot say that they are no CT
+            return {"ircadb": ircadb, "ltvs": ltvs}[self.source](self.input, force=self.force)
+        return {"msd03": msd03, "lits": lits, "crlm": crlm}[self.source](self.input)
 
     def recipe(self) -> Recipe:
         """Return the recipe, which decides the content of each prepared case."""

@@ -19,8 +19,12 @@ from ltvs.volume.images import VOLUME_SUFFIXES, read_ct, stem, volume_files
 MASKS = ("liver", "vessel", "tumor")
 
 
-def ltvs(path: Path) -> Source:
+def ltvs(path: Path, *, force: bool = False) -> Source:
     """List the cases in the subfolders of a folder, or the one case in the folder itself; each is a patient.
+
+    Args:
+        path: the folder.
+        force: whether to take files that say that they are of another modality than CT.
 
     Raises:
         InputError: there is no folder with a case.
@@ -35,7 +39,7 @@ def ltvs(path: Path) -> Source:
             files = tuple(file for _, file in _files(folder))
         except InputError:
             files = ()  # loading this case reports the error; the others stay usable
-        cases[folder.name] = Entry(partial(load_case, folder.name, folder), patient_of(folder.name), files)
+        cases[folder.name] = Entry(partial(load_case, folder.name, folder, force=force), patient_of(folder.name), files)
     if not cases:
         raise InputError(
             f"{path}: expected a folder per case with {', '.join(('ct', *MASKS))} ({', '.join(VOLUME_SUFFIXES)}); "
@@ -44,14 +48,19 @@ def ltvs(path: Path) -> Source:
     return cases
 
 
-def load_case(name: str, folder: Path) -> Case:
+def load_case(name: str, folder: Path, *, force: bool = False) -> Case:
     """Read one case.
+
+    Args:
+        name: of the case.
+        folder: with its files.
+        force: whether to take a file that says that it is of another modality than CT.
 
     Raises:
         InputError: one of the four files is missing, duplicated or cannot be read, or they do not lie on one grid.
     """
     ct_file, *masks = (_one_file(folder, part) for part in ("ct", *MASKS))
-    ct = read_ct(ct_file)
+    ct = read_ct(ct_file, force=force)
     return Case(name, ct, *(read_mask_on(ct, mask) for mask in masks))
 
 

@@ -17,5 +17,6 @@ def check_modality(path: Path, found: str, expected: str | None, file: str = "")
     if expected is not None and found and found.upper() != expected:
         where = f" in {file}" if file else ""
         raise InputError(
-            f"{path}: expected a series of Modality {expected}, got {found}{where}; give the {expected} series"
+            f"{path}: expected a series of Modality {expected}, got {found}{where}; give the {expected} series, or "
+            "--force to take this one as it is"
         )

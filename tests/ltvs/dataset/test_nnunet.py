@@ -84,8 +84,10 @@ def test_names_that_nnunet_would_not_find(name: str, tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_overwritten(data: PreparedSet, tmp_path: Path) -> None:
     (tmp_path / "Dataset501_x").mkdir()
-    with pytest.raises(InputError, match=r"exists already; remove it, or give another number"):
-        export_nnunet(data, tmp_path / "Dataset501_x")
+    (tmp_path / "Dataset502_x").symlink_to(tmp_path / "nowhere")
+    for name in ("Dataset501_x", "Dataset502_x"):
+        with pytest.raises(InputError, match=r"exists already; remove it, or give another number"):
+            export_nnunet(data, tmp_path / name)
 
 
 def test_nothing_is_left_when_a_file_is_missing(data: PreparedSet, tmp_path: Path) -> None:
