@@ -126,9 +126,11 @@ class PrepareSettings:
         for folder in filter(None, (self.output, self.export_nnunet)):
             check_outside(folder, inputs)
             check_not_around(folder, inputs)
-        for part in ("images", "labels", "stage1", "stage2", MAPS) if self.output else ():
+        if self.output is None:
+            return
+        for part in ("images", "labels", "stage1", "stage2", MAPS):
             check_outside(self.output / part, inputs)  # one may be a link to where it must not lead
-        if self.output is not None and self.export_nnunet is not None:
+        if self.export_nnunet is not None:
             check_outside(self.export_nnunet, {"--output": self.output})
             check_not_around(self.export_nnunet, {"--output": self.output})
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ltvs.dataset.digests import digest
 from ltvs.dataset.layout import MAPS
 from ltvs.phantom.maps import open_maps, paint_maps
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import atomic_path, remove_leftovers
+from ltvs.runtime.files import atomic_path, read_json, remove_leftovers, write_json
 from ltvs.runtime.workers import Failure, work_through
+
+#: Digest of each file of the maps of a patient.
+_DIGESTS = "digests.json"
 
 
 def paint_all(count: int, output: Path, workers: int) -> int:
@@ -35,12 +39,20 @@ def paint_all(count: int, output: Path, workers: int) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether there are maps that can be used: neither missing, nor damaged, nor of an older format."""
+    """Return whether there are maps that can be used: neither missing, nor damaged, nor of an older format.
+
+    Maps that were painted before digests were kept count if they open.
+    """
     try:
         open_maps(folder)
+        painted = read_json(folder / _DIGESTS) if (folder / _DIGESTS).exists() else None
     except InputError:
         return False
-    return True
+    return painted is None or painted == _digests(folder)
+
+
+def _digests(folder: Path) -> dict[str, str | None]:
+    return {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != _DIGESTS}
 
 
 def _paint(seed: int, folder: Path) -> None:
@@ -49,3 +61,4 @@ def _paint(seed: int, folder: Path) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         paint_maps(seed, temporary)
+        write_json(temporary / _DIGESTS, _digests(temporary))

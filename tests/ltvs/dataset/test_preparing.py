@@ -132,7 +132,7 @@ def test_content_decides_not_dates_nor_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["images/a.nii.gz", "labels/a.nii.gz", "stage1/a/image.npy", "stage2/a/labels.npy"])
-@pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
+@pytest.mark.parametrize("damage", ["removed", "cut", "emptied", "changed"])
 def test_a_prepared_case_that_was_damaged_is_made_anew(tmp_path: Path, file: str, damage: str) -> None:
     prepare(source("a"), tmp_path)
     path, before = tmp_path / file, contents(tmp_path)
@@ -140,12 +140,18 @@ def test_a_prepared_case_that_was_damaged_is_made_anew(tmp_path: Path, file: str
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "changed":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
     elif path.suffix == ".npy":
         path.write_bytes(bytes(path.stat().st_size))  # what a crash of the machine can leave
     else:
         path.write_bytes(b"")
     assert prepare(source("a"), tmp_path).made == ["a"]
-    assert contents(tmp_path).keys() == before.keys()
+    after = contents(tmp_path)
+    assert after.keys() == before.keys()
+    assert all(after[name] == before[name] for name in before if name.endswith((".npy", "grid.json", "facts.json")))
     assert prepare(source("a"), tmp_path).made == []
 
 
@@ -213,6 +219,23 @@ def test_cases_of_another_source_that_an_older_version_made_are_said_and_come_ba
     assert (outcome.made, outcome.kept, outcome.failed) == (["a"], ["c"], {})
     after = contents(tmp_path)
     assert all(after[name] == before[name] for name in before if name.startswith(("stage", "images", "labels")))
+
+
+@pytest.mark.parametrize("part", ["images/b.nii.gz", "labels/b.nii.gz", "stage1/b"])
+def test_files_that_preparation_did_not_make_are_not_replaced(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).parent.mkdir()
+    (tmp_path / part).write_text("somebody's work")
+    with pytest.raises(InputError, match=rf"holds {part}, but no prepared data set; give another --output"):
+        prepare(source("a", "b"), tmp_path)
+    assert contents(tmp_path) == {part: b"somebody's work"}
+
+
+@pytest.mark.parametrize("record", ["[]", '{"files": 3}', '{"recipe": {}, "origin": "", "patient": "a", "ct": "", '
+                                    '"content": "", "files": [1]}'])  # fmt: skip
+def test_a_record_that_is_none_counts_for_nothing(tmp_path: Path, record: str) -> None:
+    prepare(source("a"), tmp_path)
+    (tmp_path / "stage2" / "a" / "case.json").write_text(record)
+    assert prepare(source("a"), tmp_path).made == ["a"]
 
 
 def test_one_ct_under_two_names(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Training that is asked for again: what other cases, weights or networks made is not taken for its own."""
+
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+import ltvs.report.seed_summary
+from ltvs.dataset.layout import PreparedSet
+from ltvs.dataset.preparing import prepare_set
+from ltvs.report.seed_summary import results_of, score_test_cases
+from ltvs.runtime.command_line import run
+from ltvs.runtime.files import read_json, write_json
+from ltvs.volume.case import Case
+from support.tiny_cases import listed, tiny_case
+from support.trained_runs import QUICK, RECIPE, curves_not_drawn, tiny_settings
+from train_ltvs import TrainSettings, main
+
+
+@pytest.fixture
+def place(trained_run: Path, tmp_path: Path) -> Path:
+    """A data set, and a run with both stages trained on it."""
+    for name in ("data", "run"):
+        shutil.copytree(trained_run.with_name(name), tmp_path / name)
+    return tmp_path
+
+
+def command(monkeypatch: pytest.MonkeyPatch, place: Path, output: str, *words: str) -> None:
+    flags = ["--data", str(place / "data"), "--output", str(place / output)]
+    for name, value in QUICK.items():
+        flags += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    monkeypatch.setattr(sys, "argv", ["train_ltvs.py", *flags, *words])
+    with curves_not_drawn():
+        run(main, TrainSettings)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, *words: str) -> str:
+    before = {path: path.read_bytes() for path in (place / "out").rglob("*.*") if path.is_file()}
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, place, "out", *words)
+    assert {path: path.read_bytes() for path in (place / "out").rglob("*.*") if path.is_file()} == before
+    return capsys.readouterr().err
+
+
+def darker(name: str) -> Case:
+    case = tiny_case(name)
+    return Case(name, sitk.Cast(case.ct - 3, sitk.sitkInt16), case.liver, case.vessel, case.tumor)
+
+
+def prepared_from_other_cts(data: Path) -> None:
+    """The same names, sizes, settings and split."""
+    split = read_json(data / "split.json")
+    source = listed(**{name: partial(darker, name) for name in ("a", "b")})
+    shutil.rmtree(data)
+    prepare_set(source, RECIPE, data, 1, lambda patients: {"split.json": split})
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_other_cases_under_the_same_names(
+    place: Path, done: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--stage", "1", "--epochs", "1")
+    if done:
+        command(monkeypatch, place, "out", *words)
+        # The same data set elsewhere is no other one.
+        shutil.move(place / "data", place / "before")
+        shutil.copytree(place / "before", place / "data")
+        command(monkeypatch, place, "out", *words)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr("ltvs.training.loop._Training._end_epoch", interrupt)
+            with pytest.raises(SystemExit, match="130"):
+                command(monkeypatch, place, "out", *words)
+        assert (place / "out/stage1/checkpoints/last.ckpt").is_file()
+    prepared_from_other_cts(place / "data")
+    capsys.readouterr()
+    said = refused(monkeypatch, capsys, place, *words)
+    assert "stage1: holds a training with other settings (cases of the data set or the version has changed)" in said
+    assert "give the same to resume it, or another --output" in said
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_weights_that_are_not_as_they_were_written(
+    place: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--stage", "2", "--epochs", "1")
+    command(monkeypatch, place, "out", *words)
+    weights, result = place / "out/stage2/best.safetensors", place / "out/stage2/result.json"
+    written = weights.read_bytes()
+    if damage == "removed":
+        weights.unlink()
+    else:
+        weights.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+    capsys.readouterr()
+    said = refused(monkeypatch, capsys, place, *words)
+    assert "best.safetensors: is missing, or not as the training wrote it; put it back, remove" in said
+    assert "to train again, or give another --output" in said
+    weights.write_bytes(written)
+    command(monkeypatch, place, "out", *words)
+    # Runs from before weights were recorded are kept as they are.
+    content = read_json(result)
+    del content["weights"]
+    write_json(result, content)
+    command(monkeypatch, place, "out", *words)
+
+
+def test_other_weights_in_the_run_that_it_began_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--stage", "2", "--epochs", "1", "--init", str(place / "run"))
+    command(monkeypatch, place, "out", *words)
+    begun_with = place / "run/stage2/best.safetensors"
+    shutil.copy(place / "out/stage2/best.safetensors", begun_with)
+    capsys.readouterr()
+    said = refused(monkeypatch, capsys, place, *words)
+    assert "stage2: holds a training that began with other weights than those that are in --init" in said
+    begun_with.unlink()
+    command(monkeypatch, place, "out", *words)  # the checkpoint has the weights
+
+
+def test_test_cases_are_scored_again_with_other_networks_or_cases(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, summary = tiny_settings(place / "data", place / "run"), place / "run/test/summary.json"
+    scored = []
+    label = ltvs.report.seed_summary.Pipeline.label
+
+    def counted(*given: object, **named: object) -> sitk.Image:
+        scored.append(given)
+        return label(*given, **named)
+
+    monkeypatch.setattr(ltvs.report.seed_summary.Pipeline, "label", counted)
+
+    def times() -> int:
+        """How many cases are labeled if it is asked for twice."""
+        scored.clear()
+        for _ in range(2):
+            score_test_cases(place / "run", PreparedSet(place / "data"), "cpu")
+        assert "test liver Dice" in results_of(place / "run", settings, PreparedSet(place / "data"))
+        return len(scored)
+
+    def stale() -> bool:
+        return "test liver Dice" not in results_of(place / "run", settings, PreparedSet(place / "data"))
+
+    assert stale()
+    assert (times(), times()) == (1, 0)
+    command(monkeypatch, place, "other", "--epochs", "1", "--seed", "7")
+    shutil.copy(place / "other/stage1/best.safetensors", place / "run/stage1/best.safetensors")
+    assert stale()
+    before = summary.read_bytes()
+    assert times() == 1
+    assert summary.read_bytes() != before
+    prepared_from_other_cts(place / "data")
+    assert stale()
+    assert (times(), times()) == (1, 0)
+    (place / "run/test/made_of.json").unlink()
+    assert stale()
+    assert times() == 1
