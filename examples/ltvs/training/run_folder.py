@@ -89,9 +89,9 @@ def _check_weights(folder: Path) -> None:
     """Raise InputError if the training of a stage is complete, but its best weights are not those that it wrote."""
     if not is_trained(folder):
         return
-    weights = folder / BEST
-    # Older runs have no digest of them.
-    if not weights.is_file() or digest(weights) != read_json(folder / "result.json").get("weights", digest(weights)):
+    weights, written = folder / BEST, read_json(folder / "result.json").get("weights")
+    # Older runs do not say what they wrote.
+    if written is not None and digest(weights) != written:
         raise InputError(
             f"{weights}: is missing, or not as the training wrote it; put it back, remove {folder} to train again, or "
             "give another --output"

@@ -86,7 +86,7 @@ def test_a_patient_without_tumors_or_vessels_is_good() -> None:
         (with_hu(lambda hu: np.maximum(hu + 1024, 0)), "to 1170, air and fat are below 0 HU; apply the rescale"),
         (with_hu(lambda hu: hu + 324 * (hu > 0)), "a: the liver has a median of 424 HU, expected -40 to 220; is the"),
         (with_hu(lambda hu: hu - 150 * (hu > 0)), "a: the liver has a median of -50 HU, expected -40 to 220; is the"),
-        (with_hu(lambda hu: hu - 900), "without fat and soft tissue, which are at -200 to 300 HU; apply the rescale"),
+        (with_hu(lambda hu: hu - 900), "a: the liver has a median of -800 HU, expected -40 to 220; is the CT in HU"),
         (lambda c: replace(c, tumor=elsewhere(c)), "voxels of the tumor lie outside the liver; are both masks of"),
         (lambda c: replace(c, vessel=elsewhere(c)), "voxels of the vessel lie outside the liver; are both masks of"),
     ],

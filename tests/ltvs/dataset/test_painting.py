@@ -47,14 +47,28 @@ def test_maps_of_an_older_version_are_painted_again(tmp_path: Path, painted: lis
     assert not (old / "other").exists()
 
 
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("name", ["body.npy", "liver.npy", "places.npy", "map.json"])
-@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 50), Path.unlink])
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 50), Path.unlink, change_a_byte])
 def test_damaged_maps_are_painted_again(tmp_path: Path, painted: list[int], name: str, damage: Callable) -> None:
     paint_all(2, tmp_path, 1)
     damage(tmp_path / MAPS / "0001" / name)
     assert paint_all(2, tmp_path, 1) == 1
     assert painted == [0, 1, 1]
     open_maps(tmp_path / MAPS / "0001")
+
+
+def test_maps_from_before_digests_were_kept_stay(tmp_path: Path, painted: list[int]) -> None:
+    paint_all(1, tmp_path, 1)
+    (tmp_path / MAPS / "0000" / "digests.json").unlink()
+    assert paint_all(1, tmp_path, 1) == 0
+    (tmp_path / MAPS / "0000" / "digests.json").write_text("{")
+    assert paint_all(1, tmp_path, 1) == 1
 
 
 def test_what_a_killed_run_has_left_is_removed(tmp_path: Path, painted: list[int]) -> None:
