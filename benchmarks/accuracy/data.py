@@ -7,7 +7,8 @@ on both sides. An existing case is kept.
 
 import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import SimpleITK as sitk
 from benchmarks.accuracy.cases import Volume, write_case
 from ltvs.dataset.one_case import compose_labels
 from ltvs.phantom.cohort import make_phantom
+from ltvs.runtime.workers import Failure, work_through
 from ltvs.volume.case import Case
 
 PLAIN_TRAINING, PLAIN_TEST = 32, 12
@@ -42,10 +44,16 @@ def main() -> int:
         parser.error(f"--anatomy {arguments.anatomy}: expected *.nii.gz in it; found none")
     paths = {arguments.output / f"{name}.npz": job for name, job in planned(arguments.anatomy).items()}
     jobs = [(path, *job, arguments.matrix, arguments.slice_spacing) for path, job in paths.items() if not path.exists()]
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for name, voxels in pool.map(_make, jobs):
-            print(f"{name}: {voxels} voxels", flush=True)
-    return 0
+    tasks = {job[0].stem: partial(_make, job) for job in jobs}
+    status = 0
+    with closing(work_through(tasks, max(1, min(arguments.workers, len(tasks))))) as results:
+        for name, made_now in results:
+            if isinstance(made_now, Failure):
+                print(f"error: {name}: {made_now.reason}", file=sys.stderr)
+                status = 2
+            else:
+                print(f"{name}: {made_now} voxels", flush=True)
+    return status
 
 
 def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:
@@ -78,11 +86,11 @@ def cut(case: Case) -> Volume:
     return Volume(*(sitk.GetArrayFromImage(image)[box] for image in (case.ct, compose_labels(case))))
 
 
-def _make(job: tuple[Path, int, Path | None, int, float]) -> tuple[str, int]:
+def _make(job: tuple[Path, int, Path | None, int, float]) -> int:
     path, seed, file, *grid = job
     volume = made(seed, None if file is None else sitk.ReadImage(str(file)), *grid)
     write_case(path, volume)
-    return path.stem, volume.hu.size
+    return volume.hu.size
 
 
 if __name__ == "__main__":

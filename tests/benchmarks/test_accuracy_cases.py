@@ -1,5 +1,6 @@
 """The accuracy study's cases: made, written, read, hardened, cut into patches."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_a_case_without_labeled_vessels_is_refused() -> None:
     image = sitk.Image(3, 4, 5, sitk.sitkUInt8)
     with pytest.raises(ValueError, match="a: expected vessels; got none; use a source that labels them"):
         data.cut(Case("a", image, image + 1, None, image))
+
+
+def test_a_case_that_cannot_be_made_is_told_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(data, "planned", lambda _: {"plain-000": (3, None), "lits-1": (4, tmp_path / "none.nii.gz")})
+    words = ["--output", str(tmp_path), "--matrix", "64", "--workers", "1"]
+    monkeypatch.setattr("sys.argv", ["data", *words])
+    assert data.main() == 2
+    said = capsys.readouterr()
+    assert re.fullmatch(r"plain-000: \d+ voxels\n", said.out)
+    assert re.fullmatch(r"error: lits-1: unexpected RuntimeError: .*none\.nii\.gz.*\n", said.err)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["plain-000.npz"]
 
 
 def test_less_contrast_more_noise_and_isodense_tumors() -> None:
