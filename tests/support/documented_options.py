@@ -23,7 +23,7 @@ from support.pages import ROOT
 
 #: Options of other programs that a page, a docstring or a message names.
 FOREIGN = {
-    *("--help", "--index-url"),
+    *("--help", "--index-url", "--constraint"),  # pip, too
     *("--abbrev", "--always", "--dirty", "--exclude"),  # git
     *("--shm-size", "--ntasks-per-node", "--requeue"),  # Docker, SLURM
 }

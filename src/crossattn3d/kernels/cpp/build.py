@@ -33,7 +33,7 @@ PATIENCE = 120.0
 class Library(NamedTuple):
     """The functions of `tiles.cpp`, loaded.
 
-    Args:
+    Attributes:
         functions: of the compiled code.
         path: where the compiled code is kept.
         was_built: whether it was compiled now.
