@@ -1,5 +1,6 @@
 """DICOM files recompressed in place, with the header that they had."""
 
+import locale
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def compress(file: Path, compression: str) -> None:
             writer.SetFileName(f"{folder}/slice.dcm")
             writer.SetUseCompression(True)
             writer.SetCompressor(compression)
+            before = locale.setlocale(locale.LC_ALL)
             writer.Execute(sitk.ReadImage(str(file)))
+            # GDCM leaves another one, in which Python reads no file but those in ASCII.
+            locale.setlocale(locale.LC_ALL, before)
             written = pydicom.dcmread(f"{folder}/slice.dcm")
         dataset.PixelData = written.PixelData
         dataset["PixelData"].is_undefined_length = True
