@@ -84,7 +84,7 @@ def test_task08_needs_one_way_to_find_livers(task08: Path, given: dict) -> None:
 def test_a_run_that_cannot_be_used_is_said_at_once(task08: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trained stage 1 here"):
         msd08(task08, liver_from=tmp_path)
-    with pytest.raises(InputError, match="--device: expected cpu, .*; got 'banana'"):
+    with pytest.raises(InputError, match=r"--device: expected cpu, .*; got 'banana'"):
         msd08(task08, liver_from=tmp_path, device="banana")
 
 
