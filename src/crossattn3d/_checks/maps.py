@@ -1,4 +1,4 @@
-"""Checks of options, maps and projections; every error says what was expected, what came, and what helps."""
+"""Checks of the maps and projections of an attention; every error says what was expected, what came and what helps."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments that make a net; every error says what was expected, what came, and what helps."""
+"""Checks of nets, their parts, and the arguments and images they are given; errors say what came and what helps."""
 
 import inspect
 import operator
