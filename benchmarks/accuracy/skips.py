@@ -91,8 +91,6 @@ class StudiedCSCA(CSCA):
         residual: whether U is added.
     """
 
-    recompute = False  # the literal form is too expensive to compute twice
-
     def __init__(self, *widths: int, score_norm: str, temperature: bool, centered: bool, residual: bool) -> None:
         check_option("StudiedCSCA", "score_norm", score_norm, SCALED)
         super().__init__(*widths, score_norm=score_norm, residual=residual)

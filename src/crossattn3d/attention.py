@@ -4,19 +4,21 @@ All three follow the skip protocol of `crossattn3d.unet`: made with `(query_chan
 with `(query, context)`, and `out_channels` is the width of the result.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossattn3d import functional
-from crossattn3d._checks.maps import check_inputs
-from crossattn3d._checks.nets import check_width
-from crossattn3d._checks.options import check_options, check_temperature, check_unchanged
+from crossattn3d._checks.maps import check_inputs, check_returned
+from crossattn3d._checks.nets import check_half, check_width
+from crossattn3d._checks.options import check_flag, check_options, check_temperature, check_unchanged
 from crossattn3d._checks.scripting import NotScriptable
 from crossattn3d._layers.halves import ChannelHalf, Half, SliceHalf
 from crossattn3d._layers.hooks import is_plain
-from crossattn3d.functional import Attention, Backend, ScoreNorm, backend_of
+from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, backend_of
 
 
 class AttentionMaps(NamedTuple):
@@ -100,14 +102,29 @@ class _CrossAttention3d(NotScriptable, Half):
         """Whether to recompute the result in the backward pass instead of keeping it; follows the backend unless set.
 
         That takes two passes over the maps, little beside the convolutions; the reference is too expensive, and so are
-        layers that have to be called, which may also count their calls or drop other values each time.
+        layers that have to be called, which may also count their calls or drop other values each time, as the `forward`
+        of a subclass may.
         """
         chosen = backend_of(self.backend) != "reference" if self._recompute is None else self._recompute
-        return chosen and all(map(self._is_fused, self._halves()))
+        return chosen and self._has_known_forward() and all(map(self._is_fused, self._halves()))
 
     @recompute.setter
     def recompute(self, value: bool) -> None:
+        check_flag(type(self).__name__, "recompute", value)
         self._recompute = value
+
+    def _has_known_forward(self) -> bool:
+        """Return whether neither a subclass nor a patch brings a `forward` of its own."""
+        known = (ChannelCrossAttention3d.forward, SliceCrossAttention3d.forward, CSCA.forward)
+        return type(self).forward in known and "forward" not in self.__dict__
+
+    def recomputation(self, query: Tensor, context: Tensor) -> Callable[[], Tensor] | None:
+        """Return a function that gives the result again, whatever changes here; None if `recompute` is False."""
+        if not self.recompute:
+            return None
+        return partial(
+            functional.attend, type(self).__name__, query, context, *self._fused_parameters(), self.attention
+        )
 
     def extra_repr(self) -> str:
         """Return the arguments that made this module, for `print(module)`."""
@@ -123,23 +140,30 @@ class _CrossAttention3d(NotScriptable, Half):
         unchanged = self._is(half) or is_plain(half, ChannelHalf) or is_plain(half, SliceHalf)
         return unchanged and half.has_plain_layers()
 
+    def _fused_parameters(self) -> tuple[ChannelParameters | None, SliceParameters | None]:
+        """Return the weights of the halves that one operation computes, None for the others."""
+        channel, slices = self._halves()
+        return (
+            None if channel is None or not self._is_fused(channel) else channel.parameters_of_attention(),
+            None if slices is None or not self._is_fused(slices) else slices.parameters_of_attention(),
+        )
+
     def _is(self, half: nn.Module) -> bool:
         return half is self
 
     def _attend(self, query: Tensor, context: Tensor) -> Tensor:
         """Return the sum of the halves and the residual."""
-        attention, (channel, slices) = self.attention, self._halves()
-        fused = (
-            None if channel is None or not self._is_fused(channel) else channel.parameters_of_attention(),
-            None if slices is None or not self._is_fused(slices) else slices.parameters_of_attention(),
-        )
-        called = [half for half in (channel, slices) if half is not None and not self._is_fused(half)]
+        attention, fused = self.attention, self._fused_parameters()
+        halves = zip(("channel", "slices"), self._halves(), strict=True)
+        called = [(name, half) for name, half in halves if half is not None and not self._is_fused(half)]
         if not called:
             return functional.attend(type(self).__name__, query, context, *fused, attention)
         check_inputs(type(self).__name__, query, context, (self.query_channels, self.context_channels))
         query = query.to(context.dtype)
-        calls = [half.call_layers if self._is(half) else half for half in called]
-        results: list[Tensor] = [call(query, context, attention) for call in calls]
+        results: list[Tensor] = []
+        for name, half in called:
+            results.append((half.call_layers if self._is(half) else half)(query, context, attention))
+            check_returned(type(self).__name__, name, results[-1], context, self.out_channels)
         if any(parameters is not None for parameters in fused):
             results.append(functional.attend(type(self).__name__, query, context, *fused, attention))
         elif attention.residual:
@@ -284,6 +308,11 @@ class CSCA(_CrossAttention3d):
         self.channel, self.slices = ChannelHalf(), SliceHalf()
         for half in (self.channel, self.slices):
             half.add_layers(query_channels, context_channels, score_norm)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("channel", "slices"):
+            check_half(type(self).__name__, name, value)
+        super().__setattr__(name, value)
 
     def _halves(self) -> tuple[ChannelHalf, SliceHalf]:
         return self.channel, self.slices

@@ -1,9 +1,9 @@
 """A 3D U-Net whose skip connections are an argument.
 
 A factory `skip(decoder_channels, encoder_channels)` makes each skip. The module is called with `(query, context)`, the
-up-sampled decoder map and the encoder map of one level, and its `out_channels` is the width of its result. If it has a
-true attribute `recompute`, the backward pass recomputes its result instead of keeping it, which must be cheap and free
-of side effects. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-Net.
+up-sampled decoder map and the encoder map of one level, and its `out_channels` is the width of its result. It may have
+a method `recomputation`: called with the same maps, it returns a function, which the backward pass calls for the result
+instead of keeping it, or None. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-Net.
 """
 
 import math
@@ -238,8 +238,6 @@ class UNet3d(NotScriptable, nn.Module):
         check_option(who, "norm", norm, get_args(Norm))
         check_option(who, "upsample", upsample, get_args(Upsample))
         check_flag(who, "up_norm", up_norm)
-        check_flag(who, "use_checkpoint", use_checkpoint)
-        check_flag(who, "deep_supervision", deep_supervision)
         check_factory(who, skip)
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -275,6 +273,8 @@ class UNet3d(NotScriptable, nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._FIXED:
             check_unchanged(self, name, value)
+        if name in ("use_checkpoint", "deep_supervision"):
+            check_flag(type(self).__name__, name, value)
         super().__setattr__(name, value)
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
@@ -300,10 +300,10 @@ class UNet3d(NotScriptable, nn.Module):
         joined = skip(query, context)
         # torch.compile chooses what to keep, and export keeps nothing.
         eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
-        recomputed = eager and getattr(skip, "recompute", False) and isinstance(block, DecoderBlock)
-        # Hooks would run once more for the same step, and might change the map that the block is called with.
-        if recomputed and not has_hooks(*skip.modules(), *block.modules()):
-            return cast("Tensor", block(joined, partial(skip, query, context)))
+        recomputation = getattr(skip, "recomputation", None) if eager and isinstance(block, DecoderBlock) else None
+        # Hooks might change the map that the block is called with.
+        if recomputation is not None and not has_hooks(*skip.modules(), *block.modules()):
+            return cast("Tensor", block(joined, recomputation(query, context)))
         return cast("Tensor", block(joined))
 
     def _run(self, function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:

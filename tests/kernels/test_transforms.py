@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
@@ -210,3 +211,25 @@ def test_maps_without_voxels(score_norm):
     assert module(u, e).shape == vmap(module)(u[None], e[None])[0].shape == (2, 4, 2, 3, 0)
     if score_norm in ("none", "cosine"):  # the others divide by the number of voxels
         assert module.attention_maps(u, e)[0].isfinite().all()
+
+
+def test_a_recorded_gradient_runs_and_says_what_it_cannot_do():
+    module, (query, context) = CSCA(3).double(), maps(1, 2, 3, 3, (2, 3, 5))
+    query.requires_grad_()
+
+    def slope(query: Tensor, context: Tensor) -> Tensor:
+        return torch.autograd.grad(module(query, context).square().sum(), query, create_graph=True)[0]
+
+    def first(query: Tensor, context: Tensor) -> Tensor:
+        return torch.autograd.grad(module(query, context).square().sum(), query)[0]
+
+    def second(query: Tensor, context: Tensor) -> Tensor:
+        return torch.autograd.grad(slope(query, context).square().sum(), query)[0]
+
+    for function in (first, second):
+        program = make_fx(function)(query, context)
+        assert_close(program(query, context), function(query, context), 1e-10)
+    program = make_fx(first)(query, context)
+    assert "attend_backward" in program.code
+    with pytest.raises(ValueError, match=r"attend_backward: expected no derivative .*; got one; record"):
+        program(query, context).sum().backward()

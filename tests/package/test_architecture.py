@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "__init__": {"attention", "functional", "ucanet", "unet", "_version", "dropin", "export", "folding", "hub"},
 }
 OUTSIDE = {"torch", "einops", "numpy", "jaxtyping"}
+#: Most modules of a folder, `__init__` aside, as in the pipeline.
+MODULES = 14
 
 
 def part_of(path: Path) -> str:
@@ -101,6 +103,11 @@ def test_the_reference_stands_alone():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda p: p.name)
+def test_no_folder_is_full(folder):
+    assert len(list(folder.glob("*.py"))) - 1 <= MODULES
 
 
 def test_one_version():

@@ -130,7 +130,7 @@ def test_training_step_of_a_net_is_as_with_pytorchs_layers(form, monkeypatch):
         return [p.grad.clone() for p in net.parameters()]
 
     got = gradients()
-    monkeypatch.setattr(convolutions, "_is_plain", lambda *tensors: False)
+    monkeypatch.setattr(convolutions, "_is_quick", lambda *tensors: False)
     for a, b in zip(got, gradients(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from crossattn3d import CSCA, UCANet
 from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
@@ -245,3 +246,19 @@ def test_maps_are_joined_in_the_order_of_the_net() -> None:
     total = same(e)
     total += e
     assert torch.equal(total, e + same.attention(e, e))
+
+
+@pytest.mark.parametrize(
+    "change", [parametrizations.weight_norm, lambda layer: prune.random_unstructured(layer, "weight", 0.3)]
+)
+def test_weights_that_are_computed_cannot_be_removed(change: Callable[[nn.Module], object]) -> None:
+    net = basic_unet(3)
+    change(net.upcat_3.convs.conv_0.conv)
+    before = copy.deepcopy(net.state_dict())
+    message = (
+        r"expected a BasicUNet with plain weights for concatenate=False, .*; got a \w*Conv3d whose weight .*; undo"
+    )
+    with pytest.raises(ValueError, match=message):
+        wrap_skips(net, concatenate=False)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+    assert wrap_skips(net) is net

@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
@@ -62,6 +63,18 @@ def with_one_level() -> nn.Module:
     net = segresnet_ds(3)
     net.up_layers = nn.ModuleList([nn.ModuleDict({"upsample": nn.Identity()})])
     return net
+
+
+def narrowed(place: str) -> CSCA:
+    module = CSCA(3, 4).double()
+    module.get_submodule(place).register_forward_hook(lambda module, inputs, output: output[:, :1])
+    return module
+
+
+def recorded_gradient() -> torch.Tensor:
+    module, query = CSCA(3).double(), U.clone().requires_grad_()
+    program = make_fx(lambda x: torch.autograd.grad(module(x, x).square().sum(), x)[0])(query)
+    return program(query)
 
 
 # Name: (what is called, what the message must say in this order).
@@ -117,6 +130,35 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: ChannelCrossAttention3d(3)(U, (U, E)),
         ["ChannelCrossAttention3d", "expected context as a tensor", "got tuple", "one by one"],
     ),
+    "recomputation switched on with text": (
+        lambda: setattr(CSCA(3), "recompute", "no"),
+        ["CSCA", "expected recompute to be True or False", "got 'no'"],
+    ),
+    "a layer in the place of a half": (
+        lambda: setattr(CSCA(3), "slices", nn.Identity()),
+        ["CSCA", "expected slices as a module that takes (query, context, attention)", "got Identity (too many", "use"],
+    ),
+    "nothing in the place of a half": (
+        lambda: setattr(CSCA(3), "channel", None),
+        ["CSCA", "expected channel as a module", "got NoneType (it is no module)", "SliceCrossAttention3d"],
+    ),
+    "a half with a hook that narrows its result": (
+        lambda: narrowed("channel")(U, E),
+        ["CSCA", "expected channel to return (2, 4, 2, 3, 4)", "got (2, 1, 2, 3, 4)", "mend the hook or the layer"],
+    ),
+    "a layer with a hook that narrows its result": (
+        lambda: narrowed("slices.to_out")(U, E),
+        ["SliceHalf", "expected to_out to return (2, 4, 2, 3, 4)", "got (2, 1, 2, 3, 4)", "mend the hook or the layer"],
+    ),
+    "a derivative of a gradient that make_fx recorded": (
+        lambda: recorded_gradient().sum().backward(),
+        [
+            "attend_backward",
+            "expected no derivative of a gradient that was recorded",
+            "got one",
+            "record that derivative",
+        ],
+    ),
     "no context": (lambda: CSCA(3)(U, None), ["CSCA", "expected context as a tensor", "got NoneType"]),
     "an array to look at": (
         lambda: CSCA(3).attention_maps(U.numpy(), U),
@@ -142,11 +184,16 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "a projection to another width": (
         lambda: replaced("channel.to_value", nn.Sequential(nn.Conv3d(4, 5, 1)))(U, E),
-        ["ChannelHalf", "expected to_value to return (2, 4, 2, 3, 4)", "got (2, 5, 2, 3, 4)", "1x1x1"],
+        [
+            "ChannelHalf",
+            "expected to_value to return (2, 4, 2, 3, 4)",
+            "got (2, 5, 2, 3, 4)",
+            "mend the hook or the layer",
+        ],
     ),
     "a projection to another size": (
         lambda: replaced("slices.to_out", nn.Conv3d(1, 4, 1, stride=2))(U, E),
-        ["SliceHalf", "expected to_out to return (2, 4, 2, 3, 4)", "got (2, 4, 1, 2, 2)", "1x1x1"],
+        ["SliceHalf", "expected to_out to return (2, 4, 2, 3, 4)", "got (2, 4, 1, 2, 2)", "mend the hook or the layer"],
     ),
     "a layer that is called, with the arguments exchanged": (
         lambda: replaced("slices.to_key", nn.Sequential(nn.Conv3d(4, 1, 1)))(E, U),

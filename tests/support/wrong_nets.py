@@ -24,6 +24,14 @@ def volume(*shape: int) -> torch.Tensor:
 
 #: Name: (what is called, what the message must say in this order).
 NET_CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "checkpoints switched on with text": (
+        lambda: setattr(UNet3d(1, 2, NARROW), "use_checkpoint", "no"),
+        ["UNet3d", "expected use_checkpoint to be True or False", "got 'no'"],
+    ),
+    "deep supervision switched on with text": (
+        lambda: setattr(UCANet(1, 2, NARROW), "deep_supervision", "no"),
+        ["UCANet", "expected deep_supervision to be True or False", "got 'no'"],
+    ),
     "one level": (lambda: UNet3d(1, 2, (8,)), ["UNet3d", "expected channels of two or more levels", "got (8,)"]),
     "a level of width 0": (lambda: UNet3d(1, 2, (8, 0)), ["UNet3d", "each 1 or more", "got (8, 0)"]),
     "one number for all levels": (

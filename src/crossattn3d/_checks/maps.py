@@ -1,4 +1,4 @@
-"""Checks of options, maps and projections; every error says what was expected, what came, and what helps."""
+"""Checks of the maps and projections of an attention; every error says what was expected, what came and what helps."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def check_inputs(who: str, query: Tensor, context: Tensor, channels: tuple[int, 
 
 
 def check_returned(who: str, name: str, x: Tensor, context: Tensor, channels: int) -> None:
-    """Raise ValueError unless layer `name` of `who` returned a map of `channels` channels, as large as `context`."""
+    """Raise ValueError unless part `name` of `who` returned a map of `channels` channels, as large as `context`."""
     if isinstance(x, torch.fx.Proxy):  # which has no sizes yet
         return
     with untraced():
@@ -38,8 +38,7 @@ def check_returned(who: str, name: str, x: Tensor, context: Tensor, channels: in
         if got != expected:
             shown = tuple(got) if got is not None else type(x).__name__
             raise ValueError(
-                f"{who}: expected {name} to return {expected}; got {shown}; replace it with a layer that returns what "
-                "the 1x1x1 convolution did"
+                f"{who}: expected {name} to return {expected}; got {shown}; mend the hook or the layer that returns it"
             )
 
 

@@ -1,8 +1,8 @@
-"""Checks of the arguments that make a net; every error says what was expected, what came, and what helps."""
+"""Checks of nets, their parts, and the arguments and images they are given; errors say what came and what helps."""
 
 import inspect
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -68,15 +68,34 @@ def check_factory(who: str, skip: object) -> None:
             f"{who}: expected skip as a factory, (decoder_channels, encoder_channels) -> module, which makes one for "
             f"each level; got {got}; give a class such as crossattn3d.CSCA, or functools.partial(CSCA, ...)"
         )
-    try:
-        inspect.signature(skip).bind(1, 1)
-    except TypeError as error:
+    error = _call_error(skip, 2)
+    if error:
         raise ValueError(
             f"{who}: expected skip to take (decoder_channels, encoder_channels); got {skip!r}, which does not "
             f"({error}); fix its other arguments with functools.partial"
-        ) from error
+        )
+
+
+def check_half(who: str, name: str, half: object) -> None:
+    """Raise ValueError unless `half` is a module that is called as the halves of CSCA are."""
+    error = _call_error(half.forward, 3) if isinstance(half, nn.Module) else "it is no module"
+    if error:
+        raise ValueError(
+            f"{who}: expected {name} as a module that takes (query, context, attention), as the one that it replaces; "
+            f"got {type(half).__name__} ({error}); for one half alone, use ChannelCrossAttention3d or "
+            "SliceCrossAttention3d"
+        )
+
+
+def _call_error(function: Callable[..., object], arguments: int) -> str:
+    """Return why a function cannot be called with as many arguments; empty if it can, or does not tell."""
+    try:
+        inspect.signature(function).bind(*range(arguments))
+    except TypeError as error:
+        return str(error)
     except ValueError:  # no signature to be read
-        pass
+        return ""
+    return ""
 
 
 def checked_triples(

@@ -11,10 +11,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from crossattn3d._checks.nets import Triple
 from crossattn3d._layers.weight_gradient import correlate
 from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
-
-Triple = tuple[int, int, int]
 
 ONES, ZEROS = (1, 1, 1), (0, 0, 0)
 #: Multiplications below which the calls for the products take longer than they save.
@@ -40,7 +39,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Convolve."""
-        if not (self._is_as_made() and _is_plain(input, self.weight, self.bias)):
+        if not (self._is_as_made() and _is_quick(input, self.weight, self.bias)):
             return super().forward(input)
         if torch.is_grad_enabled():
             return cast("Tensor", _Convolution.apply(input, self.weight, self.bias))  # type: ignore[no-untyped-call]
@@ -60,7 +59,7 @@ class ConvTranspose3d(nn.ConvTranspose3d):
         """Convolve."""
         # A parametrized layer, whose class is another one, computes its weight whenever it is read.
         as_made = type(self) is ConvTranspose3d and (self.dilation, self.groups) == (ONES, 1) and output_size is None
-        if as_made and torch.is_grad_enabled() and _is_plain(input, self.weight, self.bias):
+        if as_made and torch.is_grad_enabled() and _is_quick(input, self.weight, self.bias):
             shape = self.stride, self.padding, self.output_padding
             result = _Transposed.apply(input, self.weight, self.bias, *shape)  # type: ignore[no-untyped-call]
             return cast("Tensor", result)
@@ -130,7 +129,7 @@ def _padding(kernel_size: Sequence[int]) -> Triple:
     return d // 2, h // 2, w // 2
 
 
-def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _is_quick(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Return whether a layer may compute by itself: on a CPU of this kind, and nothing has to look into it."""
     if torch.compiler.is_compiling() or is_recorded(x) or is_transforming():
         return False

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from crossattn3d._checks.maps import check_returned
 from crossattn3d._checks.options import check_temperature
+from crossattn3d._layers.convolutions import ONES, ZEROS
 from crossattn3d._layers.hooks import is_plain
 from crossattn3d.functional import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels import reference
 from crossattn3d.kernels.modes import without_autocast
-
-ONES, ZEROS = (1, 1, 1), (0, 0, 0)
 
 
 class Half(nn.Module):

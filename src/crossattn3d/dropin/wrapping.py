@@ -81,6 +81,8 @@ def wrap_skips(
     check_options(who, Attention(score_norm, False, slice_dim, backend))
     _check_choices(who, net, known, attention, zero_init, concatenate)
     joins = _joins(who, net, known)
+    if not concatenate:
+        _check_weights(who, net, joins)
     # A decoder map that stays beside the result, or that the net adds, is not added as well.
     residual = False if concatenate else None
     make = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
@@ -166,6 +168,16 @@ def _check_choices(
             f"{who}: expected a 3D net, or a 2D net with attention='cca', as there are no slices; got a {name} of "
             f"{max(dimensions)} dimensions with attention={attention!r}; choose one of these"
         )
+
+
+def _check_weights(who: str, net: nn.Module, joins: list[Join]) -> None:
+    """Raise ValueError unless the convolutions that are to lose weights hold them themselves."""
+    for convolution in (part for join in joins for part in readers(join.block)):
+        if "weight" not in convolution._parameters:
+            raise ValueError(
+                f"{who}: expected a {type(net).__name__} with plain weights for concatenate=False, which removes some; "
+                f"got a {type(convolution).__name__} whose weight is computed; undo its parametrization or pruning"
+            )
 
 
 def _joins(who: str, net: nn.Module, known: KnownNet) -> list[Join]:

@@ -106,7 +106,16 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
     return du, de, list(rest[:of_channel]), list(rest[of_channel:]), *(None for _ in ctx.options)
 
 
+def _refuse(_ctx: Any, *_gradients: Any) -> Any:
+    raise ValueError(
+        "attend_backward: expected no derivative of a gradient that was recorded without it; got one; record that "
+        "derivative instead"
+    )
+
+
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_context)
+# Programs that others have recorded call it where gradients are enabled.
+torch.library.register_autograd(BACKWARD, _refuse)
 
 
 def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
