@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 class Join(NamedTuple):
     """A place where a net joins a decoder map U and an encoder map E.
 
-    Args:
+    Attributes:
         parent: a module of the net.
         name: its child that takes cat([U, E]), in the net's order; or that gives U, and the net's code joins the two.
         query: width of U.
@@ -45,7 +45,7 @@ class Join(NamedTuple):
 class KnownNet(NamedTuple):
     """How a net joins its maps.
 
-    Args:
+    Attributes:
         find: gives its joins.
         encoder_first: whether E comes first in its concatenations.
         slice_dim: the dimension that counts slices in the library's volumes.
