@@ -17,7 +17,7 @@ def line_of_box(box: str, command: str) -> str:
         command: name of the command.
 
     Example:
-        >>> line_of_box("╭─ Unrecognized options ─────╮\\n│ Unrecognized options: --stage │\\n╰────╯", "predict_ltvs.py")
+        >>> line_of_box("╭─ Unrecognized options ─╮\\n│ Unrecognized options: --stage │\\n╰────╯", "predict_ltvs.py")
         'unrecognized options: --stage; see predict_ltvs.py --help'
     """
     sections = [""]
