@@ -67,5 +67,10 @@ def table() -> str:
     return pages.table(["", "bytes per voxel", "GiB at 32x320x320, a batch of one"], rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     pages.write(PAGE, MAKER, table())
+
+
+if __name__ == "__main__":
+    main()

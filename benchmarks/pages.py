@@ -1,5 +1,6 @@
 """The part of a page of the docs that a measurement writes: the text between two marks, and the tables in it."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def replaced(page: str, maker: str, text: str) -> str:
     """
     before, _, after = parts(page, maker)
     return f"{before}{begin(maker)}{text}{END}{after}"
+
+
+def take_no_options(maker: str, description: str | None) -> None:
+    """Answer --help, and refuse any other word, before a command without options writes.
+
+    Args:
+        maker: its module.
+        description: what it writes.
+    """
+    argparse.ArgumentParser(prog=f"python -m {maker}", description=description).parse_args()
 
 
 def write(page: Path, maker: str, text: str) -> None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def main(settings: TrainSettings) -> None:
     """Train UCA-Net's two stages. The same command resumes an interrupted training.
 
-    The defaults are what the paper prints, but for `score_norm`, `residual`, `jitter`, `seeds` and `devices`
-    (docs/defaults.md).
+    The defaults are the values that the paper prints, except for --score-norm, --residual, --jitter, --seeds and
+    --devices (docs/defaults.md).
     """
     data = PreparedSet(settings.data, settings.split)
     for stage in settings.stages():

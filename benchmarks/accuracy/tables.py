@@ -288,6 +288,7 @@ def _p(p: float) -> str:
 
 
 def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     whole = read_json(RESULT)
     for page, made in PAGES.items():
         pages.write(DOCS / page, MAKER, made(whole, TITLED))

@@ -4,10 +4,10 @@ The arguments are those of `most_held`, as a JSON list. Counted is the proportio
 workers: the memory they hold, mapped files and shared memory included, each page once, however many share it.
 """
 
+import argparse
 import json
 import os
 import re
-import sys
 import tempfile
 from contextlib import closing
 from itertools import islice
@@ -35,7 +35,13 @@ def most_held(name: str, folder: str, patch: tuple[int, int, int], workers: int,
             return max(held() for _ in islice(stream, batches))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader.process_memory", description=__doc__)
+    parser.add_argument("arguments", type=json.loads)
+    name, folder, patch, *numbers = parser.parse_args().arguments
     torch.set_num_threads(1)
-    name, folder, patch, *numbers = json.loads(sys.argv[1])
     print(most_held(name, folder, tuple(patch), *numbers))
+
+
+if __name__ == "__main__":
+    main()

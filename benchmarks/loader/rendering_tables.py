@@ -44,5 +44,10 @@ def _both(row: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     return row["render"], row["step"]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     pages.write(PAGE, MAKER, text(read_json(RESULT)))
+
+
+if __name__ == "__main__":
+    main()

@@ -48,5 +48,10 @@ def missed(report: dict[str, Any]) -> list[str]:
     return short
 
 
-if __name__ == "__main__":
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     pages.write(PAGE, MAKER, text(read_json(RESULT)))
+
+
+if __name__ == "__main__":
+    main()

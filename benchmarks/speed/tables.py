@@ -106,5 +106,10 @@ def _cells(cell: dict[str, float] | None, first: dict[str, float]) -> list[str]:
     return [time, ratio, f"{cell['extra_bytes'] / 1e6:.0f}"]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     pages.write(PAGE, MAKER, text(read_reports(RESULTS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -50,5 +50,10 @@ def _cell(value: float | None, score: str) -> str:
     return "-" if value is None else format(value, ".1f" if score == "false_tumor_ml" else ".3f")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     pages.write(PAGE, MAKER, text(read_json(RESULT)))
+
+
+if __name__ == "__main__":
+    main()

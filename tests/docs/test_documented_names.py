@@ -120,7 +120,8 @@ def slug(heading: str) -> str:
 
 def links(page: Path) -> list[tuple[str, str]]:
     """Return the file, empty for the page itself, and the anchor of each link to something here."""
-    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"<[^>]*\s(?:src|href)=[\"']([^\"']+)", text)
     return [tuple(target.partition("#")[::2]) for target in found if not re.match(r"[a-z]+:", target)]
 
 

@@ -23,7 +23,7 @@ from support.pages import ROOT
 
 #: Options of other programs that a page, a docstring or a message names.
 FOREIGN = {
-    *("--help", "--index-url", "--constraint"),  # pip, too
+    *("--help", "--index-url", "--constraint"),  # pip
     *("--abbrev", "--always", "--dirty", "--exclude"),  # git
     *("--shm-size", "--ntasks-per-node", "--requeue"),  # Docker, SLURM
 }
@@ -66,7 +66,7 @@ def commands() -> dict[str, Command]:
             found[script.name] = _of_settings(settings)
     for file in sorted([*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "src").rglob("*.py")]):
         triton = file.stem.startswith("gpu_") and find_spec("triton") is None
-        if "ArgumentParser(" in file.read_text(encoding="utf-8") and not triton:
+        if re.search(r"^def main\(", file.read_text(encoding="utf-8"), re.MULTILINE) and not triton:
             parts = file.relative_to(ROOT).with_suffix("").parts
             module = ".".join(part for part in parts if part not in ("src", "__main__"))
             found[module] = _of_module(importlib.import_module(".".join(part for part in parts if part != "src")))
@@ -99,7 +99,9 @@ def _of_module(module: Any) -> Command:
         options |= dict.fromkeys(action.option_strings, choices)
         if action.type not in (int, float):
             action.type = None  # whether a file is there plays no part here
-    required = tuple(action.option_strings[-1] for action in parser._actions if action.required)
+    required = tuple(
+        action.option_strings[-1] for action in parser._actions if action.required and action.option_strings
+    )
     return Command(options, required, parser.parse_args)
 
 

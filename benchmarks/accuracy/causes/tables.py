@@ -110,6 +110,7 @@ def draw(maps: dict[str, list[Json]], path: Path) -> None:
 
 
 def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
     whole = read_json(FILE)
     nets = by_variant(whole)
     seeds = [{net["seed"] for net in nets.get(name, [])} for name in DRAWN]

@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import TypeVar
 
 import SimpleITK as sitk
 import tyro
 
+from ltvs.runtime.boxes import line_of_box
 from ltvs.runtime.errors import InputError, reason_without_mistake
 from ltvs.runtime.extras import require_extra
 from ltvs.runtime.interrupts import Terminated
@@ -46,22 +48,23 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
 
 
 def _parse(settings: type[Settings], description: str | None) -> Settings:
-    """Return the settings of the command line; tyro prints what is wrong with its words.
+    """Return the settings of the command line.
 
     Raises:
-        InputError: the settings make no sense together. tyro would draw a box around it.
+        InputError: words are not understood, or the settings make no sense together. tyro would draw a box around it.
     """
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(settings, description=description)
+            parsed = tyro.cli(settings, description=description)
     except SystemExit as ended:
+        if not ended.code:
+            raise
         if isinstance(ended.__context__, InputError):
-            said = io.StringIO()
             raise ended.__context__ from None
-        raise
-    finally:
-        print(said.getvalue(), end="", file=sys.stderr)
+        raise InputError(line_of_box(said.getvalue(), Path(sys.argv[0]).name)) from None
+    print(said.getvalue(), end="", file=sys.stderr)
+    return parsed
 
 
 def _terminate(*_: object) -> None:

@@ -19,8 +19,6 @@ from crossattn3d.kernels.cpp.cache import UnavailableError, alone_in, cache_fold
 
 logger = logging.getLogger("crossattn3d")
 
-logger = logging.getLogger("crossattn3d")
-
 SOURCE = Path(__file__).with_name("tiles.cpp")
 _HERE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 #: Without its standard library, as from `gcc`, the linker would leave what cannot be loaded.
