@@ -9,8 +9,9 @@ from ltvs.model.saved import stage_inputs
 from ltvs.model.shipping import ORIGIN, SHIPPED
 from ltvs.report.figures import draw_report
 from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
 from ltvs.runtime.outputs import check_new_files, check_outside
-from ltvs.volume.images import check_suffix, read_ct, stem, write_volume
+from ltvs.volume.images import check_name, read_ct, stem, write_volume
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        check_suffix(self.output)
+        check_name(self.output)
+        if not self.smallest_liver >= 0:
+            raise InputError(f"--smallest-liver: expected 0 ml or more; got {self.smallest_liver}")
 
 
 def main(settings: PredictSettings) -> None:

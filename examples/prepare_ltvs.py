@@ -103,6 +103,8 @@ class PrepareSettings:
             raise InputError(f"--window: expected the lower bound first; got {self.window}")
         if not self.margin >= 0:
             raise InputError(f"--margin: expected 0 mm or more; got {self.margin}")
+        if self.smallest_liver is not None and not self.smallest_liver >= 0:
+            raise InputError(f"--smallest-liver: expected 0 ml or more; got {self.smallest_liver}")
         if not self.folds >= 0:
             raise InputError(f"--folds: expected 0 for none, or 2 or more; got {self.folds}")
         if self.export_nnunet is not None:

@@ -11,7 +11,7 @@ from ltvs.model.computing import Precision
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.saved import TrainedStage
 from ltvs.runtime.outputs import check_new_files, check_outside
-from ltvs.volume.images import check_suffix, read_ct, write_volume
+from ltvs.volume.images import check_name, read_ct, write_volume
 
 
 def trained_stage(
@@ -64,7 +64,7 @@ def label_file(
         InputError: the CT cannot be read or is none in HU, or the labels are not to be written there.
     """
     source, output = Path(ct), Path(labels)
-    check_suffix(output)
+    check_name(output)
     check_outside(output, {"--input": source})
     check_new_files([output], overwrite=overwrite)
     volume = read_ct(source, force=force)

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import tyro
 
 from ltvs.runtime.boxes import line_of_box
-from ltvs.runtime.errors import InputError, reason_without_mistake
+from ltvs.runtime.errors import InputError, printable, reason_without_mistake
 from ltvs.runtime.extras import require_extra
 from ltvs.runtime.interrupts import Terminated
 
@@ -27,6 +27,9 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         raise TypeError(f"command_line.run: expected a dataclass, got {settings!r}")
     # Where a warning of ITK matters, the code raises its own one-line error.
     sitk.ProcessObject.GlobalWarningDisplayOff()
+    # Names of files may hold what the encoding of the output lacks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         settings_given = _parse(settings, inspect.getdoc(main))
@@ -35,7 +38,7 @@ def run(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     except Exception as error:
         if (reason := reason_without_mistake(error)) is None:
             raise
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
     except Terminated:
         print("terminated", file=sys.stderr)

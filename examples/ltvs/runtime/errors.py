@@ -16,6 +16,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Return text with whatever does not print, as names of files may hold it, as an escape: `\\n`, `\\udcff`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception says that memory could not be allocated, in the machine or on a GPU."""
     if isinstance(error, OSError):

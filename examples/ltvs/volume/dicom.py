@@ -16,6 +16,9 @@ from ltvs.volume.modality import check_modality
 #: Voxels by which a slice may be off its place in a regular stack: labels have half a voxel in all.
 _TOLERANCE = 0.25
 
+#: Modalities of DICOM files that never hold an image: reports, presentations, contours, plans and registrations.
+_WITHOUT_IMAGES = {"SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC"}
+
 _CUT_SHORT = "{}: is DICOM but cannot be read, is it cut short? Copy it again, or remove it"
 
 # ITK's warnings would precede the one line that says what is wrong.
@@ -93,13 +96,16 @@ def _series_of(path: Path) -> str | None:
         with damage_told(path):
             says_so = is_dicom(path)
             # Older DICOM does not begin by saying what it is.
-            tags = ["SeriesInstanceUID", "Rows"]
+            tags = ["SeriesInstanceUID", "Modality", "Rows"]
             header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
             if "Rows" in header:
                 return str(header.get("SeriesInstanceUID") or "").strip()
+            kind = str(header.get("Modality") or "").strip()
     except InputError:
         if says_so:
             raise
+    if says_so and kind in _WITHOUT_IMAGES:
+        raise InputError(f"{path}: expected a slice, got DICOM without an image, of Modality {kind}; move it elsewhere")
     if says_so:
         raise InputError(_CUT_SHORT.format(path))
     return None

@@ -159,7 +159,8 @@ def _run_lengths(bare: pydicom.Dataset) -> np.ndarray:
 
 
 def _by_gdcm(bare: pydicom.Dataset) -> np.ndarray:
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        bare.save_as(file.name, enforce_file_format=True)
-        values: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(file.name))
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "frame.dcm")
+        bare.save_as(file, enforce_file_format=True)
+        values: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(file))
     return values

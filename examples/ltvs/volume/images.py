@@ -94,24 +94,31 @@ def read_mask(path: Path) -> sitk.Image:
     return Grid.of(volume).place(sitk.GetImageFromArray(above.view(np.uint8)))
 
 
-def check_suffix(path: Path) -> None:
-    """Raise InputError if the name has no suffix under which a volume can be written."""
+def check_name(path: Path) -> None:
+    """Raise InputError if no volume can be written under this name: its suffix is not known, or it is not in UTF-8."""
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(f"{path}: expected a name that ends in {', '.join(VOLUME_SUFFIXES)}")
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: expected names of file and folders in UTF-8; rename them") from None
 
 
 def write_volume(volume: sitk.Image, path: Path) -> None:
     """Write a volume, compressed, atomically.
 
     Raises:
-        InputError: the name has no known suffix, or the file cannot be written.
+        InputError: the name has no known suffix or is not in UTF-8, or the file cannot be written.
     """
-    check_suffix(path)
+    check_name(path)
     with atomic_path(path) as temporary:
+        # ITK does not know all suffixes in capitals.
+        lower = temporary.with_name(temporary.name.lower())
         try:
-            sitk.WriteImage(volume, str(temporary), useCompression=True)
+            sitk.WriteImage(volume, str(lower), useCompression=True)
         except RuntimeError as error:
             raise InputError(f"{path}: cannot be written ({itk_reason(error)}); is the disk full?") from error
+        lower.rename(temporary)
         if not _is_complete(volume, temporary):
             raise InputError(f"{path}: cannot be written completely; is the disk full?")
 

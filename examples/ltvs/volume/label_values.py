@@ -44,9 +44,9 @@ def whole_labels(path: Path, values: np.ndarray) -> np.ndarray:
                 "labels divided by 255? Give the labels themselves"
             )
         values = whole
-    if values.min() < 0:
+    if (lowest := values.min()) < 0:
+        likely = "a mask of 255 in 8 bits with a sign, which reads as -1? Save it as uint8"
         raise InputError(
-            f"{path}: expected labels of 0 or more, got {values.min():g}; is it a mask of 255 in 8 bits with a sign, "
-            "which read as -1? Save it as uint8"
+            f"{path}: expected labels of 0 or more, got {lowest:g}; is it {likely if lowest >= -128 else 'a CT?'}"
         )
     return values

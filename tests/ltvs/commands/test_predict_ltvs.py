@@ -60,6 +60,10 @@ def test_the_networks_of_the_examples_are_the_default(
             ("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--device", "banana"),
             "--device: expected cpu, cuda, cuda:1 or mps; got 'banana'",
         ),
+        (
+            ("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--smallest-liver", "nan"),
+            "--smallest-liver: expected 0 ml or more; got nan",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -1,6 +1,7 @@
 """Settings of preparation: those that make no sense are refused, and the recipe tells what decides a case."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,8 @@ def test_what_decides_the_content_of_a_case_is_in_its_recipe() -> None:
         ({"margin": -0.5}, "--margin: expected 0 mm or more; got -0.5"),
         ({"maps": -1}, "--maps: expected 0 or more, with --source phantom only; got -1, phantom"),
         ({"maps": 2, "source": "lits"}, "--maps: expected 0 or more, with --source phantom only; got 2, lits"),
+        ({"source": "msd08", "smallest_liver": -1.0}, "--smallest-liver: expected 0 ml or more; got -1.0"),
+        ({"source": "msd08", "smallest_liver": math.nan}, "--smallest-liver: expected 0 ml or more; got nan"),
         ({"folds": -1}, "--folds: expected 0 for none, or 2 or more; got -1"),
         (
             {"liver": Path("a")},

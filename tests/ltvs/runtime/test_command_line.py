@@ -1,6 +1,7 @@
 """Behavior of every command line: help with each setting, one line per error, exit codes."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -78,6 +79,33 @@ def test_settings_that_make_no_sense_are_one_line_and_2(
     assert said.err.startswith("error: --size 100: expected 99 or less, for long reasons")
     assert said.err.endswith("so on\n")
     assert said.err.count("\n") == 1
+
+
+def test_names_that_do_not_print(tmp_path: Path) -> None:
+    """Names of files may hold line breaks and bytes that are no text, and a terminal may know ASCII alone."""
+    script = tmp_path / "command.py"
+    script.write_text(f"""
+import sys
+from dataclasses import dataclass
+sys.path.insert(0, {str(EXAMPLES)!r})
+from ltvs.runtime.command_line import run
+from ltvs.runtime.errors import InputError
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    'Name.'
+def main(settings):
+    'Fail.'
+    print(settings.name)
+    raise InputError(settings.name + ': does not exist')
+run(main, Settings)
+""")
+    words = [sys.executable, str(script), "--name", os.fsdecode("Leber ü\n".encode() + b"\xff")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    done = subprocess.run(words, capture_output=True, check=False, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stdout == "Leber \\xfc\n\\udcff\n"
+    assert done.stderr == "error: Leber \\xfc\\n\\udcff: does not exist\n"
 
 
 def test_an_interrupt_is_said_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

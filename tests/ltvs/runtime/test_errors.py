@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltvs.runtime.errors import InputError, one_line, ran_out_of_memory, reason_without_mistake
+from ltvs.runtime.errors import InputError, one_line, printable, ran_out_of_memory, reason_without_mistake
 
 
 def huge_array() -> Exception:
@@ -52,6 +52,11 @@ def test_input_and_files_that_fail() -> None:
     moved = OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")
     assert reason_without_mistake(moved) == "a: b: Invalid cross-device link"
     assert reason_without_mistake(OSError("no number,\ntwo lines")) == "no number, two lines"
+
+
+def test_printable() -> None:
+    assert printable("ä b.nii.gz") == "ä b.nii.gz"
+    assert printable("a\n\x1b[2J\udcff") == r"a\n\x1b[2J\udcff"
 
 
 def test_one_line() -> None:

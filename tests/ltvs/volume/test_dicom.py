@@ -38,6 +38,18 @@ def test_a_series_with_a_slice_cut_short(tmp_path: Path) -> None:
         read_ct(tmp_path / "ct")
 
 
+@pytest.mark.parametrize("modality", ["SR", "RTSTRUCT"])
+def test_a_report_among_the_slices(tmp_path: Path, modality: str) -> None:
+    write_series(tmp_path, tiny_case().ct)
+    report = pydicom.dcmread(tmp_path / "image_7")
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(report, name)
+    report.Modality = modality
+    report.save_as(tmp_path / "report")
+    with pytest.raises(InputError, match=f"report: expected a slice, got .* of Modality {modality}; move it elsewhere"):
+        read_ct(tmp_path)
+
+
 def test_a_series_without_a_slice(tmp_path: Path) -> None:
     write_series(tmp_path / "ct", tiny_case().ct)
     (tmp_path / "ct" / "notes.txt").write_text("not DICOM")

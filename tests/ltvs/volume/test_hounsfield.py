@@ -69,7 +69,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "stored values": (lambda hu, liver: hu + 1024, INTERCEPT),
     "stored values with padding": (lambda hu, liver: padded(hu + 1024, -2000), INTERCEPT),
     "stored values, the space around at -1000": (lambda hu, liver: padded(hu + 1024, -1000), DENSE),
-    "intercept twice": (lambda hu, liver: hu - 1024, f"{NO_TISSUE}|{AIR}"),
+    "intercept twice": (lambda hu, liver: hu - 1024, f"{AIR}|{NO_TISSUE}"),
     "slope 2 of stored values": (lambda hu, liver: 2 * (hu + 1024) - 1024, f"{DENSE}|{NO_TISSUE}"),
     "slope 2": (lambda hu, liver: 2 * hu, AIR),
     "slope 2 with padding": (lambda hu, liver: padded(2 * hu, -3024), AIR),

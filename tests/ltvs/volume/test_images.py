@@ -75,7 +75,7 @@ def text(path: Path) -> None:
         (text, "cannot be read as a volume"),
         (not_hu, "are not HU"),
         (colored, "expected one value per voxel, got 3"),
-        (in_time, "expected a 3D volume, got 4D; give one time point"),
+        (in_time, "expected a 3D volume, got 4D; give one volume of it"),
         (flat, "expected a 3D volume, got 2D; give all slices in one file"),
     ],
 )
@@ -165,6 +165,22 @@ def test_same_grid_sees_size_spacing_origin_and_direction() -> None:
 def test_a_volume_that_itk_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"seg.nii.gz: cannot be written \("):
         write_volume(sitk.Image(3, 4, 5, sitk.sitkLabelUInt8), tmp_path / "seg.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".NII.GZ", ".Nii", ".NRRD", ".MHA"])
+def test_a_suffix_in_capitals(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"Case7{suffix}"
+    write_volume(volume(), path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(path)), sitk.GetArrayFromImage(volume()))
+
+
+@pytest.mark.parametrize("place", [b"labels\xff.nii.gz", b"folder\xff/labels.nii.gz"])
+def test_names_that_are_not_in_utf_8(tmp_path: Path, place: bytes) -> None:
+    """ITK ends the process, without an exception, if it is given one."""
+    with pytest.raises(InputError, match="expected names of file and folders in UTF-8; rename them"):
+        write_volume(volume(), tmp_path / os.fsdecode(place))
     assert not list(tmp_path.iterdir())
 
 

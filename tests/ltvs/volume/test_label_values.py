@@ -69,6 +69,7 @@ def test_no_labels_at_all() -> None:
 REFUSED = [
     ((INSIDE * 255).astype(np.uint8).view(np.int8), "expected labels of 0 or more, got -1; is it a mask of 255 in 8"),
     ((INSIDE * -2).astype(np.int32), "expected labels of 0 or more, got -2"),
+    ((INSIDE * -1000).astype(np.int16), "expected labels of 0 or more, got -1000; is it a CT?"),
     (INSIDE * -1.0, "expected labels of 0 or more, got -1"),
     (INSIDE * 0.3, "expected whole numbers, got 0.3; are these probabilities, or was the map resampled"),
     (INSIDE * 0.98, "expected whole numbers, got 0.98"),

@@ -79,7 +79,7 @@ def _fields(path: Path, file: IO[bytes]) -> dict[str, str]:
 
 def _check_plain(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError unless the file itself holds one value per voxel, in binary and as they are meant."""
-    if fields["ElementDataFile"] != "LOCAL":
+    if fields["ElementDataFile"].upper() != "LOCAL":
         raise InputError(
             f"{path}: expected its voxels in the file itself, got ElementDataFile = {fields['ElementDataFile']}; "
             "save it as one file"
@@ -99,7 +99,7 @@ def _check_plain(path: Path, fields: dict[str, str]) -> None:
 def _grid(path: Path, fields: dict[str, str]) -> Grid:
     axes = int(whole_numbers_in(path, "NDims", fields.get("NDims", "").split(), 1)[0])
     if axes != 3:
-        remedy = "one time point" if axes > 3 else "all slices in one file"
+        remedy = "one volume of it" if axes > 3 else "all slices in one file"
         raise InputError(f"{path}: expected a 3D volume, got {axes}D; give {remedy}")
 
     def numbers(names: tuple[str, ...], count: int, default: str = "") -> np.ndarray:

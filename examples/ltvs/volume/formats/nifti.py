@@ -71,6 +71,8 @@ def _header(path: Path, file: IO[bytes]) -> Nifti1Header:
         header = Nifti1Header(file.read(Nifti1Header.sizeof_hdr), check=False)
     except (*UNREADABLE, WrapStructError) as error:
         raise InputError(f"{path}: cannot be read as a volume; is it complete? ({error})") from error
+    if bytes(header.binaryblock[4:7]) == b"n+2":
+        raise InputError(f"{path}: expected a NIfTI-1 file, got NIfTI-2; save it as NIfTI-1")
     if header["sizeof_hdr"] != Nifti1Header.sizeof_hdr or header["magic"] != b"n+1":
         raise InputError(
             f"{path}: cannot be read as a volume; is it complete? (it does not begin with a NIfTI-1 header of one file)"
@@ -89,7 +91,7 @@ def _size(path: Path, header: Nifti1Header) -> tuple[int, int, int]:
     if components != 1:
         raise InputError(f"{path}: expected one value per voxel, got {components}; color images are not CT")
     if times != 1 or max(lengths[5:count], default=1) > 1:
-        raise InputError(f"{path}: expected a 3D volume, got 4D; give one time point")
+        raise InputError(f"{path}: expected a 3D volume, got 4D; give one volume of it")
     if count < 3:
         raise InputError(f"{path}: expected a 3D volume, got {count}D; give all slices in one file")
     return x, y, z

@@ -59,7 +59,7 @@ def read_nrrd(path: Path, modality: str | None = None) -> sitk.Image:
         fields = _fields(path, file)
         check_modality(path, fields.get("=modality") or fields.get("=0008|0060") or "", modality)
         grid, kind = _grid(path, fields), _kind(path, fields)
-        encoding = _ENCODINGS.get(fields.get("encoding", ""))
+        encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
         if encoding is None:
             raise InputError(
                 f"{path}: expected encoding raw, gzip or bzip2, got {fields.get('encoding', 'none')}; "
@@ -112,7 +112,7 @@ def _grid(path: Path, fields: dict[str, str]) -> Grid:
     if any(kind.endswith(("color", "vector", "matrix", "complex", "point", "normal", "gradient")) for kind in kinds):
         raise InputError(f"{path}: expected one value per voxel, got kinds {' '.join(kinds)}; color images are not CT")
     if axes != 3:
-        remedy = "one time point" if axes > 3 else "all slices in one file"
+        remedy = "one volume of it" if axes > 3 else "all slices in one file"
         raise InputError(f"{path}: expected a 3D volume, got {axes}D; give {remedy}")
     x, y, z = whole_numbers_in(path, "sizes", sizes, 3)
     space = fields.get("space", "").lower()

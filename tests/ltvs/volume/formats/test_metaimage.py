@@ -34,7 +34,7 @@ def test_the_other_byte_order_and_older_names(tmp_path: Path) -> None:
     header, data = written(path, False).split(b"LOCAL\n")
     header = header.replace(b"MSB = False", b"MSB = True").replace(b"Offset", b"Position").replace(b"\n", b"\r\n")
     header = header.replace(b"TransformMatrix", b"Rotation").replace(b"ElementSpacing", b"ElementSize")
-    path.write_bytes(header + b"LOCAL\r\n" + np.frombuffer(data, "<i2").astype(">i2").tobytes())
+    path.write_bytes(header + b"Local\r\n" + np.frombuffer(data, "<i2").astype(">i2").tobytes())
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(path)), sitk.GetArrayFromImage(noise()))
     assert same_grid(read_ct(path), noise())
 
@@ -72,7 +72,7 @@ WITHOUT = object()
             "values as they are, got ElementToIntensityFunctionSlope = 2",
         ),
         ("DistanceUnits", "cm", "expected DistanceUnits = mm, got cm; convert it to mm"),
-        ("NDims", "4", "expected a 3D volume, got 4D; give one time point"),
+        ("NDims", "4", "expected a 3D volume, got 4D; give one volume of it"),
         ("NDims", "2", "expected a 3D volume, got 2D; give all slices in one file"),
         ("NDims", WITHOUT, "expected NDims of 1 finite numbers, got ''"),
         ("DimSize", "7 6", "expected DimSize of 3 finite numbers, got '7 6'"),

@@ -140,6 +140,9 @@ def test_a_file_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "ct.nii").write_bytes(b"no header at all" * 99)
     with pytest.raises(InputError, match="does not begin with a NIfTI-1 header"):
         read_ct(tmp_path / "ct.nii")
+    nibabel.save(nibabel.Nifti2Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), tmp_path / "newer.nii")
+    with pytest.raises(InputError, match="expected a NIfTI-1 file, got NIfTI-2; save it as NIfTI-1"):
+        read_ct(tmp_path / "newer.nii")
     (tmp_path / "short.nii").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read as a volume"):
         read_ct(tmp_path / "short.nii")

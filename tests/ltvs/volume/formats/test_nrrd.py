@@ -37,11 +37,11 @@ def test_the_spaces_are_those_of_itk(space: str, tmp_path: Path) -> None:
     assert same_grid(read_ct(path), sitk.ReadImage(str(path)))
 
 
-def test_the_other_byte_order_and_bzip2(tmp_path: Path) -> None:
+def test_the_other_byte_order_and_bzip2_in_capitals(tmp_path: Path) -> None:
     path = tmp_path / "ct.nrrd"
     header, data = written(path, False).split(b"\n\n", 1)
     swapped = np.frombuffer(data, "<i2").astype(">i2").tobytes()
-    header = header.replace(b"little", b"big").replace(b"raw", b"bzip2")
+    header = header.replace(b"little", b"big").replace(b"raw", b"BZIP2")
     path.write_bytes(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + bz2.compress(swapped))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(path)), sitk.GetArrayFromImage(noise()))
     path.write_bytes(path.read_bytes()[:-9])
@@ -72,7 +72,7 @@ WITHOUT = object()
         ("encoding", "ascii", "expected encoding raw, gzip or bzip2, got ascii; save it again as one of these"),
         ("encoding", "hex", "expected encoding raw, gzip or bzip2, got hex"),
         ("encoding", WITHOUT, "expected encoding raw, gzip or bzip2, got none"),
-        ("dimension", "4", "expected a 3D volume, got 4D; give one time point"),
+        ("dimension", "4", "expected a 3D volume, got 4D; give one volume of it"),
         ("dimension", "2", "expected a 3D volume, got 2D; give all slices in one file"),
         ("dimension", "three", "expected dimension of 1 finite numbers, got 'three'"),
         ("kinds", "vector domain domain", "expected one value per voxel, got kinds vector domain domain; color images"),
