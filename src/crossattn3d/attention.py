@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from crossattn3d import functional
 from crossattn3d._checks.maps import check_inputs
 from crossattn3d._checks.nets import check_width
-from crossattn3d._checks.options import check_options, check_temperature, check_unchanged
+from crossattn3d._checks.options import check_flag, check_options, check_temperature, check_unchanged
 from crossattn3d._checks.scripting import NotScriptable
 from crossattn3d._layers.halves import ChannelHalf, Half, SliceHalf
 from crossattn3d._layers.hooks import is_plain
@@ -107,6 +107,7 @@ class _CrossAttention3d(NotScriptable, Half):
 
     @recompute.setter
     def recompute(self, value: bool) -> None:
+        check_flag(type(self).__name__, "recompute", value)
         self._recompute = value
 
     def extra_repr(self) -> str:
