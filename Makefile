@@ -10,17 +10,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 # Phantoms in; predictions of the networks that come with the examples, scores and pictures out. RUN is the folder.
 demo: $(VENV)/demo-installed
-	$(BIN)/python examples/demo.py $(if $(RUN),--output $(RUN))
+	$(BIN)/python examples/demo.py $(if $(RUN),--output "$(RUN)")
 
 # The same with networks trained from nothing: about twelve minutes on two cores with instructions for bfloat16, far
 # longer on two without.
 demo-train: $(VENV)/demo-installed
-	$(BIN)/python examples/demo_train.py $(if $(RUN),--output $(RUN))
+	$(BIN)/python examples/demo_train.py $(if $(RUN),--output "$(RUN)")
 
 # The networks that come with the examples, made again from nothing: hours on two cores (docs/networks.md);
 # goes on if interrupted.
 networks: $(VENV)/demo-installed
-	$(BIN)/python examples/make_networks.py $(if $(RUN),--output $(RUN))
+	$(BIN)/python examples/make_networks.py $(if $(RUN),--output "$(RUN)")
 
 # Everything that has to hold before a change is committed.
 test: lint types unit docs
@@ -47,7 +47,7 @@ clean:
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; use make PYTHON=python3.12"; exit 1; }
+	  || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older or not there; use make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo-installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt

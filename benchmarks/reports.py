@@ -16,6 +16,13 @@ def existing_path(text: str) -> Path:
     return path
 
 
+def at_least_one(text: str) -> int:
+    """Return the number; as an `argparse` type, reject one below 1."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more; got {number}")
+    return number
+
+
 def finish(report: dict[str, Any], text: str, missed: Sequence[str], path: Path | None) -> int:
     """Print the results, write them to `path` if there is one, and name the missed targets; return the exit status."""
     print(text)

@@ -16,7 +16,7 @@ from benchmarks.loader.measure import gpu_steps, memory, rates, step_seconds
 from benchmarks.loader.tables import CACHE, OURS, PERSISTENT, missed, text
 from benchmarks.machine import machine
 from benchmarks.preparation import prepare_silently
-from benchmarks.reports import existing_path, finish
+from benchmarks.reports import at_least_one, existing_path, finish
 from ltvs.dataset.layout import PreparedSet
 
 
@@ -30,10 +30,10 @@ def main() -> int:
            help="patch of the training step on this machine (default: 32 160 160)")  # fmt: skip
     option("--cases", type=int, nargs=2, default=(4, 16), metavar="N",
            help="numbers of cases with which memory is measured (default: 4 16)")  # fmt: skip
-    option("--pixels", type=int, default=320, help="rows and columns of the prepared cases (default: 320)")
+    option("--pixels", type=at_least_one, default=320, help="rows and columns of the prepared cases (default: 320)")
     option("--workers", type=int, default=2, help="processes of each loader (default: 2)")
-    option("--rounds", type=int, default=3, help="rounds in which each is timed (default: 3)")
-    option("--batches", type=int, default=8, help="batches timed in each round (default: 8)")
+    option("--rounds", type=at_least_one, default=3, help="rounds in which each is timed (default: 3)")
+    option("--batches", type=at_least_one, default=8, help="batches timed in each round (default: 8)")
     arguments = parser.parse_args()
     report = measure(arguments)
     return finish(report, text(report), missed(report), arguments.json)

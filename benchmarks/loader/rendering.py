@@ -16,7 +16,7 @@ import torch
 from benchmarks.loader.rendering_tables import missed, text
 from benchmarks.machine import machine
 from benchmarks.preparation import prepare_silently
-from benchmarks.reports import finish
+from benchmarks.reports import at_least_one, finish
 from benchmarks.speed.nets import training_step
 from benchmarks.time_and_memory import interleaved
 from ltvs.dataset.layout import PreparedSet
@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader.rendering", description=__doc__)
     option = parser.add_argument
     option("--json", type=Path, help="file to write the results to")
-    option("--rounds", type=int, default=15, help="rounds in which both are timed (default: 15)")
+    option("--rounds", type=at_least_one, default=15, help="rounds in which both are timed (default: 15)")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as name:

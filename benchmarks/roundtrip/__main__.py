@@ -8,19 +8,24 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import PACKAGES, machine
-from benchmarks.reports import existing_path, finish
+from benchmarks.reports import at_least_one, existing_path, finish
 from benchmarks.roundtrip.measure import dice_and_time, peak_memory
 from benchmarks.roundtrip.tables import missed, text
+from ltvs.runtime.errors import InputError
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roundtrip", description=__doc__)
     parser.add_argument("--input", type=existing_path, required=True, help="a patient of 3D-IRCADb-01, zip or folder")
     parser.add_argument("--json", type=Path, help="file to write the results to")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds in which each is timed (default: 7)")
+    parser.add_argument("--rounds", type=at_least_one, default=7, help="rounds in which each is timed (default: 7)")
     arguments = parser.parse_args()
     start = time.monotonic()
-    peak = peak_memory(arguments.input)
+    try:
+        peak = peak_memory(arguments.input)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     report = dice_and_time(arguments.input, arguments.rounds) | {"peak_bytes": peak}
     report["machine"] = machine(torch.device("cpu"), (*PACKAGES, "SimpleITK"))
     report["run_seconds"] = time.monotonic() - start

@@ -23,6 +23,7 @@ from benchmarks.time_and_memory import interleaved
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.metrics import dice
 from ltvs.model.stages import STAGES, Stage
+from ltvs.runtime.errors import InputError
 from ltvs.sources.archives import unpacked
 from ltvs.sources.ircadb import CT
 from ltvs.volume.grids import Grid
@@ -48,7 +49,7 @@ def peak_memory(path: Path) -> int:
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise RuntimeError(f"prepare_ltvs.py --input {path} failed: {said.strip()}")
+        raise InputError(f"prepare_ltvs.py --input {path} failed: {said.strip().removeprefix('error: ')}")
     # In KiB, but on macOS in bytes.
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.reports import at_least_one
 from benchmarks.speed import bounds, nets, precision, skips
 from benchmarks.speed.tables import precision_table, text_table
 from benchmarks.time_and_memory import bandwidth
@@ -40,9 +41,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="device to measure on")
     parser.add_argument("--json", type=Path, help="file to write the results to")
-    parser.add_argument("--rounds", type=int, default=9, help="most calls of each kind (default: 9)")
+    parser.add_argument("--rounds", type=at_least_one, default=9, help="most calls of each kind (default: 9)")
     parser.add_argument("--limit", type=float, default=15, help="rough limit on the seconds of each call (default: 15)")
-    parser.add_argument("--first", type=int, help="measure only this many cases of each part")
+    parser.add_argument("--first", type=at_least_one, help="measure only this many cases of each part")
     parser.add_argument("--only", choices=("skips", "precision", "nets"), help="measure one part only")
     parser.add_argument("--check", action="store_true", help="measure the bounds alone; exit with 1 if one is missed")
     arguments = parser.parse_args()

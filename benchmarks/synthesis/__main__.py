@@ -17,7 +17,7 @@ import torch
 from benchmarks.machine import PACKAGES, machine
 from benchmarks.real_cases.cohorts import COHORTS, LABELED
 from benchmarks.real_cases.scoring import reference_masks, score
-from benchmarks.reports import finish
+from benchmarks.reports import at_least_one, finish
 from benchmarks.synthesis.rows import GRIDS, PHANTOMS, SPLIT, Row, rows, training
 from benchmarks.synthesis.tables import text
 from demo_steps import command, in_parallel, step
@@ -43,8 +43,8 @@ def main() -> int:
     option("--output", type=Path, required=True, help="folder for the phantoms, maps and networks")
     option("--cohort", nargs=2, action="append", default=[], metavar=("SOURCE", "PATH"),
            help=f"labeled CTs to score as well ({', '.join(COHORTS)}); may be given again")  # fmt: skip
-    option("--maps", type=int, default=50, help="number of made patients (default: 50)")
-    option("--steps", type=int, default=1500, help="steps of each network, at least (default: 1500)")
+    option("--maps", type=at_least_one, default=50, help="number of made patients (default: 50)")
+    option("--steps", type=at_least_one, default=1500, help="steps of each network, at least (default: 1500)")
     option("--only", nargs="+", metavar="ROW", help="names of the rows to run (default: all)")
     option("--json", type=Path, help="file to write the results to")
     arguments = parser.parse_args()

@@ -1,5 +1,6 @@
 """Every command answers --help and refuses words that it does not know, without a measurement or a changed page."""
 
+import importlib
 import re
 import runpy
 import sys
@@ -34,3 +35,25 @@ def test_help_and_unknown_words_do_nothing_else(
 
 def test_commands_are_found() -> None:
     assert {"benchmarks.memory", "benchmarks.speed.tables", "benchmarks.speed.__main__"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "loader --rounds 0",
+        "loader --batches -1",
+        "loader.rendering --rounds 0",
+        "roundtrip --input . --rounds 0",
+        "speed --device cpu --first 0",
+        "synthesis --output o --steps 0",
+    ],
+)
+def test_numbers_below_one_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: str
+) -> None:
+    command, *rest = words.split()
+    package = not command.endswith("rendering")
+    monkeypatch.setattr(sys, "argv", [command, *rest])
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(f"benchmarks.{command}{'.__main__' if package else ''}").main()
+    assert f"{rest[-2]}: expected 1 or more; got {rest[-1]}\n" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from benchmarks.roundtrip import __main__ as command
 from benchmarks.roundtrip import tables
 from benchmarks.roundtrip.measure import dice_and_time, peak_memory
 from benchmarks.roundtrip.simpleitk_calls import prepare_barely
+from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
 from ltvs.volume.images import same_grid
 from support.ircadb_layout import write_usual, zipped
@@ -57,7 +58,7 @@ def test_a_system_that_does_not_say_what_a_child_held(tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"failed: .*no 3D-IRCADb patient here"):
+    with pytest.raises(InputError, match=r"failed: .*no 3D-IRCADb patient here"):
         peak_memory(tmp_path)
     assert 50e6 < peak_memory(write_usual(tmp_path / "3Dircadb1.17")) < 4e9
 

@@ -211,6 +211,10 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: with_an_option(CSCA(3, 4), "residual", True),
         ["CSCA", "equal widths for residual=True", "query_channels=3", "context_channels=4", "residual=False"],
     ),
+    "a recompute that is no bool": (
+        lambda: with_an_option(CSCA(3), "recompute", "no"),
+        ["CSCA", "expected recompute", "got 'no'"],
+    ),
     "a residual that is no bool": (lambda: CSCA(3, residual="yes"), ["CSCA", "expected residual", "got 'yes'"]),
     "a width that is set": (
         lambda: with_an_option(CSCA(3), "out_channels", 5),

@@ -17,6 +17,7 @@ from unittest import mock
 
 import tyro
 
+from benchmarks.reports import at_least_one
 from ltvs.bundle.entry_points import label_file
 from ltvs.runtime.errors import InputError
 from support.pages import ROOT
@@ -97,7 +98,7 @@ def _of_module(module: Any) -> Command:
     for action in parser._actions:
         choices = None if action.choices is None else tuple(map(str, action.choices))
         options |= dict.fromkeys(action.option_strings, choices)
-        if action.type not in (int, float):
+        if action.type not in (int, float, at_least_one):
             action.type = None  # whether a file is there plays no part here
     required = tuple(
         action.option_strings[-1] for action in parser._actions if action.required and action.option_strings

@@ -11,7 +11,7 @@ from safetensors.torch import load, save_file
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._layers.norms import Norm
-from crossattn3d.functional import ScoreNorm
+from crossattn3d.functional import ScoreNorm, backend_of
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path
@@ -44,7 +44,15 @@ class NetworkSettings:
 
 
 def make_network(settings: NetworkSettings) -> UNet3d:
-    """Return a network with new weights for one-channel CTs, in channels-last memory format, which is faster."""
+    """Return a network with new weights for one-channel CTs, in channels-last memory format, which is faster.
+
+    Raises:
+        InputError: CROSSATTN3D_BACKEND names no backend, which would end the first step of an attention.
+    """
+    try:
+        backend_of("auto")
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if settings.skip == "concat":
         net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
     else:

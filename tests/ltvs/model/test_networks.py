@@ -22,6 +22,13 @@ def test_the_setting_chooses_the_skip(skip: str, kind: type) -> None:
     assert all(type(joined) is kind for joined in net.skips)
 
 
+@pytest.mark.parametrize("skip", ["csca", "concat"])
+def test_a_backend_in_the_environment_that_is_none_is_told_at_once(monkeypatch: pytest.MonkeyPatch, skip: str) -> None:
+    monkeypatch.setattr("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", "gpu")
+    with pytest.raises(InputError, match=r"CROSSATTN3D_BACKEND: expected auto, .* or nothing; got 'gpu'; unset or"):
+        make_network(dataclasses.replace(SMALL, skip=skip))
+
+
 def test_settings_reach_the_network() -> None:
     net = make_network(SMALL)
     assert (net.channels, net.out_channels, net.norm) == ((2, 3, 4), 3, "instance")
