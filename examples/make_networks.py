@@ -70,7 +70,7 @@ def main(settings: NetworkRunSettings) -> None:
             for stage, epochs in stages
         ]
         in_parallel(commands, output / f"round{number}-stage1.log")
-    command("ship_networks.py", "--run", output / f"round{settings.rounds}", "--output", networks, "--replace")
+    command("ship_networks.py", "--run", output / f"round{settings.rounds}", "--output", networks, "--overwrite")
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes\nnetworks: {networks}")
 
 

@@ -17,7 +17,7 @@ from ltvs.model.stage_view import Preparation, StageGrid
 from ltvs.phantom.cohort import VERSION
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.command_line import run
-from ltvs.runtime.errors import InputError, few
+from ltvs.runtime.errors import InputError, few, printable
 from ltvs.runtime.outputs import check_not_around, check_outside
 from ltvs.sources import Source
 from ltvs.sources.crlm import crlm
@@ -223,7 +223,7 @@ def main(settings: PrepareSettings) -> None:
 def _print_outcome(outcome: Outcome, output: Path) -> None:
     """Print what was done, and what was not and why."""
     for name, reason in sorted(outcome.failed.items()):
-        print(f"not prepared: {name}: {reason}", file=sys.stderr)
+        print(printable(f"not prepared: {name}: {reason}"), file=sys.stderr)
     if outcome.odd:
         print(f"warning: {len(outcome.odd)} cases have warnings, which --check prints: {few(outcome.odd)}")
     if outcome.left_out:

@@ -15,13 +15,13 @@ class ShipSettings:
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
     """Folder to create; every command takes it as --run."""
-    replace: bool = False
+    overwrite: bool = False
     """Replace the networks in --output if it exists; a README.md in it is kept."""
 
 
 def main(settings: ShipSettings) -> None:
     """Write both networks of a run in half precision, with the settings that prediction needs and nothing else."""
-    size = ship_networks(settings.run, settings.output, replace=settings.replace)
+    size = ship_networks(settings.run, settings.output, overwrite=settings.overwrite)
     print(f"networks: {settings.output} ({size / 1e6:.1f} MB)")
 
 

@@ -67,9 +67,10 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
             verbose=False,
         )
     assert program is not None
+    # The checker reads no file whose name is not in UTF-8.
+    onnx.checker.check_model(program.model_proto, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         program.save(str(temporary))
-        onnx.checker.check_model(str(temporary), full_check=True)
         temporary.replace(path)

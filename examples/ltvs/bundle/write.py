@@ -68,7 +68,7 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str, *,
         InputError: the run lacks a stage, `output` is in the run or around it, or it exists and is not to be replaced
             or holds other files.
     """
-    check_new_folder(output, overwrite=overwrite, option="--overwrite", what="a bundle", is_own=_is_written)
+    check_new_folder(output, overwrite=overwrite, what="a bundle", is_own=_is_written)
     nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
     check_outside(output, {"--run": run})
     check_not_around(output, {"--run": run})

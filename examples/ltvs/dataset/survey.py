@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ltvs.dataset.checks import Facts, Finding, Level, Report, examine, repeated
 from ltvs.model.stage_view import Preparation
+from ltvs.runtime.errors import printable
 from ltvs.runtime.workers import Failure, work_through
 from ltvs.sources import Entry, Source
 from ltvs.volume.labels import STRUCTURES
@@ -54,7 +55,7 @@ def print_reports(reports: Mapping[str, Report]) -> None:
     Console().print(table)
     for level in get_args(Level):
         for text in (text for report in reports.values() for text in report.texts(level)):
-            print(f"{level}: {text}")
+            print(printable(f"{level}: {text}"))
     verdicts = [_verdict(report) for report in reports.values()]
     good, odd, bad = (verdicts.count(verdict) for verdict in ("good", "warning", "error"))
     print(f"checked {len(reports)}: {good} good, {odd} with warnings, {bad} with errors; nothing was written")

@@ -24,13 +24,13 @@ CARD = "README.md"
 WRITTEN = ("best.safetensors", "settings.json")
 
 
-def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
+def ship_networks(run: Path, output: Path, *, overwrite: bool = False) -> int:
     """Write both networks of a run in half precision; return the bytes of all files.
 
     Args:
         run: folder with both stages trained.
         output: folder to create.
-        replace: whether to replace the networks of a folder that exists; its model card, README.md, is kept.
+        overwrite: whether to replace the networks of a folder that exists; its model card, README.md, is kept.
 
     Raises:
         InputError: the run lacks a stage or its weights are too large for float16, `output` is in the run or around it,
@@ -39,9 +39,7 @@ def ship_networks(run: Path, output: Path, *, replace: bool = False) -> int:
     check_outside(output, {"--run": run})
     check_not_around(output, {"--run": run})
     own = {Path(CARD), *(stage_folder(Path(), stage) / name for stage in STAGES for name in WRITTEN)}
-    check_new_folder(
-        output, overwrite=replace, option="--replace", what="shipped networks", is_own=lambda path: path in own
-    )
+    check_new_folder(output, overwrite=overwrite, what="shipped networks", is_own=lambda path: path in own)
     loaded = {stage: load_unfolded(run, stage) for stage in STAGES}
     with replaced_folder(output) as folder:
         for stage, (net, prediction) in loaded.items():

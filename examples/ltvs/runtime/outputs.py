@@ -61,13 +61,12 @@ def check_new_files(files: Iterable[Path], *, overwrite: bool) -> None:
             raise InputError(f"{file}: exists already; {_OTHER}, or --overwrite to replace it")
 
 
-def check_new_folder(output: Path, *, overwrite: bool, option: str, what: str, is_own: Callable[[Path], bool]) -> None:
+def check_new_folder(output: Path, *, overwrite: bool, what: str, is_own: Callable[[Path], bool]) -> None:
     """Raise InputError unless a folder can be written: there is none, or it is to be replaced and holds nothing else.
 
     Args:
         output: folder to write.
         overwrite: whether a folder that exists may be replaced.
-        option: that asks for it.
         what: the folder holds.
         is_own: whether a file, relative to the folder, is one that the command writes.
     """
@@ -75,7 +74,7 @@ def check_new_folder(output: Path, *, overwrite: bool, option: str, what: str, i
     if not os.path.lexists(output):
         return
     if not overwrite:
-        raise InputError(f"{output}: exists already; {_OTHER}, or {option} to replace it")
+        raise InputError(f"{output}: exists already; {_OTHER}, or --overwrite to replace it")
     if output.is_symlink() or not output.is_dir():
         raise InputError(f"{output}: expected a folder of {what} to replace, got a file or a link; {_OTHER}")
     files = (path for path in output.rglob("*") if path.is_symlink() or not path.is_dir())

@@ -11,32 +11,34 @@ from numpy import ndarray
 #: The lowest value that int16 holds, the first of every histogram.
 _FIRST = -32768
 
-#: Values below this that stand alone fill the space outside the scan: -1200, -2000, -2048, -3024 or -32768.
+#: Isolated values below this fill the space outside the scan: -1200, -2000, -2048, -3024 or -32768.
 _PADDING = -1100
 
 #: HU that fat is below.
 _LOWEST_FAT = -50
 
-#: HU of gas, lung and the air in a room, even if the CT was clipped to the window of the abdomen, and the share of
-#: the voxels at least: a CT of the liver reaches the lung or the gas in the bowel.
+#: HU that gas, lung and room air are below, even in a CT that was clipped to an abdominal window, and the least share
+#: of the voxels that is: a CT of the liver reaches the lung or gas in the bowel.
 _AIR, _LEAST_AIR = -150, 0.001
 
-#: HU of lung and of air in a CT that was not clipped, and from which share of the voxels on its place is looked at.
+#: HU that lung and air are below in a CT that was not clipped. If this share of the voxels or more is, the place of
+#: the air is checked.
 _LUNG, _MUCH_AIR = -450, 0.05
 
-#: HU between which clear air is: scanners often clip at -1024, and noise averages out. Air that is too low is looked
-#: for from -1500 on: further below, what resampling made of padding would pass for air, unless it is many times more.
+#: HU between which clear air is: scanners often clip at -1024, and noise averages out. Air that is too low is searched
+#: down to -1500: below that, padding that was resampled would pass for air. What is below by this many times the voxels
+#: of clear air is air nevertheless.
 _CLEAR_AIR, _BELOW_AIR, _MOST_BELOW = (-1060, -940), -1500, 6
 
-#: HU between which fat is, its most frequent value: -82 to -116 in two real CTs and in phantoms. Looked at where a CT
-#: was clipped above the air, whose place then says nothing; at -30 HU soft tissue begins.
+#: HU between which the most frequent value of fat is: -82 to -116 in two real CTs and in phantoms. Fat is checked
+#: where a CT was clipped above air, so that air tells nothing. Soft tissue begins at -30 HU.
 _FAT, _ABOVE_FAT = (-135, -60), -30
 
-#: HU of fat and soft tissue, and their share of the voxels at least.
+#: HU of fat and soft tissue, and their least share of the voxels.
 _TISSUE, _LEAST_TISSUE = (-200, 300), 0.01
 
-#: HU that only dense bone, metal and contrast medium are above, and their share of the voxels at most: half a percent
-#: in two real CTs.
+#: HU that only dense bone, metal and contrast medium exceed, and their largest share of the voxels: it is half a
+#: percent in two real CTs.
 _DENSE, _MOST_DENSE = 500, 0.1
 
 #: Median HU of a liver: 55 without contrast, 100 to 150 with it, 180 at 80 kV or with iron, -20 in a very fatty one.

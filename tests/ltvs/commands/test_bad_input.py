@@ -244,6 +244,19 @@ def test_predict(
     assert [path.name for path in place.parent.iterdir()] == ["input"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of files hold no line breaks on Windows")
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_name_with_a_line_break_is_told_in_one_line(
+    check: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    own(cut("ct.nii.gz"))(place)
+    (place / "case 1").rename(place / "case\n1")
+    words = ["--source=ltvs", "--input", place, "--output", place.parent / "out", *GRIDS, *check]
+    said = refused("prepare", words, monkeypatch, capsys)
+    (line,) = (line for line in said.splitlines() if "is cut short" in line or "cannot be read" in line)
+    assert r"case\n1/ct.nii.gz: " in line
+
+
 def test_a_good_case_beside_bad_ones_and_names_of_any_kind(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

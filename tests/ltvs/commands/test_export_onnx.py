@@ -1,5 +1,6 @@
 """ONNX: another runtime computes the same at sizes that were never traced, from standard operators."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def test_another_runtime_computes_the_same(name: str, tmp_path: Path, unchecked:
     # Scores that are not normalized can be so close that one rounding decides a row: over all sizes together.
     error, own = (torch.cat(parts).square().mean().sqrt() for parts in (errors, ours))
     assert error <= 2 * own + luck * max(largest)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_a_name_that_is_not_in_utf_8(tmp_path: Path, unchecked: None) -> None:
+    import onnx
+
+    path = tmp_path / os.fsdecode(b"net\xff.onnx")
+    export_onnx(UNet3d(1, 2, NARROW).eval(), path)
+    onnx.checker.check_model(path.read_bytes(), full_check=True)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,6 @@ def test_networks_of_a_run(trained_run: Path, tmp_path: Path, monkeypatch: pytes
     assert f"networks: {tmp_path / 'networks'} (0.0 MB)" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         run(main, ShipSettings)
-    assert "exists already; give another --output, or --replace" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", [*words, "--replace"])
+    assert "exists already; give another --output, or --overwrite" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--overwrite"])
     run(main, ShipSettings)

@@ -77,10 +77,10 @@ def test_a_folder_is_replaced_only_if_asked(trained_run: Path, tmp_path: Path) -
     weights = (output / "stage1" / "best.safetensors").read_bytes()
     (output / "README.md").write_text("a card")
     (output / "stage1" / "best.safetensors").write_bytes(b"old")
-    with pytest.raises(InputError, match=r"networks: exists already; give another --output, or --replace"):
+    with pytest.raises(InputError, match=r"networks: exists already; give another --output, or --overwrite"):
         ship_networks(trained_run, output)
     assert (output / "stage1" / "best.safetensors").read_bytes() == b"old"
-    ship_networks(trained_run, output, replace=True)
+    ship_networks(trained_run, output, overwrite=True)
     assert (output / "stage1" / "best.safetensors").read_bytes() == weights
     assert (output / "README.md").read_text() == "a card"
     assert [path.name for path in tmp_path.iterdir()] == ["networks"]
@@ -90,9 +90,9 @@ def test_other_folders_are_not_replaced(trained_run: Path, tmp_path: Path) -> No
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(InputError, match=r"a folder of shipped networks to replace, got thesis/thesis\.tex in it"):
-        ship_networks(trained_run, tmp_path / "thesis", replace=True)
+        ship_networks(trained_run, tmp_path / "thesis", overwrite=True)
     with pytest.raises(InputError, match=r"to replace, got a file or a link; give another --output"):
-        ship_networks(trained_run, tmp_path / "thesis" / "thesis.tex", replace=True)
+        ship_networks(trained_run, tmp_path / "thesis" / "thesis.tex", overwrite=True)
     assert (tmp_path / "thesis" / "thesis.tex").exists()
 
 
@@ -100,7 +100,7 @@ def test_a_run_is_no_folder_of_shipped_networks(trained_run: Path, tmp_path: Pat
     run = shutil.copytree(trained_run, tmp_path / "run")
     before = sorted(path.relative_to(run) for path in run.rglob("*"))
     with pytest.raises(InputError, match=r"to replace, got run/stage1/curves\.csv, .* in it; give another"):
-        ship_networks(trained_run, run, replace=True)
+        ship_networks(trained_run, run, overwrite=True)
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
 
 
@@ -118,7 +118,7 @@ def test_shipped_networks_are_not_shipped_into_themselves(
     ship_networks(trained_run, tmp_path / "networks")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     with pytest.raises(InputError, match=message):
-        ship_networks(tmp_path / "networks", tmp_path / output, replace=True)
+        ship_networks(tmp_path / "networks", tmp_path / output, overwrite=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 

@@ -136,14 +136,14 @@ def test_folders_that_must_not_be_written_to(place: Path, monkeypatch: pytest.Mo
 
 
 def new_folder(output: Path, overwrite: bool) -> None:
-    check_new_folder(
-        output, overwrite=overwrite, option="--replace", what="slices", is_own=lambda path: path.name == "slice 1"
-    )
+    check_new_folder(output, overwrite=overwrite, what="slices", is_own=lambda path: path.name == "slice 1")
 
 
 def test_folders_that_exist(place: Path) -> None:
     new_folder(place / "new", False)
-    with pytest.raises(InputError, match=r"series: exists already; give another --output, or --replace to replace it"):
+    with pytest.raises(
+        InputError, match=r"series: exists already; give another --output, or --overwrite to replace it"
+    ):
         new_folder(place / "series", False)
     new_folder(place / "series", True)
     (place / "series" / "deep").mkdir()
