@@ -130,10 +130,6 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: ChannelCrossAttention3d(3)(U, (U, E)),
         ["ChannelCrossAttention3d", "expected context as a tensor", "got tuple", "one by one"],
     ),
-    "recomputation switched on with text": (
-        lambda: setattr(CSCA(3), "recompute", "no"),
-        ["CSCA", "expected recompute to be True or False", "got 'no'"],
-    ),
     "a layer in the place of a half": (
         lambda: setattr(CSCA(3), "slices", nn.Identity()),
         ["CSCA", "expected slices as a module that takes (query, context, attention)", "got Identity (too many", "use"],
@@ -210,6 +206,10 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "a residual that is set": (
         lambda: with_an_option(CSCA(3, 4), "residual", True),
         ["CSCA", "equal widths for residual=True", "query_channels=3", "context_channels=4", "residual=False"],
+    ),
+    "a recompute that is no bool": (
+        lambda: with_an_option(CSCA(3), "recompute", "no"),
+        ["CSCA", "expected recompute", "got 'no'"],
     ),
     "a residual that is no bool": (lambda: CSCA(3, residual="yes"), ["CSCA", "expected residual", "got 'yes'"]),
     "a width that is set": (
