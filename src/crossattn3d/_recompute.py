@@ -47,7 +47,7 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
         recompute_input: returns the same map again, without side effects.
     """
     # Without memory, or with wrappers around it, a map has no address to be known by; another one has no tangent.
-    if is_recorded(x) or x.is_meta or _is_python_tensor(x) or is_transforming() or is_transformed(x):
+    if x.is_meta or _is_python_tensor(x) or is_transforming() or is_transformed(x):
         yield
         return
     # Not the map itself, which would then live as long as the graph.

@@ -34,7 +34,7 @@ from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
 from crossattn3d._layers.hooks import has_hooks
 from crossattn3d._layers.norms import Norm, make_norm
 from crossattn3d._recompute import checkpoint, recompute_for_backward
-from crossattn3d.kernels.modes import untraced
+from crossattn3d.kernels.modes import is_recorded, untraced
 
 Upsample = Literal["transposed", "interpolate"]
 
@@ -298,8 +298,9 @@ class UNet3d(NotScriptable, nn.Module):
     def _decode(self, level: int, query: Tensor, context: Tensor) -> Tensor:
         skip, block = self.skips[level], self.decoder[level]
         joined = skip(query, context)
-        # torch.compile chooses what to keep, and export keeps nothing.
-        eager = torch.is_grad_enabled() and not self.use_checkpoint and not torch.compiler.is_compiling()
+        # torch.compile chooses what to keep, and programs that are written down keep nothing.
+        eager = not (torch.compiler.is_compiling() or is_recorded(joined))
+        eager = eager and torch.is_grad_enabled() and not self.use_checkpoint
         recomputation = getattr(skip, "recomputation", None) if eager and isinstance(block, DecoderBlock) else None
         # Hooks might change the map that the block is called with.
         if recomputation is not None and not has_hooks(*skip.modules(), *block.modules()):

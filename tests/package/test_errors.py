@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils import prune
 
 import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
@@ -21,7 +22,7 @@ from crossattn3d._layers.norms import make_norm
 from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
 from crossattn3d.kernels import reference, softmax
 from crossattn3d.kernels.backends import backend_of
-from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds
+from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds, unet
 from support.wrong_calls import CALLS, E, U
 from support.wrong_nets import NARROW, NET_CALLS, volume
 
@@ -77,6 +78,12 @@ def recorded_gradient() -> torch.Tensor:
     return program(query)
 
 
+def pruned() -> nn.Module:
+    net = unet(3)
+    prune.identity(net.get_submodule("model.2.0.conv"), "weight")
+    return net
+
+
 # Name: (what is called, what the message must say in this order).
 CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     **CALLS,
@@ -130,9 +137,9 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: ChannelCrossAttention3d(3)(U, (U, E)),
         ["ChannelCrossAttention3d", "expected context as a tensor", "got tuple", "one by one"],
     ),
-    "recomputation switched on with text": (
-        lambda: setattr(CSCA(3), "recompute", "no"),
-        ["CSCA", "expected recompute to be True or False", "got 'no'"],
+    "weights to remove from a pruned layer": (
+        lambda: wrap_skips(pruned(), concatenate=False),
+        ["wrap_skips", "expected a UNet with plain weights for concatenate=False", "got a ConvTranspose3d", "undo"],
     ),
     "a layer in the place of a half": (
         lambda: setattr(CSCA(3), "slices", nn.Identity()),

@@ -141,9 +141,7 @@ def new_folder(output: Path, overwrite: bool) -> None:
 
 def test_folders_that_exist(place: Path) -> None:
     new_folder(place / "new", False)
-    with pytest.raises(
-        InputError, match=r"series: exists already; give another --output, or --overwrite to replace it"
-    ):
+    with pytest.raises(InputError, match=r"series: exists already; .*, or --overwrite to replace it"):
         new_folder(place / "series", False)
     new_folder(place / "series", True)
     (place / "series" / "deep").mkdir()
