@@ -17,6 +17,7 @@ from ltvs.model.pipeline import NoLiverError, Pipeline
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
+from ltvs.volume.hounsfield import not_hu
 from ltvs.volume.labels import BACKGROUND, TUMOR, VESSEL, Structure
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -56,14 +57,17 @@ def score(
         where the system does not say.
 
     Raises:
-        InputError: no liver is labeled, though it is to be given.
+        InputError: the CT is not in HU, or no liver is labeled, though it is to be given.
     """
+    if (reason := not_hu(sitk.GetArrayViewFromImage(case.ct))) is not None:
+        raise InputError(f"{case.name}: expected HU, got a {reason}")
     references, ml = reference_masks(case, structures), float(np.prod(case.ct.GetSpacing())) / 1000
     _forget_peak()
     given = _labeled_liver(case, references) if true_liver else None
     start = time.perf_counter()
     try:
-        labels = sitk.GetArrayFromImage(pipeline.label(case.ct, given))
+        # Forced, since a liver of odd values is a fault of the network here.
+        labels = sitk.GetArrayFromImage(pipeline.label(case.ct, given, force=True))
     except NoLiverError:
         labels = np.zeros(case.ct.GetSize()[::-1], np.uint8)
     seconds, peak = time.perf_counter() - start, _peak()

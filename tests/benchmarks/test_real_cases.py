@@ -15,9 +15,10 @@ import ltvs.model.pipeline
 from benchmarks.preparation import prepare_silently
 from benchmarks.real_cases import __main__ as command
 from benchmarks.real_cases.cohorts import COHORTS, LABELED, msd08_without_livers
-from benchmarks.real_cases.scoring import means, reference_masks
+from benchmarks.real_cases.scoring import means, reference_masks, score
 from benchmarks.real_cases.tables import text
 from ltvs.dataset.one_case import compose_labels
+from ltvs.model.pipeline import Pipeline
 from ltvs.model.shipping import SHIPPED
 from ltvs.runtime.errors import InputError
 from ltvs.volume.case import Case
@@ -159,6 +160,15 @@ def test_references_are_composed_as_for_training() -> None:
         np.testing.assert_array_equal(masks[name], expected)
     unlabeled = Case("a", case.ct, case.liver, None, case.tumor)
     assert set(reference_masks(unlabeled, LABELED["ltvs"])) == {"liver", "tumor"}
+
+
+def test_a_ct_that_is_not_in_hu() -> None:
+    """Its scores would be those of the file, not of the networks."""
+    case = painted()
+    stored = Case(case.name, sitk.Cast(case.ct + 1024, sitk.sitkInt16), case.liver, case.vessel, case.tumor)
+    stages = known_stages(PREPARATION, PATCH)
+    with pytest.raises(InputError, match=r"^tiny: expected HU, got a CT of \d+ to \d+, air and fat are below 0 HU"):
+        score(stored, Pipeline(stages[1], stages[2], "cpu", 1.0), ["liver"])
 
 
 def test_cases_without_tumors_count_where_one_is_found() -> None:

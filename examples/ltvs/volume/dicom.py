@@ -113,7 +113,17 @@ def _series_of(path: Path) -> str | None:
 
 def _rescaled(stored: np.ndarray, one: Slice) -> np.ndarray:
     """Return the values of a slice: int16 if all are whole and fit, as HU do, else float64."""
-    values = stored * one.slope + one.intercept
+    slope, intercept = one.slope, one.intercept
+    if (
+        stored.itemsize <= 2
+        and slope.is_integer()
+        and intercept.is_integer()
+        and max(abs(slope), abs(intercept)) < 2**14
+    ):
+        whole = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+        if whole.min() >= -(2**15) and whole.max() < 2**15:
+            return whole.astype(np.int16)
+    values = stored * slope + intercept
     small = np.abs(values).max() < 2**15 and np.array_equal(values, np.rint(values))
     return values.astype(np.int16) if small else values
 
