@@ -53,7 +53,10 @@ def main(settings: PredictSettings) -> None:
     if settings.run is None:
         print(f"networks: {SHIPPED.name}, {ORIGIN}", flush=True)
     pipeline = Pipeline.load(networks, settings.device, settings.smallest_liver)
-    labels = pipeline.label(ct, force=settings.force)
+    try:
+        labels = pipeline.label(ct, force=settings.force)
+    except InputError as error:
+        raise InputError(f"{settings.input}: {error}") from error
     write_volume(labels, settings.output)
     draw_report(ct, labels, picture)
     print(f"labels: {settings.output}\npicture: {picture}")

@@ -70,6 +70,7 @@ def test_prediction(
     with pytest.raises(SystemExit, match="2"):
         run(predict_ltvs.main, predict_ltvs.PredictSettings)
     said = capsys.readouterr().err
+    assert said.startswith(f"error: {name}: ")
     assert message in said
     assert "--force" in said
     assert said.count("\n") == 1
