@@ -1,18 +1,16 @@
 """Whatever hooks, wraps, parametrizes, patches or replaces a projection has its effect, in values and gradients."""
 
 import copy
-import warnings
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.module_tracker import ModuleTracker
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
 from crossattn3d.functional import SCORE_NORMS
 from support.backends import EVERY
+from support.changed_layers import CHANGES
 from support.lora import LoraConv3d, add_lora
 from support.random_parameters import assert_close, generator, maps, normal, randomize
 
@@ -118,76 +116,6 @@ def test_dropout_of_lora_is_drawn_once_for_a_step_of_a_net():
         weight -= 2 * step * direction
         below = loss(x)
     assert_close((slope * direction).sum(), (above - below) / (2 * step), 1e-6)
-
-
-def doubled(weight: Tensor) -> nn.Module:
-    class Twice(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return 2 * x
-
-    return Twice()
-
-
-#: What is done to a layer, and the weight and bias with which it computes afterwards.
-def with_a_hook(layer: nn.Conv3d) -> None:
-    layer.register_forward_hook(lambda _m, _x, out: 2 * out)
-
-
-def with_a_hook_before(layer: nn.Conv3d) -> None:
-    layer.register_forward_pre_hook(lambda _m, x: (2 * x[0],))
-
-
-def with_a_patch(layer: nn.Conv3d) -> None:
-    original = layer.forward
-    layer.forward = lambda x: 2 * original(x)
-
-
-def with_a_patch_inside(layer: nn.Conv3d) -> None:
-    original = layer._conv_forward
-    layer._conv_forward = lambda x, weight, bias: original(x, 2 * weight, bias)
-
-
-def with_a_parametrization(layer: nn.Conv3d) -> None:
-    parametrize.register_parametrization(layer, "weight", doubled(layer.weight))
-
-
-def with_the_old_weight_norm(layer: nn.Conv3d) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nn.utils.weight_norm(layer)
-    with torch.no_grad():
-        layer.weight_g *= 2
-
-
-def with_weight_norm(layer: nn.Conv3d) -> None:
-    parametrizations.weight_norm(layer)
-    with torch.no_grad():
-        layer.parametrizations.weight.original0.mul_(2)
-
-
-def with_spectral_norm(layer: nn.Conv3d) -> None:
-    parametrizations.spectral_norm(layer, n_power_iterations=3)
-
-
-def with_pruning(layer: nn.Conv3d) -> None:
-    mask = torch.ones_like(layer.weight)
-    mask[:, :1] = 0
-    prune.custom_from_mask(layer, "weight", mask)
-    with torch.no_grad():
-        layer.weight_orig *= 1.5
-
-
-CHANGES: list[Callable[[nn.Conv3d], None]] = [
-    with_a_hook,
-    with_a_hook_before,
-    with_a_patch,
-    with_a_patch_inside,
-    with_a_parametrization,
-    with_the_old_weight_norm,
-    with_weight_norm,
-    with_spectral_norm,
-    with_pruning,
-]
 
 
 @pytest.mark.parametrize("change", CHANGES)
