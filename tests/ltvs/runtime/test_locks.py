@@ -31,19 +31,24 @@ def test_a_second_one_is_refused_until_the_first_is_done(tmp_path: Path) -> None
     assert [path.name for path in folder.iterdir()] == ["made"]
 
 
-def test_another_process_and_its_death(tmp_path: Path) -> None:
+def check_another_process_and_its_death(folder: Path, script: str) -> None:
+    """Check that what a process holds is not to be had until it is killed, and that nothing is left then."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script, str(folder)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match="is at work here"), locked(tmp_path):
+        with pytest.raises(InputError, match="is at work here"), locked(folder):
             pass
         other.kill()
-    with locked(tmp_path):
+    with locked(folder):
         pass
-    assert list(tmp_path.iterdir()) == [], "the lock of the killed one is gone, too"
+    assert list(folder.iterdir()) == [], "the lock of the killed one is gone, too"
+
+
+def test_another_process_and_its_death(tmp_path: Path) -> None:
+    check_another_process_and_its_death(tmp_path, HOLD)
 
 
 def test_a_lock_file_that_was_removed_meanwhile_is_not_taken_for_one(
@@ -114,19 +119,7 @@ def test_without_locks_it_goes_on_and_says_so(
 
 @pytest.mark.parametrize("without_locks", [errno.ENOTSUP], indirect=True)
 def test_without_locks_another_process_and_its_death(tmp_path: Path, without_locks: int) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    script = HOLD_WITHOUT.replace("NUMBER", str(without_locks))
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match="is at work here"), locked(tmp_path):
-            pass
-        other.kill()
-    with locked(tmp_path):
-        pass
-    assert list(tmp_path.iterdir()) == [], "what the killed one has left is gone, too"
+    check_another_process_and_its_death(tmp_path, HOLD_WITHOUT.replace("NUMBER", str(without_locks)))
 
 
 def test_without_locks_what_another_machine_has_left_is_not_taken(tmp_path: Path, without_locks: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
+from ltvs.volume.formats.header_lines import check_three_axes, header_lines
 from ltvs.volume.formats.header_numbers import numbers_in, whole_numbers_in
 from ltvs.volume.formats.voxels import read_voxels
 from ltvs.volume.grids import Grid, sound_grid
@@ -34,9 +35,6 @@ _KINDS = {
 _ORIGIN = ("Offset", "Position", "Origin")
 _AXES = ("TransformMatrix", "Rotation", "Orientation")
 _SPACING = ("ElementSpacing", "ElementSize")
-
-#: Lines that no header exceeds, and bytes that no line does.
-_MOST_LINES, _LONGEST_LINE = 10_000, 1 << 16
 
 
 def read_metaimage(path: Path, modality: str | None = None) -> sitk.Image:
@@ -64,8 +62,8 @@ def read_metaimage(path: Path, modality: str | None = None) -> sitk.Image:
 def _fields(path: Path, file: IO[bytes]) -> dict[str, str]:
     """Read the header, which `ElementDataFile` ends."""
     fields: dict[str, str] = {}
-    for _ in range(_MOST_LINES):
-        name, equals, value = (part.strip() for part in file.readline(_LONGEST_LINE).decode("latin-1").partition("="))
+    for line in header_lines(file):
+        name, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
             break
         if name in fields:
@@ -98,9 +96,7 @@ def _check_plain(path: Path, fields: dict[str, str]) -> None:
 
 def _grid(path: Path, fields: dict[str, str]) -> Grid:
     axes = int(whole_numbers_in(path, "NDims", fields.get("NDims", "").split(), 1)[0])
-    if axes != 3:
-        remedy = "one volume of it" if axes > 3 else "all slices in one file"
-        raise InputError(f"{path}: expected a 3D volume, got {axes}D; give {remedy}")
+    check_three_axes(path, axes)
 
     def numbers(names: tuple[str, ...], count: int, default: str = "") -> np.ndarray:
         given = [name for name in names if name in fields]

@@ -17,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from ltvs.runtime.errors import InputError
+from ltvs.volume.formats.header_lines import check_three_axes
 from ltvs.volume.formats.voxels import UNREADABLE, read_voxels
 from ltvs.volume.grids import Grid, sound_grid
 
@@ -90,10 +91,8 @@ def _size(path: Path, header: Nifti1Header) -> tuple[int, int, int]:
     x, y, z, times, components = (*lengths[:count], 1, 1, 1, 1)[:5]
     if components != 1:
         raise InputError(f"{path}: expected one value per voxel, got {components}; color images are not CT")
-    if times != 1 or max(lengths[5:count], default=1) > 1:
-        raise InputError(f"{path}: expected a 3D volume, got 4D; give one volume of it")
-    if count < 3:
-        raise InputError(f"{path}: expected a 3D volume, got {count}D; give all slices in one file")
+    several = times != 1 or max(lengths[5:count], default=1) > 1
+    check_three_axes(path, 4 if several else min(count, 3))
     return x, y, z
 
 

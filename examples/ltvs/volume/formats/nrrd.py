@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
+from ltvs.volume.formats.header_lines import check_three_axes, header_lines
 from ltvs.volume.formats.header_numbers import numbers_in, whole_numbers_in
 from ltvs.volume.formats.voxels import Encoding, read_voxels
 from ltvs.volume.grids import Grid, sound_grid
@@ -40,9 +41,6 @@ _SPACES = {
     "las": (1, -1, 1),
 }
 
-#: Lines that no header exceeds, and bytes that no line does.
-_MOST_LINES, _LONGEST_LINE = 10_000, 1 << 16
-
 
 def read_nrrd(path: Path, modality: str | None = None) -> sitk.Image:
     """Read a NRRD file whose voxels are in the file itself, raw or compressed.
@@ -71,11 +69,11 @@ def read_nrrd(path: Path, modality: str | None = None) -> sitk.Image:
 
 def _fields(path: Path, file: IO[bytes]) -> dict[str, str]:
     """Read the header; keys get an equals sign in front, as they are free, and may have the name of a field."""
-    if not re.fullmatch(rb"NRRD000[1-5]\s*", file.readline(_LONGEST_LINE)):
+    lines = header_lines(file)
+    if not re.fullmatch(r"NRRD000[1-5]\s*", next(lines)):
         raise InputError(f"{path}: cannot be read as a volume; is it complete? (it does not begin with NRRD000N)")
     fields: dict[str, str] = {}
-    for _ in range(_MOST_LINES):
-        line = file.readline(_LONGEST_LINE).decode("latin-1")
+    for line in lines:
         if not line.endswith("\n"):
             break
         if not line.strip():
@@ -111,9 +109,7 @@ def _grid(path: Path, fields: dict[str, str]) -> Grid:
     kinds = fields.get("kinds", "").lower().split()
     if any(kind.endswith(("color", "vector", "matrix", "complex", "point", "normal", "gradient")) for kind in kinds):
         raise InputError(f"{path}: expected one value per voxel, got kinds {' '.join(kinds)}; color images are not CT")
-    if axes != 3:
-        remedy = "one volume of it" if axes > 3 else "all slices in one file"
-        raise InputError(f"{path}: expected a 3D volume, got {axes}D; give {remedy}")
+    check_three_axes(path, axes)
     x, y, z = whole_numbers_in(path, "sizes", sizes, 3)
     space = fields.get("space", "").lower()
     if space not in _SPACES:

@@ -9,25 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from ltvs.runtime.errors import InputError
-from ltvs.volume.formats.nrrd import read_nrrd
 from ltvs.volume.images import read_ct, same_grid
 from support.noise_volumes import noise, written
 from support.tiny_cases import OBLIQUE
-
-KINDS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("direction", OBLIQUE[:2])
-def test_a_good_file_is_read_as_itk_does(kind: type, compressed: bool, direction: np.ndarray, tmp_path: Path) -> None:
-    volume = noise(kind=kind)
-    volume.SetDirection(direction.ravel().tolist())
-    written(tmp_path / "ct.nrrd", compressed, volume)
-    read, itk = read_nrrd(tmp_path / "ct.nrrd"), sitk.ReadImage(str(tmp_path / "ct.nrrd"))
-    assert read.GetPixelID() == itk.GetPixelID()
-    assert same_grid(read, itk)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read), sitk.GetArrayFromImage(itk))
 
 
 @pytest.mark.parametrize("space", ["right-anterior-superior", "RAS", "left-anterior-superior", "LAS", "LPS"])
