@@ -39,29 +39,30 @@ def read_series(folder: Path, modality: str | None = None) -> sitk.Image:
             are missing, slices that are duplicated, unevenly spaced, of several orientations or not straight above
             each other.
     """
-    files = _files(folder)
+    files = _images(folder)
+    count = len(files)
     slices: list[Slice] = []
     planes: list[np.ndarray] = []
     thickness = None
-    for file in files:
+    for file in list(files):
         with damage_told(file):
-            dataset = pydicom.dcmread(file, force=True)
+            dataset = files.pop(file)  # which frees its pixels once they are rescaled
             if "PixelData" not in dataset:
                 raise InputError(_CUT_SHORT.format(file))
             check_modality(folder, str(dataset.get("Modality") or "").strip(), modality, file.name)
             found = slices_of(file, dataset)
-            if len(found) > 1 and len(files) > 1:
+            if len(found) > 1 and count > 1:
                 raise InputError(
                     f"{folder}: expected a 3D series with one value per voxel, got 4D, {len(found)} frames in one of "
-                    f"{len(files)} files; give a folder with one of them"
+                    f"{count} files; give a folder with one of them"
                 )
-            if len(found) == len(files) == 1:
+            if len(found) == count == 1:
                 thickness = slice_thickness(file, dataset)
             planes += map(_rescaled, stored_values(file, dataset), found)
             slices += found
     if len({plane.shape for plane in planes}) > 1:
         raise InputError(f"{folder}: expected slices of one size, got several; give a folder with one series")
-    if len(files) > 1:
+    if count > 1:
         normal = _normal(slices[0])
         order = sorted(range(len(slices)), key=lambda k: float(slices[k].position @ normal))
         slices, planes = [slices[k] for k in order], [planes[k] for k in order]
@@ -76,39 +77,44 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _files(folder: Path) -> list[Path]:
+def _images(folder: Path) -> dict[Path, pydicom.Dataset]:
     """Return the files of the only series in a folder; every file that is DICOM has to be of it."""
-    series: dict[Path, str] = {}
+    images: dict[Path, pydicom.Dataset] = {}
+    series: set[str] = set()
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name.upper() != "DICOMDIR" and (found := _series_of(path)) is not None:
-            series[path] = found
-    if len(set(series.values())) > 1:
-        raise InputError(f"{folder}: holds {len(set(series.values()))} DICOM series; give a folder with one")
-    if not series:
-        raise InputError(f"{folder}: no DICOM series found in this folder")
-    return list(series)
-
-
-def _series_of(path: Path) -> str | None:
-    """Return the UID of the series that a DICOM file with pixels belongs to; None for a file of another kind."""
-    says_so = True
-    try:
+        if not path.is_file() or path.name.upper() == "DICOMDIR":
+            continue
         with damage_told(path):
             says_so = is_dicom(path)
-            # Older DICOM does not begin by saying what it is.
-            tags = ["SeriesInstanceUID", "Modality", "Rows"]
-            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
-            if "Rows" in header:
-                return str(header.get("SeriesInstanceUID") or "").strip()
-            kind = str(header.get("Modality") or "").strip()
+        if says_so or _is_image(path):
+            images[path], uid = _image(path)
+            series.add(uid)
+    if len(series) > 1:
+        raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
+    if not images:
+        raise InputError(f"{folder}: no DICOM series found in this folder")
+    return images
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a file that does not begin by saying that it is DICOM, as older ones do not, has an image."""
+    try:
+        with damage_told(path):
+            return "Rows" in pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows"])
     except InputError:
-        if says_so:
-            raise
-    if says_so and kind in _WITHOUT_IMAGES:
+        return False
+
+
+def _image(path: Path) -> tuple[pydicom.Dataset, str]:
+    """Read a DICOM file with an image, and the UID of its series."""
+    with damage_told(path):
+        dataset = pydicom.dcmread(path, force=True)
+        if "Rows" in dataset:
+            return dataset, str(dataset.get("SeriesInstanceUID") or "").strip()
+        kind = str(dataset.get("Modality") or "").strip()
+    if kind in _WITHOUT_IMAGES:
         raise InputError(f"{path}: expected a slice, got DICOM without an image, of Modality {kind}; move it elsewhere")
-    if says_so:
-        raise InputError(_CUT_SHORT.format(path))
-    return None
+    raise InputError(_CUT_SHORT.format(path))
 
 
 def _rescaled(stored: np.ndarray, one: Slice) -> np.ndarray:
