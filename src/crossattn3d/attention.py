@@ -18,7 +18,15 @@ from crossattn3d._checks.options import check_flag, check_options, check_tempera
 from crossattn3d._checks.scripting import NotScriptable
 from crossattn3d._layers.halves import ChannelHalf, Half, SliceHalf
 from crossattn3d._layers.hooks import is_plain
-from crossattn3d.functional import Attention, Backend, ChannelParameters, ScoreNorm, SliceParameters, backend_of
+from crossattn3d.functional import (
+    Arguments,
+    Attention,
+    Backend,
+    ChannelParameters,
+    ScoreNorm,
+    SliceParameters,
+    backend_of,
+)
 
 
 class AttentionMaps(NamedTuple):
@@ -147,6 +155,16 @@ class _CrossAttention3d(NotScriptable, Half):
             None if channel is None or not self._is_fused(channel) else channel.parameters_of_attention(),
             None if slices is None or not self._is_fused(slices) else slices.parameters_of_attention(),
         )
+
+    def fused_arguments(self) -> Arguments | None:
+        """Return all that one operation computes the attention from; None if layers have to be called.
+
+        The reference, which is literal, is no such operation.
+        """
+        attention = self.attention._replace(slice_dim=self.slice_dim % 5 - 5, backend=backend_of(self.backend))
+        if attention.backend == "reference" or not all(map(self._is_fused, self._halves())):
+            return None
+        return (*self._fused_parameters(), attention) if self._has_known_forward() else None
 
     def _is(self, half: nn.Module) -> bool:
         return half is self

@@ -31,6 +31,7 @@ from crossattn3d._checks.maps import check_arguments, check_part
 from crossattn3d._checks.scripting import not_scriptable
 from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.backends import backend_of
+from crossattn3d.kernels.derivative import Arguments
 from crossattn3d.kernels.modes import is_traced, without_autocast
 from crossattn3d.kernels.parameters import (
     BACKENDS,
@@ -45,6 +46,7 @@ from crossattn3d.kernels.parameters import (
 __all__ = [
     "BACKENDS",
     "SCORE_NORMS",
+    "Arguments",
     "Attention",
     "Backend",
     "ChannelParameters",

@@ -164,13 +164,16 @@ def test_cosine_in_float32_survives_cancellation(noise, backend):
 
 
 def test_that_case_does_cancel():
-    """The squared norms in float32, as a naive Gram form has them, are wrong by more than a tenth of the largest."""
+    """The squared norms in float32, as a naive Gram form has them, are wrong by more than a twentieth of the largest.
+
+    Sums are rounded otherwise on other processors: by more than a tenth on some.
+    """
     module = canceling(randomize(ChannelCrossAttention3d(6, 8, score_norm="cosine").double(), 3)).float()
     query, _ = (x.float() for x in correlated_maps(4, 2, 6, 8, (5, 12, 14), 1e-3))
     w, u = module.to_query.weight.detach().flatten(1), query.flatten(2)
     naive = ((w @ (u @ u.mT)) * w).sum(-1).double()
     true = (w.double() @ u.double()).square().sum(-1)
-    assert (naive - true).abs().max() > 0.1 * true.max()
+    assert (naive - true).abs().max() > 0.05 * true.max()
 
 
 HALF = [

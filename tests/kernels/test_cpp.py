@@ -244,7 +244,7 @@ def test_a_compiler_that_leaves_out_the_standard_library_fails(tmp_path):
 def test_threads_decide_the_rounding_and_nothing_else(monkeypatch, own):
     monkeypatch.setattr(run, "VALUES_PER_THREAD", 1)
     if own:
-        monkeypatch.setattr(run, "_team", lambda: None)
+        monkeypatch.setattr(run, "team", lambda: None)
     u, e = (normal((2, c, 7, 40, 50), generator(c), torch.float32) for c in (3, 5))
     w = normal((6,), generator(1), torch.float32)
     before, found = torch.get_num_threads(), {}
@@ -298,9 +298,10 @@ def test_no_memory_is_said(monkeypatch):
 @pytest.mark.slow
 @needs_cpp
 @pytest.mark.parametrize("kind", ["address,undefined", "thread"])
-def test_it_touches_no_memory_but_its_own(kind, tmp_path):
+@pytest.mark.parametrize("name", ["sanitized_pass.cpp", "sanitized_convolution.cpp"])
+def test_it_touches_no_memory_but_its_own(name, kind, tmp_path):
     """Under the compiler's sanitizers: no access out of bounds, nothing undefined, no race between threads."""
-    program, source = tmp_path / "main", SUPPORT / "sanitized_pass.cpp"
+    program, source = tmp_path / "main", SUPPORT / name
     flags = ["-std=c++17", "-O1", "-g", "-march=native", "-pthread", "-Wno-psabi"]
     flags += [f"-fsanitize={kind}", "-fno-sanitize-recover=all", f'-DSOURCE="{build.SOURCE}"']
     command = ["g++", *flags, "-o", str(program), str(source)]

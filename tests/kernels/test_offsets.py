@@ -12,7 +12,8 @@ from support.output_and_gradients import output_and_gradients
 from support.random_parameters import assert_close, generator, normal, randomize
 
 SIZE, OFFSET = (7, 16, 22), 100.0
-#: Errors differ tenfold from seed to seed: the mean over fewer is one outlier's.
+#: Errors differ tenfold from seed to seed, and a hundredfold where two scores of a row are nearly as large: whichever
+#: way rounds them apart by more then loses more, and on which seed that is depends on the processor. So medians count.
 SEEDS = range(16)
 #: Offsets that the projections do not cancel. Scores of `none`, `sqrt` and `mean` grow with them, until each row of the
 #: attention is one-hot and its gradients are rounding alone.
@@ -43,7 +44,7 @@ def attention(seed: int, score_norm: str, cancelling: list[Tensor]) -> CSCA:
 
 
 def errors(score_norm: str, offset: float, cancels: bool, backend: str) -> tuple[dict[str, float], ...]:
-    """Return RMS errors in float32 of a backend and of the reference, and the sizes of what they err in, over seeds."""
+    """Return RMS errors in float32 of a backend and of the reference, and of what they err in: medians over seeds."""
     found: list[dict[str, list[Tensor]]] = [{}, {}, {}]
     for seed in SEEDS:
         maps = offset_maps(seed, offset)
@@ -54,7 +55,7 @@ def errors(score_norm: str, offset: float, cancels: bool, backend: str) -> tuple
         for name, value in truth.items():
             for kept, x in zip(found, (ours[name] - value, plain[name] - value, value), strict=True):
                 kept.setdefault(name, []).append(x.square().mean())
-    return tuple({name: float(torch.stack(x).mean().sqrt()) for name, x in kept.items()} for kept in found)
+    return tuple({name: float(torch.stack(x).sqrt().median()) for name, x in kept.items()} for kept in found)
 
 
 @pytest.mark.parametrize("backend", FAST)

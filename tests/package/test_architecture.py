@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "unet": {"_layers", "_recompute", "_checks", "kernels"},
     "folding": {"_checks", "_layers", "unet"},
     "ucanet": {"attention", "functional", "_layers", "unet", "_checks"},
+    "regional": {"regional", "attention", "ucanet", "unet", "_layers", "kernels"},
     "_extras": set(),
     "_card": set(),
     "export": {"_checks", "_extras", "unet"},

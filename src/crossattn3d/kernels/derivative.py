@@ -55,8 +55,28 @@ class Sums(NamedTuple):
     slices: Sequence[Tensor]
 
 
+class Mixing(NamedTuple):
+    """All that makes the output out of the maps, voxel by voxel: P E + bias + wo (x) o (+ U).
+
+    Attributes:
+        p: (b, c, ce), None without a channel-wise half.
+        bias: (b, c).
+        single: wo, (c,), and o, (b, voxels); None without a slice-wise half.
+    """
+
+    p: Tensor | None
+    bias: Tensor
+    single: tuple[Tensor, Tensor] | None
+
+
 def forward(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Tensor, Sums]:
     """Return the output, and the sums that `backward` needs."""
+    mixing, sums = mix(how, u, e, arguments)
+    return passes.apply(how.run_pass, e, *mixing, u if arguments[2].residual else None), sums
+
+
+def mix(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> tuple[Mixing, Sums]:
+    """Return what makes the output, and the sums that `backward` needs."""
     channel, slices, attention = arguments
     dtype, cosine = sum_dtype(e), attention.score_norm == "cosine"
     centers, plain = _centers(channel, u, e), pack(channel, slices)
@@ -82,8 +102,7 @@ def forward(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> 
         out_bias = slices.out_bias.to(dtype)
         bias = out_bias.expand(len(e), -1) if bias is None else bias + out_bias
     assert bias is not None, "there is a half"
-    out = passes.apply(how.run_pass, e, p, bias, mixed, u if attention.residual else None)
-    return out, Sums(channel_sums, slice_sums)
+    return Mixing(p, bias, mixed), Sums(channel_sums, slice_sums)
 
 
 def backward(how: Implementation, dout: Tensor, u: Tensor, e: Tensor, arguments: Arguments, sums: Sums) -> list[Tensor]:

@@ -153,5 +153,7 @@ def _load(path: Path) -> ctypes.CDLL:
     pointer, count, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     loaded.run_pass.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, count, pointer]
     loaded.run_pass.restype = count
+    loaded.convolve.argtypes = [pointer, count, pointer]
+    loaded.convolve.restype = count
     loaded.compiler.restype = ctypes.c_char_p
     return loaded

@@ -67,19 +67,24 @@ def run_pass(
         places = [_place(x) for x in given]
         values = batch * length * sum(place.rows for place in places)
         threads = min(torch.get_num_threads(), 1 + values // VALUES_PER_THREAD)
-        failed = loaded.run_pass(
+        status = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
             *_array(_Mixture, [_mixture(m, matrix, starts) for m, matrix in zip(mixtures, matrices, strict=True)]),
-            batch, length, dtype == torch.float64, threads, _team(),
+            batch, length, dtype == torch.float64, threads, team(),
         )  # fmt: skip
-        if failed:
-            raise MemoryError("cpp: expected memory for the tiles of each thread; got none; use fewer threads")
+        check(status)
     return [x.to(dtype) for x in sums]
 
 
+def check(status: int) -> None:
+    """Raise MemoryError if a function of `tiles.cpp` failed, which it does for want of memory alone."""
+    if status:
+        raise MemoryError("cpp: expected memory for the tiles of each thread; got none; use fewer threads")
+
+
 @cache
-def _team() -> int | None:
+def team() -> int | None:
     """Return the address of `GOMP_parallel`, which starts the threads of PyTorch's OpenMP; None if there is none."""
     start = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     return None if start is None else ctypes.cast(start, c_void_p).value

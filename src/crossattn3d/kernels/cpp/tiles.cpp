@@ -7,13 +7,12 @@
 //     mixtures:  out[i, l]  = sum over k of matrix[i, k] * row[first + k, l]  (+ row[add + i, l]),
 //
 // of rows of this stack. A tile is read before anything of it is written, so an output may be an input's memory.
+//
+// Convolutions, which are something else, are in winograd.h.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
 #include <new>
-#include <thread>
 #include <vector>
 
 #if defined(__linux__)
@@ -22,7 +21,9 @@
 
 #include "memory.h"
 #include "products.h"
+#include "threads.h"
 #include "vectors.h"
+#include "winograd.h"
 
 // Bytes of a tile, about: a good part of a second-level cache.
 inline int64_t bytes_of_tile() {
@@ -32,10 +33,6 @@ inline int64_t bytes_of_tile() {
 #endif
   return std::clamp<int64_t>(cache, 512 * 1024, 2048 * 1024) / 8 * 3;
 }
-
-// Runs a function on a number of threads. PyTorch's own threads if it has GOMP_parallel: they stay awake for a while after
-// each of its operations, and other threads would have to share the cores with them.
-using Team = void (*)(void (*work)(void*), void* argument, unsigned threads, unsigned flags);
 
 // run.py repeats the layout of these two, of Place and of Type.
 
@@ -49,17 +46,6 @@ struct Mixture {
   int32_t first, columns, add;  // `add` is below 0 if nothing is added
   Place out;
 };
-
-template <class Work>
-void on_new_threads(int threads, const Work& work) {
-  std::vector<std::thread> others;
-  try {
-    while (int(others.size()) + 1 < threads) others.emplace_back(work);
-  } catch (...) {  // no more threads: these have to do
-  }
-  work();
-  for (auto& other : others) other.join();
-}
 
 template <class A>
 struct Pass {
@@ -193,30 +179,15 @@ struct Pass {
     const int64_t all = batch * tiles;
     threads = int(std::max<int64_t>(1, std::min<int64_t>(threads, all)));
     std::vector<std::vector<std::vector<double>>> sums(threads);
-    std::vector<std::exception_ptr> errors(threads);
     const auto start_of = [&](int k) { return all * k / threads; };
-    const auto work = [&](int k) {
-      try {
-        const int64_t first = start_of(k), last = start_of(k + 1);
-        const int64_t samples = (last - 1) / tiles - first / tiles + 1;
-        for (int g = 0; g < n_grams; ++g)
-          sums[k].emplace_back(samples * grams[g].a_rows * grams[g].b_rows);
-        for (const HugePageHint& map : hints) map.get(k, threads);
-        run(first, last, sums[k]);
-      } catch (...) {
-        errors[k] = std::current_exception();
-      }
-    };
-    std::atomic<int> next{0};
-    auto share = [&] {  // whichever thread is done with one share takes another
-      for (int k = next++; k < threads; k = next++) work(k);
-    };
-    if (team && threads > 1)
-      team([](void* it) { (*static_cast<decltype(share)*>(it))(); }, &share, threads, 0);
-    else
-      on_new_threads(threads, share);
-    for (const auto& error : errors)
-      if (error) std::rethrow_exception(error);
+    share_out(threads, threads, team, [&](int k) {
+      const int64_t first = start_of(k), last = start_of(k + 1);
+      const int64_t samples = (last - 1) / tiles - first / tiles + 1;
+      for (int g = 0; g < n_grams; ++g)
+        sums[k].emplace_back(samples * grams[g].a_rows * grams[g].b_rows);
+      for (const HugePageHint& map : hints) map.get(k, threads);
+      run(first, last, sums[k]);
+    });
     // In the order of the voxels, so that the same number of threads gives the same sums.
     for (int k = 0; k < threads; ++k)
       for (int g = 0; g < n_grams; ++g) {
@@ -226,19 +197,35 @@ struct Pass {
   }
 };
 
-extern "C" int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-                        int n_mixtures, int64_t batch, int64_t length, int in_double, int threads, Team team) {
+// 0, or 1 where there is no memory, or else 2.
+template <class Work>
+int status(const Work& work) {
   try {
-    if (in_double)
-      Pass<double>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
-    else
-      Pass<float>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+    work();
   } catch (const std::bad_alloc&) {
     return 1;
   } catch (...) {
     return 2;
   }
   return 0;
+}
+
+extern "C" int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
+                        int n_mixtures, int64_t batch, int64_t length, int in_double, int threads, Team team) {
+  return status([&] {
+    if (in_double)
+      Pass<double>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+    else
+      Pass<float>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+  });
+}
+
+extern "C" int convolve(const Convolution* convolution, int threads, Team team) {
+  return status([&] {
+    const Convolver convolver(*convolution, threads);
+    const int shares = int(convolver.shares());
+    share_out(shares, std::min(threads, shares), team, [&](int k) { convolver.run(k); });
+  });
 }
 
 /// Version of the compiler that made this; clang's begins with its name.

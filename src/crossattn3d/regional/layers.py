@@ -1,0 +1,106 @@
+"""Convolutions of which a box of the result is computed, from the box of the input that it depends on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crossattn3d.kernels.cpp import convolution
+from crossattn3d.regional.boxes import Box, grown, within
+
+#: Slices that are halved at a time, an even number.
+POOLED = 4
+
+
+class Weights(NamedTuple):
+    """Weight and bias of a convolution, in the dtype that it is computed in.
+
+    Attributes:
+        weight: as PyTorch has it.
+        bias: likewise.
+        transformed: the weight as C++ reads it; None where C++ does not convolve.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    transformed: Tensor | None = None
+
+    @classmethod
+    def of(cls, layer: nn.Conv3d | nn.ConvTranspose3d, dtype: torch.dtype) -> "Weights":
+        """Return the weights of a layer in another dtype."""
+        weight = layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last_3d)
+        bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        in_cpp = isinstance(layer, nn.Conv3d) and bias is not None and convolution.is_supported(weight)
+        return cls(weight, bias, convolution.transformed(weight) if in_cpp else None)
+
+
+def convolve(weights: Weights, part: Tensor, covers: Box, box: Box, size: Sequence[int]) -> Tensor:
+    """Return a box of the result of a 3x3x3 convolution that keeps the size, by padding with 0, and of its ReLU.
+
+    Args:
+        weights: of the convolution.
+        part: of its input, (1, c, d, h, w).
+        covers: where the part is; at least a voxel more than the box on every side, as far as there are any.
+        box: of the result.
+        size: of the whole input, voxels along (d, h, w).
+    """
+    needed = grown(box, 1, size)
+    part = part[:, :, *within(needed, covers)]
+    if weights.transformed is not None and weights.bias is not None:
+        before = [b.start - s.start for b, s in zip(box, needed, strict=True)]
+        voxels = [b.stop - b.start for b in box]
+        return convolution.convolve(part, before, voxels, weights.transformed, weights.bias)
+    # Padded along an axis where the box ends with the map: on both sides, of which one is cut off where it does not.
+    padding = [int(s.stop - s.start < b.stop - b.start + 2) for s, b in zip(needed, box, strict=True)]
+    kept = (
+        slice(b.start - s.start, b.stop - s.start) if padded else slice(None)
+        for b, s, padded in zip(box, needed, padding, strict=True)
+    )
+    return _convolution(part, weights, padding)[:, :, *kept].relu_()
+
+
+def upsample(weights: Weights, below: Tensor, box: Box) -> Tensor:
+    """Return a box of the result of the transposed convolution that doubles a map, of 3x3x3 and stride 2.
+
+    Args:
+        weights: of the convolution.
+        below: its whole input, (1, c, d, h, w).
+        box: of the result.
+    """
+    # Two neighbors make each odd voxel, one alone each even one.
+    needed = [slice(b.start // 2, min(b.stop // 2 + 1, n)) for b, n in zip(box, below.shape[2:], strict=True)]
+    part = below[:, :, *needed].contiguous(memory_format=torch.channels_last_3d)
+    doubled = F.conv_transpose3d(part, weights.weight, weights.bias, 2, 1, 1)
+    kept = (slice(b.start - 2 * s.start, b.stop - 2 * s.start) for b, s in zip(box, needed, strict=True))
+    return doubled[:, :, *kept]
+
+
+def halve(x: Tensor) -> Tensor:
+    """Return the largest of each block of 2x2x2 voxels, those at the end of an odd axis smaller.
+
+    PyTorch's pooling also makes the places of the largest values, which take more memory than the map.
+    """
+    depth = x.shape[2]
+    shape = (*x.shape[:2], *(-(-n // 2) for n in x.shape[2:]))
+    halved = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+    for start in range(0, depth, POOLED):
+        part = x[:, :, start : start + POOLED]
+        for axis in (2, 3, 4):
+            before = (slice(None),) * axis
+            largest = part[*before, ::2].clone(memory_format=torch.channels_last_3d)
+            others = part[*before, 1::2]
+            paired = largest.narrow(axis, 0, others.shape[axis])
+            torch.maximum(paired, others, out=paired)
+            part = largest
+        halved[:, :, start // 2 : start // 2 + part.shape[2]] = part
+    return halved
+
+
+def _convolution(x: Tensor, weights: Weights, padding: Sequence[int]) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    # On CPU, PyTorch leaves small float32 maps to slow code of its own; oneDNN has no float64.
+    if x.is_cpu and x.dtype != torch.float64 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return torch.mkldnn_convolution(x, weights.weight, weights.bias, padding, (1, 1, 1), (1, 1, 1), 1)
+    return F.conv3d(x, weights.weight, weights.bias, padding=tuple(padding))

@@ -1,0 +1,42 @@
+"""The attention's result in boxes of the maps: the scores are those of the whole maps, the mixtures of a box."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from crossattn3d.kernels import passes
+from crossattn3d.kernels.backends import implementation
+from crossattn3d.kernels.derivative import Arguments, mix
+from crossattn3d.kernels.modes import without_autocast
+from crossattn3d.regional.boxes import Box
+
+
+def attention_in_boxes(query: Tensor, context: Tensor, arguments: Arguments) -> Callable[[Box], Tensor]:
+    """Return a function that gives the attention's result in a box, in memory of its own.
+
+    Args:
+        query: decoder map, (1, cq, d, h, w), channels last; it may not change before the last call.
+        context: encoder map, (1, ce, d, h, w), likewise.
+        arguments: parameters and options; the backend is not `reference`.
+    """
+    residual = arguments[2].residual
+    with without_autocast(context):
+        how = implementation(arguments[2], query, context)
+        (p, bias, single), _ = mix(how, query, context, arguments)
+
+    def result(box: Box) -> Tensor:
+        mixed = None
+        if single is not None:
+            out, o = single
+            mixed = out, o.view(1, *context.shape[2:])[:, *box].flatten(1)
+        with without_autocast(context):
+            return passes.apply(
+                how.run_pass, _cut(context, box), p, bias, mixed, _cut(query, box) if residual else None
+            )
+
+    return result
+
+
+def _cut(x: Tensor, box: Box) -> Tensor:
+    return x[:, :, *box].contiguous(memory_format=torch.channels_last_3d)

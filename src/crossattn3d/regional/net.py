@@ -1,0 +1,206 @@
+"""A network that computes logits in a region of its input alone."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product
+
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from crossattn3d._layers.convolutions import ConvTranspose3d
+from crossattn3d._layers.hooks import has_hooks, is_plain
+from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d.kernels.derivative import Arguments
+from crossattn3d.regional.blocks import Block, is_folded, weights_of
+from crossattn3d.regional.boxes import Box, dilated, grown, tiles
+from crossattn3d.regional.layers import Weights, convolve, halve, upsample
+from crossattn3d.regional.mixing import attention_in_boxes
+from crossattn3d.ucanet import UCANet
+from crossattn3d.unet import ConcatSkip, UNet3d, UpConv
+
+#: Voxels along h and w of a tile: smaller ones fit a region better, but each has a margin that is computed in vain.
+SIDE = 64
+#: Slices of the decoder map that are up-sampled at a time.
+SLAB = 8
+
+
+class RegionalNet:
+    """A UNet3d or UCANet for prediction that computes its finest level where the input or the wanted region needs it.
+
+    The logits are those of the net, to rounding. The map of the encoder's finest level is that of an empty input, which
+    is computed once, but where the input is not 0 within two voxels; the decoder's is computed within two voxels of
+    what is wanted. The attention there still reads whole maps, since its scores are sums over them.
+
+    The encoder's map of the finest level is kept for the next input of the same size, so that the net may not be called
+    again before the last logits are taken.
+
+    Args:
+        net: for which `is_regional` holds.
+
+    Examples:
+        >>> import numpy as np
+        >>> from crossattn3d.folding import fold_batch_norm
+        >>> net = fold_batch_norm(UNet3d(1, 3, channels=(4, 8)).eval())
+        >>> wanted = np.zeros((6, 8, 10), dtype=bool)
+        >>> wanted[2:4, 3:5, 4:9] = True
+        >>> [(box, logits)] = RegionalNet(net)(torch.randn(1, 1, 6, 8, 10), wanted)
+        >>> box, logits.shape
+        ((slice(2, 4, None), slice(3, 5, None), slice(4, 9, None)), torch.Size([1, 3, 2, 2, 5]))
+    """
+
+    def __init__(self, net: UNet3d) -> None:
+        self.net = net
+        self._layers: dict[torch.dtype, _Layers] = {}
+        self._encoded: Tensor | None = None
+        self._written: list[Box] = []
+
+    def __call__(
+        self, x: Float[Tensor, "1 c d h w"], wanted: Bool[ndarray, "d h w"]
+    ) -> Iterator[tuple[Box, Float[Tensor, "1 k _ _ _"]]]:
+        """Yield boxes that hold all that is wanted, each with its logits; nothing is computed if nothing is wanted.
+
+        Args:
+            x: the input, (1, c, d, h, w); most of it 0, where that is to save time.
+            wanted: where logits are needed, (d, h, w).
+        """
+        boxes = tiles(wanted, SIDE)
+        if not boxes:
+            return
+        with torch.inference_mode():
+            autocast = torch.is_autocast_enabled(x.device.type)
+            dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+            if dtype not in self._layers:
+                self._layers[dtype] = _Layers(self.net, dtype)
+            layers = self._layers[dtype]
+            encoded = self._encode(x.to(dtype), layers)
+            below = self._below(encoded, layers)
+            joined = self._join(encoded, below, layers)
+            del below
+        size = encoded.shape[2:]
+        for box in boxes:
+            with torch.inference_mode():
+                around, near = grown(box, 2, size), grown(box, 1, size)
+                decoded = convolve(layers.decoder[0], joined(around), around, near, size)
+                decoded = convolve(layers.decoder[1], decoded, near, box, size)
+                logits = torch.nn.functional.conv3d(decoded, layers.head.weight, layers.head.bias)
+            yield box, logits
+
+    def _encode(self, x: Tensor, layers: "_Layers") -> Tensor:
+        """Return the encoder's map of the finest level."""
+        size = x.shape[2:]
+        shape = (1, self.net.channels[0], *size)
+        blank = layers.blank(x)
+        encoded = self._encoded
+        if encoded is None or (encoded.shape, encoded.dtype, encoded.device) != (shape, x.dtype, x.device):
+            encoded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+            self._encoded = encoded
+            self._written = [(slice(0, size[0]), slice(0, size[1]), slice(0, size[2]))]
+        for box in self._written:
+            _fill(encoded, blank, box)
+        self._written = tiles(dilated((x[0] != 0).any(dim=0).cpu().numpy(), 2), SIDE)
+        for box in self._written:
+            around, near = grown(box, 2, size), grown(box, 1, size)
+            part = convolve(layers.encoder[0], x[:, :, *around], around, near, size)
+            encoded[:, :, *box] = convolve(layers.encoder[1], part, near, box, size)
+        return encoded
+
+    def _below(self, encoded: Tensor, layers: "_Layers") -> Tensor:
+        """Return the map of the second level that is to be up-sampled, as the net makes it."""
+        net, x = self.net, encoded
+        encoder, decoder = layers.below
+        maps = [encoded]
+        for i, block in enumerate(encoder):
+            x = block(net.pools[i](x) if i else halve(x))
+            maps.append(x)
+        for i in reversed(range(1, len(net.decoder))):
+            x = net.ups[i](x, maps[i].shape[2:])
+            x = decoder[i - 1](net.skips[i](x, maps[i]))
+        return x
+
+    def _join(self, encoded: Tensor, below: Tensor, layers: "_Layers") -> Callable[[Box], Tensor]:
+        """Return a function that gives a box of what the skip of the finest level returns."""
+        skip = self.net.skips[0]
+        if isinstance(skip, ConcatSkip):
+            return lambda box: torch.cat([encoded[:, :, *box], upsample(layers.up, below, box)], dim=1)
+        # Not kept for the next input: the levels below need as much memory in the meantime.
+        query = torch.empty_like(encoded)
+        depth, height, width = encoded.shape[2:]
+        for start in range(0, depth, SLAB):
+            slab = slice(start, min(depth, start + SLAB)), slice(0, height), slice(0, width)
+            query[:, :, *slab] = upsample(layers.up, below, slab)
+        arguments = _attention_of(skip)
+        assert arguments is not None, "the net is regional"
+        return attention_in_boxes(query, encoded, arguments)
+
+
+class _Layers:
+    """The layers of the finest level, and the blocks of those below, in one dtype."""
+
+    def __init__(self, net: UNet3d, dtype: torch.dtype) -> None:
+        (first, *encoder), (last, *decoder) = net.encoder, net.decoder
+        self.encoder, self.decoder = weights_of(first, dtype), weights_of(last, dtype)
+        self.below = [Block(block, dtype) for block in encoder], [Block(block, dtype) for block in decoder]
+        up = net.ups[0]
+        assert isinstance(up, UpConv), "the net is regional"
+        self.up, self.head = Weights.of(up.conv, dtype), Weights.of(net.head, dtype)
+
+    def blank(self, x: Tensor) -> Tensor:
+        """Return the encoder's map of an empty input of `x`'s size, of three voxels along each longer axis.
+
+        An input of 0 is padded with 0, so that the border shows in the second convolution alone: in the first and the
+        last voxel along each axis.
+        """
+        size = [min(n, 3) for n in x.shape[2:]]
+        whole = slice(0, size[0]), slice(0, size[1]), slice(0, size[2])
+        once = convolve(self.encoder[0], x.new_zeros((*x.shape[:2], *size)), whole, whole, size)
+        return convolve(self.encoder[1], once, whole, whole, size)
+
+
+def _fill(encoded: Tensor, blank: Tensor, box: Box) -> None:
+    """Write a box of the map that `blank` is short for: its middle voxel stands for all but the first and the last."""
+    spans = [_spans(*of_axis) for of_axis in zip(box, encoded.shape[2:], strict=True)]
+    for (i, d), (j, h), (k, w) in product(*spans):
+        encoded[:, :, d, h, w] = blank[:, :, i, j, k, None, None, None]
+
+
+def _spans(box: slice, size: int) -> list[tuple[int, slice]]:
+    """Return the spans of a box along an axis, each after the voxel of `_Layers.blank` that is like it."""
+    ends = [0, 1, size - 1, size] if size > 2 else list(range(size + 1))
+    spans = [slice(max(first, box.start), min(stop, box.stop)) for first, stop in pairwise(ends)]
+    return [(voxel, span) for voxel, span in enumerate(spans) if span.start < span.stop]
+
+
+def is_regional(net: nn.Module) -> bool:
+    """Return whether a RegionalNet gives what the net gives: a UNet3d or UCANet with the paper's finest level.
+
+    It is in eval mode and folded, its finest level has kernels of 3, strides of 2 and transposed convolutions, and
+    nobody hooked, patched or replaced a layer.
+    """
+    if not (type(net) in (UNet3d, UCANet) and isinstance(net, UNet3d)) or has_hooks(*net.modules()):
+        return False
+    modules = list(net.modules())
+    if any(module.training or "forward" in module.__dict__ for module in modules) or net.deep_supervision:
+        return False
+    skip, up = net.skips[0], net.ups[0]
+    return (
+        (is_plain(skip, ConcatSkip) or _attention_of(skip) is not None)
+        and net.kernel_sizes[0] == (3, 3, 3)
+        and net.strides[0] == (2, 2, 2)
+        and net.upsample == "transposed"
+        and is_plain(net.pools[0], nn.MaxPool3d)
+        and is_plain(up, UpConv)
+        and isinstance(up, UpConv)
+        and is_plain(up.conv, ConvTranspose3d)
+        and len(up.norm) == 0
+        and is_plain(net.head, nn.Conv3d)
+        and is_folded(net.encoder[0])
+        and is_folded(net.decoder[0])
+    )
+
+
+def _attention_of(skip: nn.Module) -> Arguments | None:
+    """Return what one operation computes a skip from; None if the skip is no attention, or layers have to be called."""
+    if isinstance(skip, CSCA | ChannelCrossAttention3d | SliceCrossAttention3d):
+        return skip.fused_arguments()
+    return None
