@@ -9,6 +9,7 @@ from ltvs.runtime.errors import InputError
 EXTRAS = {
     "ltvs": ("SimpleITK", "pydicom", "highdicom", "monai", "nibabel", "scipy", "skimage", "matplotlib", "tyro", "rich",
              "tqdm", "safetensors", "tensorboard", "lightning_fabric", "filelock"),
+    "view": ("ipyniivue",),
     "onnx": ("onnx", "onnxscript"),
     "triton": ("triton",),
 }  # fmt: skip

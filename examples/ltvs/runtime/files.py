@@ -85,6 +85,18 @@ def _give_usual_modes(written: list[Path], folder: Path) -> None:
                 path.chmod(mode)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it, unless they are there.
+
+    Raises:
+        InputError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary folders that killed processes have left anywhere in a folder."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):

@@ -16,6 +16,10 @@ _NAME, _SOFT_NAME = ".lock", ".lock-by-name"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EIO}
 
 
+class BusyError(InputError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Create the folder and keep out every other process that asks; the system ends the lock when this process dies.
@@ -26,7 +30,8 @@ def locked(folder: Path) -> Iterator[None]:
     process of this machine left behind does not count; one of another machine has to be removed by hand.
 
     Raises:
-        InputError: another process is at work in the folder, or it cannot be written to.
+        BusyError: another process is at work in the folder.
+        InputError: it cannot be written to.
     """
     created = not folder.exists()
     path = folder / _NAME
@@ -48,7 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
             lacks = f"its file system has no locks ({error.strerror})"
             print(f"warning: {folder}: {lacks}; use it from one machine at a time", file=sys.stderr)
     except Timeout:
-        raise InputError(f"{folder}: another process is at work here; {remedy}") from None
+        raise BusyError(f"{folder}: another process is at work here; {remedy}") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     try:

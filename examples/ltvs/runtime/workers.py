@@ -98,7 +98,7 @@ def _in_pool(tasks: Mapping[str, Callable[[], T]], processes: int) -> Iterator[t
     context = get_context("spawn")
     # Nothing is ever sent: the pipe breaks when this process closes its end or dies, which ends the workers.
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (threads, theirs))
+    pool = ProcessPoolExecutor(processes, context, start_worker, (threads, theirs))
     workers: set[BaseProcess] = set()
     # Whether a process has ended, is stuck, or may be at work on what nobody waits for.
     broken = True
@@ -151,7 +151,7 @@ def _result(future: "Future[T | Failure]") -> T | Failure:
         return Failure(f"unexpected {type(error).__name__} on the way from its process: {one_line(error)}")
 
 
-def _start_worker(threads: int, parent: Connection) -> None:
+def start_worker(threads: int, parent: Connection) -> None:
     """Limit ITK's threads, silence its warnings as in the parent, and watch for the parent's end."""
     # Blocked before, where a system can: the parent handles Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,6 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from ltvs.runtime.errors import InputError
 
+#: Zips in zips are followed so far: there are zips that hold themselves.
+DEEPEST = 8
+
 #: Errors that reading a damaged or an encrypted zip can raise.
 _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -23,10 +26,15 @@ def member_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            is_encrypted = any(info.flag_bits & 1 for info in archive.infolist())
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as a zip ({error}); download it again") from error
+    if is_encrypted:
+        raise InputError(f"{path}: has a password; unpack it, and give the folder")
     for name in names:
         inside = PurePosixPath(name.replace("\\", "/"))
+        if not inside.parts:
+            raise InputError(f"{path}: holds a file without a name; unpack it, and give the folder")
         if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
             raise InputError(f"{path}: refused, it would write outside its folder ({name})")
     return names
@@ -52,11 +60,28 @@ def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -
                     _unpack(path, "", _target(path, folder), is_used)
         else:
             _unpack(place, root, folder, is_used)
-        while inner := sorted(folder.rglob("*.zip")):
-            for path in inner:
-                _unpack(path, "", _target(path, path.parent), is_used)
-                path.unlink()
+        try:
+            _unpack_inner(folder, is_used)
+        except InputError as error:
+            # The temporary folder is nothing that a user knows.
+            raise InputError(str(error).replace(str(folder), str(place))) from error
         yield (place, folder) if place.is_dir() else (folder,)
+
+
+def _unpack_inner(folder: Path, is_used: Callable[[PurePosixPath], bool]) -> None:
+    """Unpack the zips in a folder, those in them, and so on, as deep as anybody packs them.
+
+    Raises:
+        InputError: one cannot be unpacked, or they go on without an end.
+    """
+    for _ in range(DEEPEST):
+        inner = [path for path in sorted(folder.rglob("*.zip")) if path.is_file()]
+        for path in inner:
+            _unpack(path, "", _target(path, path.parent), is_used)
+            path.unlink()
+        if not inner:
+            return
+    raise InputError(f"{folder}: holds zips in zips, {DEEPEST} deep or more; unpack it, and give the folder")
 
 
 def _target(path: Path, parent: Path) -> Path:
@@ -79,5 +104,9 @@ def _unpack(path: Path, root: str, folder: Path, is_used: Callable[[PurePosixPat
                     "free some space, or check that this is the right zip"
                 )
             archive.extractall(folder, used)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be unpacked ({error.strerror or error}); unpack it, and give the folder"
+        ) from error
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error

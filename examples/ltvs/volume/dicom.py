@@ -1,6 +1,6 @@
 """Reading of a DICOM series; what SimpleITK passes over, with a warning or silently, is an error here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ _CUT_SHORT = "{}: is DICOM but cannot be read, is it cut short? Copy it again, o
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
 
-def read_series(folder: Path, modality: str | None = None) -> sitk.Image:
+def read_series(folder: Path, modality: str | None = None, files: Iterable[Path] | None = None) -> sitk.Image:
     """Read the only series in a folder as a volume, slices in the order of their positions, not of their names.
 
     Each slice is rescaled as its own header says. The series may be one file with many frames.
@@ -33,42 +33,26 @@ def read_series(folder: Path, modality: str | None = None) -> sitk.Image:
     Args:
         folder: that holds the files.
         modality: that every file has to be of, if it says one: `CT`, for example. None takes any.
+        files: of the series, in the folder or below it, where it holds others, too; all files in it if None.
 
     Raises:
         InputError: none or several series, a file that cannot be read, another modality, color, pixels or slices that
             are missing, slices that are duplicated, unevenly spaced, of several orientations or not straight above
             each other.
     """
-    files = _images(folder)
-    count = len(files)
-    slices: list[Slice] = []
-    planes: list[np.ndarray] = []
-    thickness = None
-    for file in list(files):
-        with damage_told(file):
-            dataset = files.pop(file)  # which frees its pixels once they are rescaled
-            if "PixelData" not in dataset:
-                raise InputError(_CUT_SHORT.format(file))
-            check_modality(folder, str(dataset.get("Modality") or "").strip(), modality, file.name)
-            found = slices_of(file, dataset)
-            if len(found) > 1 and count > 1:
-                raise InputError(
-                    f"{folder}: expected a 3D series with one value per voxel, got 4D, {len(found)} frames in one of "
-                    f"{count} files; give a folder with one of them"
-                )
-            if len(found) == count == 1:
-                thickness = slice_thickness(file, dataset)
-            planes += map(_rescaled, stored_values(file, dataset), found)
-            slices += found
-    if len({plane.shape for plane in planes}) > 1:
+    stack, thickness = _read_files(folder, folder.iterdir() if files is None else files, modality)
+    if len(stack.shapes) > 1:
         raise InputError(f"{folder}: expected slices of one size, got several; give a folder with one series")
-    if count > 1:
+    slices, values = stack.slices, stack.values
+    if len(stack.frames) > 1:
         normal = _normal(slices[0])
         order = sorted(range(len(slices)), key=lambda k: float(slices[k].position @ normal))
-        slices, planes = [slices[k] for k in order], [planes[k] for k in order]
+        if order != sorted(order):
+            slices, values = [slices[k] for k in order], values[order]
+    del stack  # so that no more than two copies of the values are there at a time
     _check_uniform(folder, slices)
-    grid = _grid(folder, slices, planes[0].shape, thickness)
-    return grid.place(sitk.GetImageFromArray(np.stack(planes)))
+    grid = _grid(folder, slices, values.shape[1:], thickness)
+    return grid.place(sitk.GetImageFromArray(values))
 
 
 def is_dicom(path: Path) -> bool:
@@ -77,23 +61,89 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _images(folder: Path) -> dict[Path, pydicom.Dataset]:
-    """Return the files of the only series in a folder; every file that is DICOM has to be of it."""
-    images: dict[Path, pydicom.Dataset] = {}
-    series: set[str] = set()
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.upper() == "DICOMDIR":
-            continue
+class _Stack:
+    """The slices of a series in the order of its files, each rescaled as its own header says.
+
+    Their values fill one array: the memory of hundreds of small ones would not go back to the system.
+
+    Args:
+        most: slices, if each file has one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.slices: list[Slice] = []
+        self.shapes: set[tuple[int, ...]] = set()
+        self.frames: list[int] = []
+        self._most = most
+        self._values = np.empty((0, 0, 0), np.int16)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Of all slices, (slices, rows, columns), if they are of one shape."""
+        return self._values[: len(self.slices)]
+
+    def add(self, path: Path, dataset: pydicom.Dataset) -> None:
+        """Add the slices of the next file, which may be many in one that is alone."""
+        found = slices_of(path, dataset)
+        self.frames.append(len(found))
+        if max(self.frames) > 1 and len(self.frames) > 1:
+            return
+        for one, stored in zip(found, stored_values(path, dataset), strict=True):
+            plane = _rescaled(stored, one)
+            if not self.shapes:
+                self._values = np.empty((max(self._most, len(found)), *plane.shape), plane.dtype)
+            self.shapes.add(plane.shape)
+            if len(self.shapes) == 1:
+                if plane.itemsize > self._values.itemsize:
+                    self._values = self._values.astype(plane.dtype)
+                self._values[len(self.slices)] = plane
+            self.slices.append(one)
+
+
+def _read_files(folder: Path, files: Iterable[Path], modality: str | None) -> tuple[_Stack, float | None]:
+    """Return the slices of the only series among files of a folder, and the thickness of one that is alone, mm.
+
+    Every file that is DICOM has to be of the series. Whether there are several is said first.
+    """
+    paths = [path for path in sorted(files) if path.is_file() and path.name.upper() != "DICOMDIR"]
+    stack, series = _Stack(len(paths)), set[str]()
+    failure: InputError | None = None
+    for path in paths:
         with damage_told(path):
             says_so = is_dicom(path)
-        if says_so or _is_image(path):
-            images[path], uid = _image(path)
-            series.add(uid)
+        if not says_so and not _is_image(path):
+            continue
+        dataset, uid = _image(path)
+        series.add(uid)
+        last = path, dataset
+        if len(series) == 1 and failure is None:
+            try:
+                with damage_told(path):
+                    _check_image(folder, path, dataset, modality)
+                    stack.add(path, dataset)
+            except InputError as error:
+                failure = error
     if len(series) > 1:
         raise InputError(f"{folder}: holds {len(series)} DICOM series; give a folder with one")
-    if not images:
+    if not series:
         raise InputError(f"{folder}: no DICOM series found in this folder")
-    return images
+    if failure is not None:
+        raise failure
+    if len(stack.frames) > 1 and max(stack.frames) > 1:
+        raise InputError(
+            f"{folder}: expected a 3D series with one value per voxel, got 4D, {max(stack.frames)} frames in one of "
+            f"{len(stack.frames)} files; give a folder with one of them"
+        )
+    if stack.frames != [1]:
+        return stack, None
+    with damage_told(last[0]):
+        return stack, slice_thickness(*last)
+
+
+def _check_image(folder: Path, path: Path, dataset: pydicom.Dataset, modality: str | None) -> None:
+    if "PixelData" not in dataset:
+        raise InputError(_CUT_SHORT.format(path))
+    check_modality(folder, str(dataset.get("Modality") or "").strip(), modality, path.name)
 
 
 def _is_image(path: Path) -> bool:

@@ -54,8 +54,7 @@ def stored_values(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         values = _native(path, content, shape, kind.newbyteorder("<" if little else ">"))
     # Bits above those stored may hold an overlay, or lack the sign.
     unused = np.array(layout["BitsAllocated"] - layout["BitsStored"], kind)
-    cleaned: np.ndarray = values << unused >> unused
-    return cleaned
+    return values << unused >> unused if unused else values
 
 
 def _check_layout(path: Path, layout: dict[str, int], shape: tuple[int, int, int]) -> None:
@@ -85,7 +84,7 @@ def _native(path: Path, content: bytes, shape: tuple[int, int, int], kind: np.dt
             f"{path}: is DICOM but cannot be read, is it cut short? Expected {expected} bytes of pixels as its header "
             f"says, got {len(content)}. Copy it again, or remove it"
         )
-    return np.frombuffer(content[:expected], kind).reshape(shape).astype(kind.newbyteorder("="))
+    return np.frombuffer(content, kind, int(np.prod(shape))).reshape(shape).astype(kind.newbyteorder("="), copy=False)
 
 
 def _frames(path: Path, content: bytes, shape: tuple[int, int, int], jpeg: bool) -> list[bytes]:

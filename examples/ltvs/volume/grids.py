@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import SimpleITK as sitk
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from ltvs.runtime.errors import InputError, plain
 
@@ -171,15 +171,19 @@ def liver_grid(liver: sitk.Image, pixels: int = 320, slice_spacing: float = 1.0,
 
 def bounding_box(labels: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
     """Return the first and the last voxel, (x, y, z), of the bounding box of labels above 0; None if there are none."""
-    box = bounding_slices(sitk.GetArrayViewFromImage(labels) > 0)
+    values = sitk.GetArrayViewFromImage(labels)
+    # Where no value is below 0, it counts as it is: a mask of a whole CT takes time and memory.
+    box = bounding_slices(values if values.dtype.kind == "u" else values > 0)
     if box is None:
         return None
     z, y, x = box
     return (x.start, y.start, z.start), (x.stop - 1, y.stop - 1, z.stop - 1)
 
 
-def bounding_slices(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, slice, slice] | None:
-    """Return the slices of an array (d, h, w) that hold all of a mask; None if it is empty."""
+def bounding_slices(
+    mask: Bool[np.ndarray, "d h w"] | UInt8[np.ndarray, "d h w"],
+) -> tuple[slice, slice, slice] | None:
+    """Return the slices of an array (d, h, w) that hold all of what is not 0 in it; None if all is 0."""
     rows = np.asarray(mask.any(axis=0))
     spans = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), rows.any(axis=1), rows.any(axis=0))]
     if spans[0].size == 0:

@@ -37,18 +37,19 @@ def volume_files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in visible if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()]
 
 
-def read_ct(path: Path, *, force: bool = False) -> sitk.Image:
+def read_ct(path: Path, *, force: bool = False, files: Iterable[Path] | None = None) -> sitk.Image:
     """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
 
     Args:
         path: of the file or the folder.
         force: take it although its checks fail: a file that says that it is of another modality.
+        files: of the series, where the folder holds others, too.
 
     Raises:
         InputError: the path is missing or unreadable, is not one 3D series, is of another modality, or its values are
             not HU.
     """
-    volume = _read(path, None if force else "CT")
+    volume = _read(path, None if force else "CT", files)
     if volume.GetPixelID() == sitk.sitkInt16:
         return volume
     values = np.rint(finite(path, sitk.GetArrayViewFromImage(volume)))
@@ -131,10 +132,10 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
     return bool(np.abs(first.corners() - second.corners()).max() <= 1e-3 * min(first.spacing))
 
 
-def _read(path: Path, modality: str | None = None) -> sitk.Image:
+def _read(path: Path, modality: str | None = None, files: Iterable[Path] | None = None) -> sitk.Image:
     """Read a volume file or a folder with one DICOM series, of any modality if None."""
     if path.is_dir():
-        return read_series(path, modality)
+        return read_series(path, modality, files)
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     if not path.is_file() or not path.name.lower().endswith(VOLUME_SUFFIXES):

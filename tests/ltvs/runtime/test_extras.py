@@ -57,6 +57,8 @@ PLAIN = {
     "benchmarks.speed.tables",
     "benchmarks.loader.tables",
     "benchmarks.loader.rendering_tables",
+    "benchmarks.prediction.one_run",  # --help; what it measures is imported later
+    "benchmarks.prediction.tables",
     "benchmarks.roundtrip.tables",
     "benchmarks.synthesis.tables",
 }
@@ -90,6 +92,7 @@ def test_the_scripts_and_modules_are_found() -> None:
 def test_the_extras_are_those_of_the_project() -> None:
     assert set(EXTRAS["ltvs"]) == names("ltvs")
     assert set(EXTRAS["onnx"]) == names("onnx") - {"onnxruntime"}  # which runs what was written
+    assert set(EXTRAS["view"]) == names("view")
     assert set(EXTRAS["triton"]) == names("triton")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ltvs.runtime.errors import InputError
-from ltvs.sources.archives import member_names, unpacked
+from ltvs.sources.archives import DEEPEST, member_names, unpacked
 
 
 def everything(path: PurePosixPath) -> bool:
@@ -69,3 +69,49 @@ def test_what_is_no_zip_or_damaged(tmp_path: Path) -> None:
         unpacked(path, "", everything),
     ):
         pass
+
+
+@pytest.mark.parametrize("folder", ["", "in/"], ids=["outer", "inner"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [(".", "holds a file without a name"), ("long" * 75, "cannot be unpacked .File name too long.")],
+    ids=["dot", "long"],
+)
+def test_names_that_no_disk_takes(tmp_path: Path, folder: str, name: str, reason: str) -> None:
+    path = make_zip(tmp_path / "outer.zip", {name: b"1"})
+    shown = "outer.zip"
+    if folder:
+        path = make_zip(tmp_path / "all.zip", {f"{folder}outer.zip": path.read_bytes()})
+        shown = "all.zip/in/outer.zip"
+    # The temporary folder is not named.
+    told = f"{tmp_path}/{shown}: {reason}.*; unpack it, and give the folder"
+    with pytest.raises(InputError, match=told), unpacked(path, "", everything):
+        pass
+
+
+def test_a_zip_with_a_password(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "secret.zip", {"x": b"1"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"secret\.zip: has a password; unpack it"), unpacked(path, "", everything):
+        pass
+
+
+@pytest.mark.parametrize("depth", [DEEPEST, DEEPEST + 1])
+def test_zips_in_zips_end(tmp_path: Path, depth: int) -> None:
+    path = make_zip(tmp_path / "a.zip", {"ct.nii": b"1"})
+    for _ in range(depth - 1):
+        path = make_zip(tmp_path / "a.zip", {"a.zip": path.read_bytes()})
+    if depth > DEEPEST:
+        with pytest.raises(InputError, match=rf"a\.zip: holds zips in zips, {DEEPEST} deep or more; unpack it"):
+            unpacked(path, "", everything).__enter__()
+        return
+    with unpacked(path, "", everything) as (folder,):
+        assert [file.name for file in folder.rglob("*.nii")] == ["ct.nii"]
+
+
+def test_a_folder_named_as_a_zip(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "outer.zip", {"a.zip/ct.nii": b"1"})
+    with unpacked(path, "", everything) as (folder,):
+        assert (folder / "a.zip" / "ct.nii").read_bytes() == b"1"

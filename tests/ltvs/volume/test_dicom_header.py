@@ -1,5 +1,6 @@
 """Numbers in DICOM headers as files really have them: read as meant, or one line; never a traceback."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,8 @@ def test_a_slice_without_a_series_is_of_another(tmp_path: Path) -> None:
     lone.save_as(files[7].filename)
     with pytest.raises(InputError, match="holds 2 DICOM series; give a folder with one"):
         read_ct(tmp_path / "ct")
+
+
+def test_a_file_that_is_not_for_the_user_to_read() -> None:
+    with pytest.raises(InputError, match=r"^x: cannot be read \(Permission denied\)$"), damage_told(Path("x")):
+        raise PermissionError(errno.EACCES, "Permission denied", "x")
