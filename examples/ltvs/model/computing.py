@@ -15,6 +15,10 @@ from ltvs.runtime.errors import InputError
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+#: Of prediction, `auto` too: the faster one of those that the device has.
+PredictionPrecision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+PREDICTION_PRECISIONS: tuple[PredictionPrecision, ...] = get_args(PredictionPrecision)
+
 #: What `torch.cpu.get_capabilities` calls instructions for bfloat16, on x86 and on Arm.
 _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -58,29 +62,33 @@ def _devices(kind: str) -> int:
 
 
 def fast_precision(device: str) -> Precision:
-    """Return `bf16-mixed` where the device has instructions for bfloat16, else `32`: emulated, it is far slower.
+    """Return `bf16-mixed` where a CPU or CUDA device has instructions for it, else `32`: emulated, it is far slower.
 
     Raises:
         InputError: no device is called so.
     """
     _check_name(device)
+    has = False
     if torch.device(device).type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Older versions of PyTorch cannot be asked.
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    # Older versions of PyTorch cannot be asked.
+    elif torch.device(device).type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
         has = any(capabilities.get(name) for name in _BFLOAT16)
     return "bf16-mixed" if has else "32"
 
 
-def not_emulated(precision: Precision, device: str) -> Precision:
-    """Return the precision to predict in: `32` in place of `bf16-mixed` where the device would only emulate it.
+def predicting_in(precision: PredictionPrecision, device: str) -> Precision:
+    """Return the precision to predict in.
+
+    `auto` is `bf16-mixed` where the device has instructions for it, whatever the networks were trained in. `bf16-mixed`
+    is `32`, too, where it would only be emulated.
 
     Raises:
-        InputError: there is no such precision.
+        InputError: there is no such precision, or no device is called so.
     """
-    _check_known(precision)
-    return fast_precision(device) if precision == "bf16-mixed" else precision
+    check_choice("--precision", precision, PREDICTION_PRECISIONS)
+    return fast_precision(device) if precision == "auto" or precision == "bf16-mixed" else precision
 
 
 def computing_in(precision: Precision, device: torch.device) -> torch.autocast:

@@ -4,8 +4,10 @@ Whole CTs have hundreds of millions of voxels, so what needs several bytes for e
 or at a reduced resolution.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Bool, Int, Int16
+from jaxtyping import Bool, Float, Int, Int16
 from numpy import ndarray
 from scipy import ndimage
 from scipy.sparse import coo_array
@@ -36,7 +38,8 @@ _AT_ONCE = 2**24
 
 def largest_body(mask: Mask) -> Mask:
     """Return the largest connected part, with its holes filled: there is one liver and it is solid."""
-    body = np.zeros_like(mask)
+    # Not zeros_like, which would fill the memory of a whole CT.
+    body = np.zeros(mask.shape, dtype=bool)
     box = bounding_slices(mask)
     if box is not None:
         _copy_largest_part(mask[box], body[box])
@@ -68,7 +71,7 @@ def cut_bridges(body: Mask, spacing: tuple[float, float, float]) -> Mask:
     for axis, factor in enumerate(factors):
         near = near.repeat(factor, axis)
     d, h, w = body[box].shape
-    kept = np.zeros_like(body)
+    kept = np.zeros(body.shape, dtype=bool)
     kept[box] = body[box] & near[:d, :h, :w]
     return largest_body(kept)
 
@@ -111,16 +114,31 @@ def fill_notches(body: Mask, hu: Int16[ndarray, "d h w"], spacing: tuple[float, 
     return filled
 
 
-def _copy_largest_part(mask: Mask, body: Mask) -> None:
-    """Write the largest part of a mask that is not empty, connected by faces, into `body`, which is, of the same shape.
+def body_sizes(mask: Mask) -> list[int]:
+    """Return the voxels of each part of a mask, connected by faces, the largest first."""
+    box = bounding_slices(mask)
+    return [] if box is None else sorted((int(n) for n in _parts(mask[box]).voxels if n), reverse=True)
 
-    Parts are found slab by slab and joined where they touch; then those of the largest one are found again.
+
+class _Parts(NamedTuple):
+    """Parts of a mask: those of each slab, numbered on from slab to slab, and which of them are one.
+
+    Attributes:
+        slabs: of the mask, along d.
+        first: the number before the first part of each slab, and the last number.
+        bodies: of each part, the body that it belongs to; part 0 is the background.
+        voxels: of each body.
     """
+
+    slabs: list[slice]
+    first: list[int]
+    bodies: Int[ndarray, " parts"]
+    voxels: Float[ndarray, " bodies"]
+
+
+def _parts(mask: Mask) -> _Parts:
+    """Find parts slab by slab, and join them where they touch."""
     slices = max(1, _AT_ONCE // mask[0].size)
-    if slices >= len(mask):
-        parts, _ = ndimage.label(mask)
-        np.equal(parts, np.bincount(parts[mask]).argmax(), out=body)
-        return
     slabs = [slice(start, start + slices) for start in range(0, len(mask), slices)]
     first, pairs = [0], [np.zeros((2, 0), dtype=np.int64)]
     voxels: list[ndarray] = [np.zeros(1)]
@@ -135,10 +153,22 @@ def _copy_largest_part(mask: Mask, body: Mask) -> None:
         below = parts[-1].copy()
         first.append(first[-1] + count)
     rows, columns = np.concatenate(pairs, axis=1)
-    # Part 0 is the background, of no voxels.
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(first[-1] + 1,) * 2)
     _, bodies = connected_components(graph, directed=False)
-    largest = bodies == np.bincount(bodies, np.concatenate(voxels)).argmax()
+    return _Parts(slabs, first, bodies, np.bincount(bodies, np.concatenate(voxels)))
+
+
+def _copy_largest_part(mask: Mask, body: Mask) -> None:
+    """Write the largest part of a mask that is not empty, connected by faces, into `body`, which is, of the same shape.
+
+    Where it takes several slabs to find the parts, those of the largest one are found again.
+    """
+    if mask.size <= _AT_ONCE:
+        parts, _ = ndimage.label(mask)
+        np.equal(parts, np.bincount(parts[mask]).argmax(), out=body)
+        return
+    slabs, first, bodies, voxels = _parts(mask)
+    largest = bodies == voxels.argmax()
     for slab, before, after in zip(slabs, first, first[1:], strict=False):
         of_largest = np.concatenate([[False], largest[before + 1 : after + 1]])
         if of_largest.any():

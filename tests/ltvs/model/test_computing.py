@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from ltvs.model.computing import check_device, check_precision, computing_in, fast_precision, not_emulated
+from ltvs.model.computing import check_device, check_precision, computing_in, fast_precision, predicting_in
 from ltvs.runtime.errors import InputError
 
 
@@ -29,6 +29,11 @@ def test_float32_where_pytorch_cannot_be_asked(monkeypatch):
     assert fast_precision("cpu") == "32"
 
 
+def test_float32_on_devices_that_are_neither(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
+    assert fast_precision("mps") == "32"
+
+
 @pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, "32")])
 def test_bfloat16_on_gpus_that_do_not_emulate_it(has, precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
@@ -36,10 +41,18 @@ def test_bfloat16_on_gpus_that_do_not_emulate_it(has, precision, monkeypatch):
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_prediction_emulates_nothing(has, monkeypatch):
+def test_prediction_takes_bfloat16_by_itself_and_emulates_nothing(has, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
-    assert not_emulated("bf16-mixed", "cuda") == ("bf16-mixed" if has else "32")
-    assert [not_emulated(precision, "cuda") for precision in ("32", "16-mixed")] == ["32", "16-mixed"]
+    fast = "bf16-mixed" if has else "32"
+    assert [predicting_in(precision, "cuda") for precision in ("auto", "bf16-mixed")] == [fast, fast]
+    assert [predicting_in(precision, "cuda") for precision in ("32", "16-mixed")] == ["32", "16-mixed"]
+
+
+@pytest.mark.parametrize("precision", ["automatic", "AUTO", "", None])
+def test_unknown_precisions_of_prediction_are_refused(precision):
+    message = rf"^--precision: expected auto, 32, bf16-mixed, 16-mixed; got {precision!r}; give one of these$"
+    with pytest.raises(InputError, match=message):
+        predicting_in(precision, "cpu")
 
 
 UNKNOWN = ["bfloat16", "bf16", "16", "float32", "", None, 32]
@@ -50,7 +63,6 @@ def test_unknown_precisions_are_refused(precision):
     message = rf"^--precision: expected 32, bf16-mixed, 16-mixed; got {precision!r}; give one of these$"
     for use in (
         lambda: computing_in(precision, torch.device("cpu")),
-        lambda: not_emulated(precision, "cpu"),
         lambda: check_precision(precision, "cpu", 16, 3),
     ):
         with pytest.raises(InputError, match=message):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 import ltvs.model.pipeline
 from ltvs.dataset.one_case import compose_labels
+from ltvs.model.computing import best_device
 from ltvs.model.pipeline import NoLiverError, Pipeline
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid
@@ -150,3 +151,85 @@ def test_a_notch_of_soft_tissue_becomes_liver() -> None:
         assert (found & bite).sum() / bite.sum() >= share
         if value == -80:
             assert (found & bite).sum() / bite.sum() < 0.3
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_bodies_are_told_from_the_largest_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The liver and a second body of 60 voxels; a third of 2 voxels is passed over."""
+    ct, labels = painted()
+    smallest = 20 * float(np.prod(ct.GetSpacing())) / 1000
+    monkeypatch.setattr(ltvs.model.pipeline, "SMALLEST_BODY", smallest)
+    hu = sitk.GetArrayFromImage(ct)
+    hu[:3, :4, :5] = hu[-2:, -1:, -1:] = 150
+    other = sitk.GetImageFromArray(hu)
+    other.CopyInformation(ct)
+    pipeline = Pipeline.load(Path("run"), "cpu", smallest_liver=1.0)
+    found = pipeline.find(other)
+    liver = float((sitk.GetArrayFromImage(labels) > 0).sum() * np.prod(ct.GetSpacing()) / 1000)
+    assert len(found.bodies) == 2
+    # Edges move by half a voxel of the network's grid at most.
+    assert found.bodies[0] == pytest.approx(liver, rel=0.15)
+    assert found.bodies[0] > found.bodies[1] >= smallest
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found.labels), sitk.GetArrayFromImage(pipeline.label(other)))
+    assert pipeline.find(other, labels > 0).bodies == ()
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_progress_names_the_step() -> None:
+    ct, labels = painted()
+    pipeline = Pipeline.load(Path("run"), "cpu", smallest_liver=1.0)
+    told: list[tuple[str, int, int]] = []
+    pipeline.label(ct, progress=lambda *of: told.append(of))
+    steps = list(dict.fromkeys(step for step, _, _ in told))
+    assert steps == ["liver", "vessels and tumors"]
+    for step in steps:
+        of_step = [(done, in_all) for name, done, in_all in told if name == step]
+        assert of_step[0] == (0, of_step[-1][1])
+        assert of_step[-1][0] == of_step[-1][1]
+        assert sorted(set(of_step)) == of_step
+    told.clear()
+    pipeline.label(ct, labels > 0, progress=lambda *of: told.append(of))
+    assert {step for step, _, _ in told} == {"vessels and tumors"}
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_the_liver_is_not_looked_for_in_mirror_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    predict, mirrored = ltvs.model.pipeline.predict_probabilities, []
+
+    def noted(*arguments, **options):
+        mirrored.append(options["mirror"])
+        return predict(*arguments, **options)
+
+    monkeypatch.setattr(ltvs.model.pipeline, "predict_probabilities", noted)
+    Pipeline.load(Path("run"), "cpu", smallest_liver=1.0, mirror=True).label(painted()[0])
+    assert mirrored == [False, True]
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_mirror_images_of_voxels_that_stand_alone_change_nothing() -> None:
+    ct, _ = painted()
+    plain, mirrored = (
+        Pipeline.load(Path("run"), "cpu", smallest_liver=1.0, mirror=mirror).label(ct) for mirror in (False, True)
+    )
+    # But for rounding, where two classes are equally likely.
+    differ = sitk.GetArrayViewFromImage(plain) != sitk.GetArrayViewFromImage(mirrored)
+    assert differ.mean() < 1e-3
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_a_precision_that_is_none() -> None:
+    with pytest.raises(InputError, match="--precision: expected auto, 32, bf16-mixed, 16-mixed; got '64'"):
+        Pipeline.load(Path("run"), "cpu", precision="64")
+
+
+@pytest.mark.usefixtures("known_networks")
+def test_the_device_is_the_best_one_unless_given() -> None:
+    assert Pipeline.load(Path("run")).device == best_device()
+
+
+def test_the_pipeline_is_imported_when_it_is_asked_for() -> None:
+    import ltvs.model
+
+    assert ltvs.model.Pipeline is Pipeline
+    with pytest.raises(AttributeError, match="has no attribute 'Pipelines'"):
+        _ = ltvs.model.Pipelines
