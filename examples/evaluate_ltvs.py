@@ -1,4 +1,4 @@
-"""Score predicted label maps against reference label maps: Dice, IoU, clDice and the 95% Hausdorff distance."""
+"""Score predicted label maps against reference label maps: Dice, IoU, clDice, 95% Hausdorff distance, and lesions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from ltvs.evaluation.pairing import pair_cases, read_pair
 from ltvs.evaluation.scores import mean_scores, print_score_table, score_case, score_files, write_scores
 from ltvs.runtime.command_line import run
 from ltvs.runtime.outputs import check_new_files, check_outside
+from ltvs.volume.grids import Grid
 from ltvs.volume.images import stem
 
 
@@ -25,7 +26,7 @@ class EvaluateSettings:
     reference: Path
     """Reference label map, or a folder of them with the same names; each on the grid of its prediction."""
     output: Path
-    """Folder for cases.csv (one row per case) and summary.json (means over cases)."""
+    """Folder for cases.csv (one row per case) and summary.json (means over cases, sums of lesions)."""
     overwrite: bool = False
     """Replace these two files if they exist."""
 
@@ -37,6 +38,11 @@ def main(settings: EvaluateSettings) -> None:
     mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If only the
     prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it (missed),
     the same, and `missed` counts the case. The mean of HD95 is over the cases that have one.
+
+    `lesions` are tumors one by one, voxels that share a corner being one, by longest axial diameter: under 10 mm, 10 to
+    20, and over 20. One of the reference is found if at least 10% of its voxels is predicted as tumor, and missed
+    otherwise; one of the prediction is confirmed if at least 10% of its voxels is tumor in the reference, and false
+    otherwise.
     """
     files = score_files(settings.output)
     for file in files:
@@ -47,7 +53,7 @@ def main(settings: EvaluateSettings) -> None:
     for name, paths in tqdm(pairs.items(), desc="cases", disable=len(pairs) == 1):
         prediction, reference = read_pair(*paths)
         arrays = sitk.GetArrayFromImage(prediction), sitk.GetArrayFromImage(reference)
-        cases[name] = score_case(*arrays, reference.GetSpacing()[::-1])
+        cases[name] = score_case(*arrays, Grid.of(reference))
     write_scores(cases, settings.output)
     print_score_table({stem(settings.prediction.resolve()): mean_scores(cases.values())})
     print("cases: {}\nsummary: {}".format(*files))

@@ -1,1 +1,4 @@
-"""Metrics, pairs and scores of label maps, and a threshold baseline. May import `volume` and `runtime`."""
+"""Metrics, pairs and scores of label maps, and a threshold baseline.
+
+May import `measurement`, `volume` and `runtime`.
+"""

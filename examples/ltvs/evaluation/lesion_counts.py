@@ -1,14 +1,26 @@
-"""Tumors counted one by one: how many of a reference are found, and how many of a prediction are there."""
+"""Tumors counted one by one: how many of a reference are found, and how many of a prediction are there.
 
+A lesion is a connected component, whose voxels share at least a corner. One of the reference is found if at least a
+tenth of its voxels is predicted, and missed otherwise; one of the prediction is confirmed if at least a tenth of its
+voxels is in the reference, and false otherwise. So one predicted lesion can find several, and several can find one.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ltvs.evaluation.metrics import Mask
+from ltvs.measurement.components import Component, components
+from ltvs.measurement.diameters import axial_diameters
+from ltvs.volume.grids import Grid, crop_grid
 
 #: Share of a lesion that has to lie in the other mask, so that a touch is no hit.
 OVERLAP = 0.1
+
+#: Longest axial diameters, mm: below the first a lesion is small, above the last it is large.
+DIAMETERS = (10.0, 20.0)
+SIZES = ("under_10_mm", "10_to_20_mm", "over_20_mm")
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,16 @@ class LesionCounts:
         )
 
     @property
+    def missed(self) -> int:
+        """Lesions of the reference that are not found."""
+        return self.reference - self.found
+
+    @property
+    def false(self) -> int:
+        """Lesions of the prediction that are not confirmed."""
+        return self.predicted - self.confirmed
+
+    @property
     def recall(self) -> float | None:
         """The share of the reference's lesions that is found; None without any."""
         return self.found / self.reference if self.reference else None
@@ -56,17 +78,54 @@ def count_lesions(prediction: Mask, reference: Mask) -> LesionCounts:
     Raises:
         ValueError: the masks differ in shape.
     """
+    _check("count_lesions", prediction, reference)
+    found = [hit for _, hit in _hits(reference, prediction)]
+    confirmed = [hit for _, hit in _hits(prediction, reference)]
+    return LesionCounts(len(found), sum(found), len(confirmed), sum(confirmed))
+
+
+def count_lesions_by_size(prediction: Mask, reference: Mask, grid: Grid) -> dict[str, LesionCounts]:
+    """Return the lesions of both masks by the longest axial diameter of each, in the order of `SIZES`.
+
+    Lesions of 10 and of 20 mm count among those between. A lesion that is found or missed has its diameter in the
+    reference, one that is confirmed or false in the prediction.
+
+    Args:
+        prediction: mask, (d, h, w).
+        reference: mask, (d, h, w).
+        grid: of both.
+
+    Raises:
+        ValueError: the masks differ in shape.
+    """
+    _check("count_lesions_by_size", prediction, reference)
+    counts = dict.fromkeys(SIZES, LesionCounts())
+    for lesion, hit in _hits(reference, prediction):
+        counts[_size(lesion, grid)] += LesionCounts(reference=1, found=int(hit))
+    for lesion, hit in _hits(prediction, reference):
+        counts[_size(lesion, grid)] += LesionCounts(predicted=1, confirmed=int(hit))
+    return counts
+
+
+def _hits(mask: Mask, other: Mask) -> Iterator[tuple[Component, bool]]:
+    """Yield the lesions of a mask, and whether each lies in the other one by a share of `OVERLAP` or more."""
+    for lesion in components(mask):
+        shared = int(np.count_nonzero(lesion.mask & other[lesion.box]))
+        yield lesion, shared >= OVERLAP * int(np.count_nonzero(lesion.mask))
+
+
+def _size(lesion: Component, grid: Grid) -> str:
+    """Return the word of `SIZES` for a lesion."""
+    longest, _ = axial_diameters(lesion.mask, crop_grid(grid, lesion.first, lesion.mask.shape[::-1]))
+    small, large = DIAMETERS
+    # To a hundredth of a millimeter: a row of voxels that measures 10 mm does so in spite of rounding.
+    longest = round(longest, 2)
+    return SIZES[0] if longest < small else SIZES[1] if longest <= large else SIZES[2]
+
+
+def _check(name: str, prediction: Mask, reference: Mask) -> None:
     if prediction.shape != reference.shape:
         raise ValueError(
-            f"count_lesions: expected masks of one shape; got {prediction.shape} and {reference.shape}; "
+            f"{name}: expected masks of one shape; got {prediction.shape} and {reference.shape}; "
             "compare labels on one grid"
         )
-    return LesionCounts(*_hits(reference, prediction), *_hits(prediction, reference))
-
-
-def _hits(mask: Mask, other: Mask) -> tuple[int, int]:
-    """Return the number of parts of a mask, and of those that lie in the other one by a share of `OVERLAP` or more."""
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    voxels = np.bincount(parts[mask], minlength=count + 1)[1:]
-    shared = np.bincount(parts[mask & other], minlength=count + 1)[1:]
-    return count, int(np.count_nonzero(shared >= OVERLAP * voxels))

@@ -10,9 +10,11 @@ Empty masks, per case and structure:
 - in the reference alone (missed): Dice, IoU and clDice are 0, HD95 is null, and `missed` counts it.
 
 A mean is over the `n` cases that count, that of HD95 over those of them that have one; null if there is none.
+
+`lesions` are tumors counted one by one, as `lesion_counts` says: those that are found, missed, confirmed and false, of
+all sizes and by longest axial diameter. In the summary they are sums over cases, with their recall and precision.
 """
 
-import csv
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -23,16 +25,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ltvs.evaluation.lesion_scores import COUNTS, lesion_scores, lesion_table, sum_lesions
 from ltvs.evaluation.metrics import Mask, cldice, dice, hd95, iou
-from ltvs.runtime.files import atomic_path, write_json
+from ltvs.runtime.files import write_json
+from ltvs.runtime.spreadsheets import write_rows
+from ltvs.volume.grids import Grid
 from ltvs.volume.labels import BACKGROUND, STRUCTURES, TUMOR, VESSEL
 
 Labels = UInt8[ndarray, "d h w"]
 #: Values of one structure by measure.
 Scores = dict[str, float | None]
-#: Scores of one case by structure, with `missed` as 0 or 1.
+#: Scores of one case by structure, with `missed` as 0 or 1, and the numbers of `lesions`.
 CaseScores = dict[str, Scores]
-#: Means over cases by structure, with the number `n` of cases that count and how many of them are `missed`.
+#: Means over cases by structure, with the number `n` of cases that count and how many of them are `missed`; sums of
+#: `lesions`.
 Summary = dict[str, Scores]
 
 #: The measures of each structure, in the order of every file and table.
@@ -41,22 +47,32 @@ MEASURES = {
     "tumor": ("dice", "iou", "hd95_mm"),
     "vessel": ("dice", "iou", "cldice", "hd95_mm"),
 }
+#: Key of tumors that are counted one by one.
+LESIONS = "lesions"
 HEADINGS = {"dice": "Dice", "iou": "IoU", "cldice": "clDice", "hd95_mm": "HD95"}
 
 
-def score_case(prediction: Labels, reference: Labels, spacing: tuple[float, float, float]) -> CaseScores:
+def score_case(prediction: Labels, reference: Labels, grid: Grid) -> CaseScores:
     """Return the scores of every structure, and `missed`: 1 if the reference alone has it; all None if neither has it.
 
     Args:
         prediction: labels, (d, h, w).
         reference: labels, (d, h, w).
-        spacing: mm along d, h, w.
+        grid: of both.
+
+    Returns:
+        By structure, and the numbers of `lesions`.
     """
-    return {name: _scores(name, _mask(prediction, name), _mask(reference, name), spacing) for name in STRUCTURES}
+    spacing = grid.spacing[::-1]
+    scores: CaseScores = {
+        name: _scores(name, _mask(prediction, name), _mask(reference, name), spacing) for name in STRUCTURES
+    }
+    scores[LESIONS] = lesion_scores(_mask(prediction, "tumor"), _mask(reference, "tumor"), grid)
+    return scores
 
 
 def mean_scores(cases: Collection[CaseScores]) -> Summary:
-    """Return means over the cases that have a value, `n` and `missed`; None if no case has one."""
+    """Return means over the cases that have a value, `n` and `missed`, and sums of lesions; None if no case has one."""
     summary: Summary = {}
     for name in STRUCTURES:
         columns = {
@@ -64,7 +80,7 @@ def mean_scores(cases: Collection[CaseScores]) -> Summary:
         }
         summary[name] = {key: fmean(columns[key]) if columns[key] else None for key in MEASURES[name]}
         summary[name] |= {"n": len(columns["dice"]), "missed": sum(columns["missed"])}
-    return summary
+    return {**summary, LESIONS: sum_lesions([case[LESIONS] for case in cases])}
 
 
 def score_files(output: Path) -> tuple[Path, Path]:
@@ -75,22 +91,22 @@ def score_files(output: Path) -> tuple[Path, Path]:
 def write_scores(cases: Mapping[str, CaseScores], output: Path) -> None:
     """Write `cases.csv`, one row per case, and `summary.json`, means over cases, each atomically.
 
-    Columns are named `structure_measure`; the mean of a column is the value in the summary, the sum for `missed`.
+    Columns are named `structure_measure`. The value in the summary is the mean of a column, the sum for `missed` and
+    lesions.
 
     Raises:
         InputError: the folder cannot be written to.
     """
-    columns = [(name, key) for name in STRUCTURES for key in (*MEASURES[name], "missed")]
+    columns: list[tuple[str, str]] = [(name, key) for name in STRUCTURES for key in (*MEASURES[name], "missed")]
+    columns += [(LESIONS, key) for key in COUNTS]
     of_cases, of_all = score_files(output)
-    with atomic_path(of_cases) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["case", *(f"{name}_{key}" for name, key in columns)])
-        rows.writerows([case, *(scores[name][key] for name, key in columns)] for case, scores in cases.items())
+    rows = ([case, *(scores[name][key] for name, key in columns)] for case, scores in cases.items())
+    write_rows(of_cases, [["case", *(f"{name}_{key}" for name, key in columns)], *rows])
     write_json(of_all, mean_scores(cases.values()))
 
 
 def print_score_table(methods: Mapping[str, Summary]) -> None:
-    """Print one row per method: the means of every structure, HD95 in mm, and the structures that were missed."""
+    """Print tables of one row per method: means of every structure, and lesions; then what was missed."""
     table = Table(box=None, pad_edge=False, header_style="bold", caption="HD95 in mm", caption_justify="left")
     table.add_column("\nMethod", overflow="fold")
     for name in STRUCTURES:
@@ -100,10 +116,12 @@ def print_score_table(methods: Mapping[str, Summary]) -> None:
         table.add_row(Text(method), *(_cell(key, summary[name][key]) for name in STRUCTURES for key in MEASURES[name]))
     console = Console()
     console.print(table)
+    console.print()
+    console.print(lesion_table({method: summary[LESIONS] for method, summary in methods.items()}))
     for method, summary in methods.items():
-        for structure, means in summary.items():
-            if means["missed"]:
-                console.print(Text(f"{method}: missed the {structure} in {means['missed']} of {means['n']} cases"))
+        for name in STRUCTURES:
+            if missed := summary[name]["missed"]:
+                console.print(Text(f"{method}: missed the {name} in {missed} of {summary[name]['n']} cases"))
 
 
 def _scores(name: str, prediction: Mask, reference: Mask, spacing: tuple[float, float, float]) -> Scores:

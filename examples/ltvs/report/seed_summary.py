@@ -20,6 +20,7 @@ from ltvs.model.stages import STAGES
 from ltvs.runtime.files import read_json, write_json
 from ltvs.training.run_folder import BEST
 from ltvs.training.settings import TrainSettings
+from ltvs.volume.grids import Grid
 from ltvs.volume.images import read_ct, read_labels
 
 #: What the scores of the test cases were made of.
@@ -53,7 +54,7 @@ def score_test_cases(run: Path, data: PreparedSet, device: str) -> None:
             found = sitk.GetArrayFromImage(pipeline.label(ct, force=True))
         except NoLiverError:
             found = np.zeros(ct.GetSize()[::-1], np.uint8)
-        cases[name] = score_case(found, sitk.GetArrayFromImage(reference), reference.GetSpacing()[::-1])
+        cases[name] = score_case(found, sitk.GetArrayFromImage(reference), Grid.of(reference))
     write_scores(cases, run / "test")
     write_json(run / "test" / _MADE_OF, _made_of(run, data))
 

@@ -35,6 +35,8 @@ def test_distances_follow_the_spacing_of_the_file(tmp_path: Path, step: tuple[in
     assert summary["tumor"] == {"dice": 0, "iou": 0, "hd95_mm": pytest.approx(mm), "n": 1, "missed": 0}
     assert summary["liver"] == {"dice": 1, "iou": 1, "hd95_mm": 0, "n": 1, "missed": 0}
     assert summary["vessel"]["n"] == 0
+    assert (summary["lesions"]["missed_under_10_mm"], summary["lesions"]["false_under_10_mm"]) == (1, 1)
+    assert (summary["lesions"]["recall"], summary["lesions"]["precision"]) == (0, 0)
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +50,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     said = capsys.readouterr().out
     assert "predictions" in said
     assert "0.500" in said
+    assert "at least 10% of it is predicted" in " ".join(said.split())
     assert f"summary: {out / 'summary.json'}" in said
     rows = (out / "cases.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("case,liver_dice,liver_iou,liver_hd95_mm,liver_missed,tumor_dice,")
@@ -62,12 +65,31 @@ def test_nothing_is_written_for_bad_input(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_diameters_are_axial_on_slices_of_another_plane(tmp_path: Path) -> None:
+    """A row of 30 mm along x; where the file says that x runs to the head, it is 0.7 mm wide in axial planes."""
+    for name, direction in (("axial", (1, 0, 0, 0, 1, 0, 0, 0, 1)), ("sagittal", (0, 0, 1, 0, 1, 0, 1, 0, 0))):
+        labels = np.ones((4, 5, 70), np.uint8)
+        labels[2, 2, 5:65] = 3
+        image = sitk.GetImageFromArray(labels)
+        image.SetSpacing((0.5, 0.7, 0.6))
+        image.SetDirection(direction)
+        write_volume(image, tmp_path / f"{name}.mha")
+        main(EvaluateSettings(tmp_path / f"{name}.mha", tmp_path / f"{name}.mha", tmp_path / name))
+    lesions = [json.loads((tmp_path / name / "summary.json").read_text())["lesions"] for name in ("axial", "sagittal")]
+    assert lesions[0]["found_over_20_mm"] == lesions[1]["found_under_10_mm"] == 1
+
+
 def test_help_states_what_empty_masks_get(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate_ltvs.py", "--help"])
     with pytest.raises(SystemExit, match="0"):
         run(main, EvaluateSettings)
     said = " ".join(capsys.readouterr().out.split())
-    for rule in ("neither map has it, the case does not count", "(false alarm), Dice", "(missed), the same"):
+    for rule in (
+        "neither map has it, the case does not count",
+        "(false alarm), Dice",
+        "(missed), the same",
+        "found if at least 10% of its voxels",
+    ):
         assert rule in said
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ltvs.evaluation.lesion_counts import LesionCounts, count_lesions
+from ltvs.evaluation.lesion_counts import LesionCounts, count_lesions, count_lesions_by_size
+from ltvs.volume.grids import Grid
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +22,54 @@ def test_a_touch_is_no_hit() -> None:
     counts = count_lesions(*masks())
     assert counts == LesionCounts(reference=3, found=1, predicted=4, confirmed=1)
     assert (counts.recall, counts.precision) == (1 / 3, 1 / 4)
+    assert (counts.missed, counts.false) == (2, 3)
+
+
+def row(*lengths: int) -> np.ndarray:
+    """Return rows of so many voxels, side by side along x and apart along y."""
+    mask = np.zeros((1, 2 * len(lengths), 40), dtype=bool)
+    for y, length in enumerate(lengths):
+        mask[0, 2 * y, :length] = True
+    return mask
+
+
+def grid_of(mask: np.ndarray, x: float) -> Grid:
+    d, h, w = mask.shape
+    return Grid((w, h, d), (x, 0.1, 3.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+def test_both_ends_of_the_middle_size_belong_to_it() -> None:
+    """Rows along x whose diameter is their length in voxels, times the spacing of 0.7 or of 1 mm."""
+    reference = row(9, 10, 20, 21)
+    assert count_lesions_by_size(row(0, 10, 20, 0), reference, grid_of(reference, 1.0)) == {
+        "under_10_mm": LesionCounts(1, 0, 0, 0),
+        "10_to_20_mm": LesionCounts(2, 2, 2, 2),
+        "over_20_mm": LesionCounts(1, 0, 0, 0),
+    }
+    counts = count_lesions_by_size(reference, reference, grid_of(reference, 0.7))
+    assert [of.reference for of in counts.values()] == [2, 2, 0]
+
+
+def test_each_map_has_its_own_diameters() -> None:
+    """A lesion of 25 mm, of which 5 mm are predicted, is a large one that is found, and a small one is confirmed."""
+    reference, prediction = row(25, 0), row(5, 30)
+    assert count_lesions_by_size(prediction, reference, grid_of(reference, 1.0)) == {
+        "under_10_mm": LesionCounts(0, 0, 1, 1),
+        "10_to_20_mm": LesionCounts(),
+        "over_20_mm": LesionCounts(1, 1, 1, 0),
+    }
+
+
+@pytest.mark.parametrize(("voxels", "found"), [(3, True), (2, False)])
+def test_a_tenth_is_enough(voxels: int, found: bool) -> None:
+    """3 voxels of 30 are a tenth."""
+    assert count_lesions(row(voxels), row(30)).found == found
+
+
+def test_sizes_add_up() -> None:
+    prediction, reference = masks()
+    counts = count_lesions_by_size(prediction, reference, grid_of(reference, 4.0))
+    assert sum(counts.values(), LesionCounts()) == count_lesions(prediction, reference)
 
 
 def test_voxels_that_share_a_corner_belong_together() -> None:
@@ -42,5 +91,9 @@ def test_counts_add_up() -> None:
 
 
 def test_masks_of_two_grids() -> None:
-    with pytest.raises(ValueError, match=r"expected masks of one shape; got \(1, 2, 3\) and \(3, 2, 1\)"):
-        count_lesions(np.zeros((1, 2, 3), dtype=bool), np.zeros((3, 2, 1), dtype=bool))
+    two = np.zeros((1, 2, 3), dtype=bool), np.zeros((3, 2, 1), dtype=bool)
+    said = r"expected masks of one shape; got \(1, 2, 3\) and \(3, 2, 1\)"
+    with pytest.raises(ValueError, match=f"count_lesions: {said}"):
+        count_lesions(*two)
+    with pytest.raises(ValueError, match=f"count_lesions_by_size: {said}"):
+        count_lesions_by_size(*two, grid_of(two[0], 1.0))
