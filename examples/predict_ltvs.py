@@ -1,65 +1,189 @@
-"""Label liver, vessels and tumors in one CT with the networks that come with the examples, or with those of a run."""
+"""Label liver, vessels and tumors in CTs with the networks that come with the examples, or with those of a run."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from ltvs.model.computing import best_device, check_device
-from ltvs.model.pipeline import SMALLEST_LIVER, Pipeline
-from ltvs.model.saved import stage_inputs
-from ltvs.model.shipping import ORIGIN, SHIPPED
-from ltvs.report.figures import draw_report
+import ltvs  # noqa: F401 - before other libraries: it says which extra installs those that are missing
+
+# isort: split
+import tyro
+
+from ltvs.prediction.asked import Asked, kind_of, not_of_these
+from ltvs.prediction.cluster import Place, place_here
+from ltvs.prediction.found import Findings, found_cts
+from ltvs.prediction.progress import Display, on_terminal, shown_progress
+from ltvs.prediction.record import RECORDS
+from ltvs.prediction.table import CASES, Row, print_table
+from ltvs.prediction.whole import check_found, files_of, label_all, label_one, make_job, only_ct, with_problems
+from ltvs.runtime.choices import check_choices
 from ltvs.runtime.command_line import run
-from ltvs.runtime.errors import InputError
-from ltvs.runtime.outputs import check_new_files, check_outside
-from ltvs.volume.images import check_name, read_ct, stem, write_volume
+from ltvs.runtime.errors import InputError, printable
+from ltvs.runtime.extras import require_extra
+from ltvs.runtime.outputs import check_new_files, check_not_around, check_outside
+from ltvs.volume.images import VOLUME_SUFFIXES, check_name
 
 
 @dataclass(frozen=True)
 class PredictSettings:
     """Settings of prediction."""
 
-    input: Path
-    """CT: a NIfTI, NRRD or MHA file in HU, or a folder with one DICOM series."""
+    input: Annotated[tuple[tuple[Path, ...], ...], tyro.conf.UseAppendAction]
+    """CTs: NIfTI, NRRD or MHA files in HU, DICOM folders, zips, and folders of all these, with patients in subfolders;
+    several may follow, and the option may be repeated."""
     output: Path
-    """Label map to write, .nii.gz, on the CT's own grid: 1 liver, 2 vessel, 3 tumor; a .png is written beside it."""
+    """With a name that ends in .nii.gz, .nii, .nrrd or .mha, the label map of one CT, on its own grid: 1 liver, 2
+    vessel, 3 tumor; picture and measurements are written beside it. Any other name is that of a folder, for any number
+    of CTs; the same command goes on where it ended."""
     run: Path | None = None
     """Folder of a run with both stages trained, as train_ltvs.py writes it; by default the networks that come with the
     examples, trained on synthetic patients alone."""
-    device: str = field(default_factory=best_device)
-    """Device that the networks run on: cpu, cuda, cuda:1, ..."""
+    device: str | None = None
+    """Device that the networks run on: cpu, cuda, cuda:1, ...; by default cuda where there is one, else cpu."""
+    devices: int = 1
+    """Devices on each machine that share the CTs of a folder; on CPU, processes."""
+    nodes: int = 1
+    """Machines that share them; torchrun or SLURM start the same command on each, with --output on a common disk."""
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
+    """Precision of the layers: auto is bfloat16 where the device has it in hardware, and float32 elsewhere."""
+    tta: bool = False
+    """Average stage 2 over eight mirror images of each CT, which takes several times its time; stage 1 is not
+    mirrored."""
 
-    smallest_liver: float = SMALLEST_LIVER
+    html: bool = False
+    """Write a page to look at each CT with its labels in any browser, too."""
+    dicom_seg: bool = False
+    """Write the labels as DICOM-SEG, too, which refers to the series; for DICOM only."""
+    meshes: Literal["none", "stl", "ply"] = "none"
+    """Write the surface of each structure in this format, too, in mm of the patient (LPS)."""
+
+    smallest_liver: float = 100.0
     """Volume of a liver at least, ml; if less is found, the CT counts as one without liver."""
     overwrite: bool = False
-    """Replace the label map and the picture if they exist."""
+    """Replace files that exist, also those of other inputs, networks or settings."""
     force: bool = False
     """Label the input although the checks take it for no CT in HU: of another modality, or with other values."""
+    progress: bool = field(default_factory=on_terminal)
+    """Show progress; by default on a terminal."""
 
     def __post_init__(self) -> None:
-        check_device(self.device)
-        check_name(self.output)
+        check_choices(self)
+        if not self.inputs:
+            raise InputError("--input: expected one CT or more, or a folder of them; got none")
         if not self.smallest_liver >= 0:
             raise InputError(f"--smallest-liver: expected 0 ml or more; got {self.smallest_liver}")
+        for name in ("devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}: expected 1 or more; got {getattr(self, name)}")
+        if self.is_one_file:
+            check_name(self.output)
+            if self.devices * self.nodes > 1:
+                raise InputError("--devices, --nodes: share the CTs of a folder; give the name of a folder as --output")
+        elif self.output.exists() and not self.output.is_dir():
+            raise InputError(f"{self.output}: is a file, expected a folder, or a name that ends in "
+                             f"{', '.join(VOLUME_SUFFIXES)}; give another --output")  # fmt: skip
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Return all inputs, in the order given."""
+        return tuple(path for group in self.input for path in group)
+
+    @property
+    def is_one_file(self) -> bool:
+        """Return whether the output is one label map."""
+        return self.output.name.lower().endswith(VOLUME_SUFFIXES)
+
+    def asked(self, networks: Path) -> Asked:
+        """Return what is asked for of every CT."""
+        meshes = None if self.meshes == "none" else self.meshes
+        return Asked(
+            networks, self.smallest_liver, self.force, self.precision, self.tta, self.html, self.dicom_seg, meshes
+        )
 
 
 def main(settings: PredictSettings) -> None:
-    """Label liver, vessels and tumors in one CT."""
-    networks = settings.run or SHIPPED
-    picture = settings.output.with_name(stem(settings.output) + ".png")
-    for path in (settings.output, picture):
-        check_outside(path, {"--input": settings.input, **stage_inputs(networks)})
-    check_new_files([settings.output, picture], overwrite=settings.overwrite)
-    ct = read_ct(settings.input, force=settings.force)
-    if settings.run is None:
-        print(f"networks: {SHIPPED.name}, {ORIGIN}", flush=True)
-    pipeline = Pipeline.load(networks, settings.device, settings.smallest_liver)
+    """Label liver, vessels and tumors in one CT, or in all CTs of a folder.
+
+    The exit status is 2 if a CT could not be labeled, or no liver was found in it.
+    """
+    if settings.html:
+        require_extra("view")
+    with shown_progress(settings.progress) as display:
+        # Here, since PyTorch takes seconds to import, which are to be seen.
+        from ltvs.model.computing import best_device, check_device
+        from ltvs.model.shipping import SHIPPED
+
+        device = settings.device or best_device()
+        check_device(device, settings.devices)
+        place = place_here(device, settings.devices, settings.nodes)
+        _check_places(settings, networks := settings.run or SHIPPED)
+        display.say("looking for CTs")
+        with found_cts(settings.inputs, force=settings.force) as findings:
+            check_found(findings, settings.inputs)
+            asked = settings.asked(networks)
+            if settings.is_one_file:
+                _into_a_file(settings, findings, asked, place, display)
+                return
+            rows = _into_a_folder(settings, findings, asked, place, display)
+    if place.rank > 0:  # torchrun would end the others for another status
+        return
+    print_table(rows)
+    if bad := [row for row in rows if not row.has_labels]:
+        raise InputError(f"{len(bad)} of {len(rows)} CTs have no labels, see above and {settings.output / CASES}")
+
+
+def _check_places(settings: PredictSettings, networks: Path) -> None:
+    """Raise InputError if anything would be written to what is read, or replaced unasked."""
+    from ltvs.model.saved import stage_inputs
+
+    several = len(settings.inputs) > 1
+    inputs = {f"--input {path}" if several else "--input": path for path in settings.inputs} | stage_inputs(networks)
+    if settings.is_one_file:
+        files = files_of(settings.output, settings.asked(networks))
+        for path in files:
+            check_outside(path, inputs)
+        check_new_files(files, overwrite=settings.overwrite)
+        return
+    for folder in (settings.output, settings.output / RECORDS):
+        check_outside(folder, inputs)
+        check_not_around(folder, inputs)
+
+
+def _into_a_file(settings: PredictSettings, findings: Findings, asked: Asked, place: Place, display: Display) -> None:
+    """Write the labels of the only CT."""
+    ct = with_problems(only_ct(findings, settings.output), asked)
+    _tell_first(settings, findings, display)
+    written = label_one(ct, settings.output, asked, place.devices[0], display)
+    display.tell("\n".join(printable(f"{kind_of(file)}: {file}") for file in written))
+    if others := not_of_these(settings.output, asked):
+        display.tell(printable(others))
+
+
+def _into_a_folder(
+    settings: PredictSettings, findings: Findings, asked: Asked, place: Place, display: Display
+) -> list[Row]:
+    """Write the labels of all CTs, and what became of each."""
+    findings.cts = [with_problems(ct, asked) for ct in findings.cts]
+    job = make_job(findings, settings.output, asked, overwrite=settings.overwrite)
+    if place.rank == 0:
+        _tell_first(settings, findings, display)
     try:
-        labels = pipeline.label(ct, force=settings.force)
-    except InputError as error:
-        raise InputError(f"{settings.input}: {error}") from error
-    write_volume(labels, settings.output)
-    draw_report(ct, labels, picture)
-    print(f"labels: {settings.output}\npicture: {picture}")
+        return label_all(job, place, display if place.rank == 0 else Display())
+    except KeyboardInterrupt:
+        done = sum(job.is_settled(ct) for ct in job.cts)
+        if place.rank == 0:
+            display.tell(f"{done} of {len(job.cts)} CTs are done; the same command goes on with the others")
+        raise
+
+
+def _tell_first(settings: PredictSettings, findings: Findings, display: Display) -> None:
+    """Print the networks, and what is passed over."""
+    from ltvs.model.shipping import ORIGIN, SHIPPED
+
+    if settings.run is None:
+        display.tell(f"networks: {SHIPPED.name}, {ORIGIN}")
+    for line in findings.lines():
+        display.tell(printable(line))
 
 
 if __name__ == "__main__":

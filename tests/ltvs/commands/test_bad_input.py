@@ -84,7 +84,7 @@ PREDICT = [
     ("case 1/ct.nii.gz", own(put("ct.nii.gz", over_time)), "ct.nii.gz: expected a 3D volume, got 4D"),
     ("empty", lambda folder: (folder / "empty").mkdir(), "empty: no DICOM series found"),
     ("none.nii.gz", lambda folder: None, "none.nii.gz: does not exist"),
-    ("3Dircadb1.1/PATIENT_DICOM", patient(mixed_patient), "PATIENT_DICOM: holds 2 DICOM series"),
+    ("3Dircadb1.1/PATIENT_DICOM", patient(mixed_patient), "is one label map, expected one CT as --input; got 2 ("),
     ("3Dircadb1.1/PATIENT_DICOM", patient(cut("PATIENT_DICOM/image_7")), "image_7: is DICOM but cannot be read"),
 ]  # fmt: skip
 
@@ -212,8 +212,11 @@ def test_predict_onto_a_full_disk(
 ) -> None:
     write_own(place / "case 1", tiny_case())
     large = sitk.Cast(noisy(sitk.Image(90, 80, 70, sitk.sitkUInt8), 256), sitk.sitkUInt8)
-    pipeline = SimpleNamespace(load=lambda *_: SimpleNamespace(label=lambda _, force: large))
-    monkeypatch.setattr(predict_ltvs, "Pipeline", pipeline)
+    found = SimpleNamespace(labels=large, bodies=())
+    pipeline = SimpleNamespace(load=lambda *_, **__: SimpleNamespace(find=lambda *_, **__: found))
+    monkeypatch.setattr("ltvs.prediction.one_case.Pipeline", pipeline)
+    monkeypatch.setattr("ltvs.prediction.one_case.measure", lambda _: None)
+    monkeypatch.setattr("ltvs.prediction.one_case.find_doubts", lambda *_: ())
     output = small_disk / f"seg{suffix}"
     words = ["--input", place / "case 1/ct.nii.gz", "--run", place, "--output", output, "--device=cpu"]
     said = refused("predict", words, monkeypatch, capsys)
