@@ -1,10 +1,7 @@
 """Dice of labels that were prepared and restored, time beside the bare calls, and peak memory of the command."""
 
 import contextlib
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,13 +14,13 @@ import SimpleITK as sitk
 import torch
 
 from benchmarks import ROOT
+from benchmarks.child_process import peak_and_output
 from benchmarks.preparation import prepare_silently
 from benchmarks.roundtrip.simpleitk_calls import prepare_barely
 from benchmarks.time_and_memory import interleaved
 from ltvs.dataset.layout import PreparedSet
 from ltvs.evaluation.metrics import dice
 from ltvs.model.stages import STAGES, Stage
-from ltvs.runtime.errors import InputError
 from ltvs.sources.archives import unpacked
 from ltvs.sources.ircadb import CT
 from ltvs.volume.grids import Grid
@@ -33,25 +30,11 @@ from ltvs.volume.resampling import restore_probabilities
 
 
 def peak_memory(path: Path) -> int:
-    """Return the most bytes that `prepare_ltvs.py` holds, as its own process with everything it loads.
-
-    Call this while the present process is small: Linux counts a child from the size of its parent.
-    """
-    if not hasattr(os, "wait4"):
-        raise RuntimeError(f"peak_memory: expected a system that says what a child has held; got {sys.platform}")
+    """Return the most bytes that `prepare_ltvs.py` holds, as its own process with everything it loads."""
     with tempfile.TemporaryDirectory() as output:
-        script = str(ROOT / "examples" / "prepare_ltvs.py")
+        script = ROOT / "examples" / "prepare_ltvs.py"
         arguments = ["--source", "ircadb", "--input", str(path), "--output", output, "--workers", "1"]
-        child = subprocess.Popen(
-            [sys.executable, script, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        said = child.stderr.read() if child.stderr else ""
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise InputError(f"prepare_ltvs.py --input {path} failed: {said.strip().removeprefix('error: ')}")
-    # In KiB, but on macOS in bytes.
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return peak_and_output(f"{script.name} --input {path}", [str(script), *arguments])[0]
 
 
 def dice_and_time(path: Path, rounds: int) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_a_patient_is_measured(tmp_path: Path) -> None:
 
 def test_a_system_that_does_not_say_what_a_child_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.wait4")
-    with pytest.raises(RuntimeError, match=r"peak_memory: expected a system that says what a child has held; got "):
+    with pytest.raises(RuntimeError, match=r"peak_and_output: expected a system that says what a child has held; got "):
         peak_memory(tmp_path)
 
 
