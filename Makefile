@@ -51,7 +51,7 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo-installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
-	$(PIP) --editable ".[ltvs]"
+	$(PIP) --editable ".[ltvs,view]"
 	touch $@
 
 $(VENV)/dev-installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt

@@ -39,7 +39,7 @@ def main(settings: DemoSettings) -> None:
     step("Scores")
     print_scores(output)
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes")
-    print(f"scores and pictures: {output / 'report'}\nlabel maps: {output / 'predictions'}")
+    print(f"scores and pictures: {output / 'report'}\nlabel maps and pages for a browser: {output / 'predictions'}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def check_not_shipped(output: Path) -> None:
 
 
 def label_held_out(names: Sequence[str], output: Path, networks: Sequence[str | Path] = ()) -> None:
-    """Label phantoms of `output`/data with networks and with thresholds, and draw a picture of each.
+    """Label phantoms of `output`/data with networks and with thresholds; make a picture and a page of each.
 
     Args:
         names: of the phantoms.
@@ -62,7 +62,7 @@ def label_held_out(names: Sequence[str], output: Path, networks: Sequence[str | 
     for name in names:
         file = f"{name}.nii.gz"
         prediction = output / "predictions" / file
-        command("predict_ltvs.py", "--input", data.ct(name), *networks, "--output", prediction)
+        command("predict_ltvs.py", "--input", data.ct(name), *networks, "--output", prediction, "--html")
         ct, reference = read_ct(data.ct(name)), read_labels(data.labels(name))
         write_volume(reference, output / "references" / file)
         write_volume(threshold_labels(ct, reference > 0), output / "baseline" / file)

@@ -55,7 +55,9 @@ def main(settings: DemoSettings) -> None:
     print_scores(output)
     minutes = (time.monotonic() - started) / 60
     print(f"\n{minutes:.1f} minutes")
-    print(f"scores and pictures: {output / 'report'}\nlabel maps: {output / 'predictions'}\nnetworks: {trained}")
+    print(
+        f"scores and pictures: {output / 'report'}\nlabel maps and pages: {output / 'predictions'}\nnetworks: {trained}"
+    )
 
 
 if __name__ == "__main__":

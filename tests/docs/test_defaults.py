@@ -63,8 +63,8 @@ FROM = rows_of(section("Where each comes from"))
 def ours() -> dict[str, Any]:
     """Return the defaults of training, preparation and prediction by their names."""
     found: dict[str, Any] = {}
-    # Prediction last: preparation has a --smallest-liver of its own.
-    for settings in (TrainSettings, PrepareSettings, PredictSettings):
+    # The last one counts: preparation has a --smallest-liver of its own, prediction a --precision.
+    for settings in (PrepareSettings, PredictSettings, TrainSettings):
         for field in dataclasses.fields(settings):
             if field.default is not dataclasses.MISSING:
                 found[field.name] = field.default

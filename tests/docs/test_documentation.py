@@ -34,7 +34,8 @@ def commands() -> list:
 
 @pytest.mark.usefixtures("unchecked")  # as for users; and symbolic sizes, while a net is exported, are no ints
 @pytest.mark.parametrize("text", blocks("python"))
-def test_python_blocks_run(text: str) -> None:
+def test_python_blocks_run(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for the files that they write
     if "dynamic_network_architectures" in text:
         pytest.importorskip(
             "dynamic_network_architectures", reason="nnU-Net's nets are not installed: pip install '.[nnunet]'"

@@ -86,7 +86,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, coarse_maps: Path) -> Path:
     crlm_layout.write_patient(root)
     for name in ("a", "b"):
         write_own(root / "cohort" / name, tiny_case(name))
-    write_volume(case.ct, root / "ct.nii.gz")
+    for path in ("ct.nii.gz", "cts/patient.nii.gz"):
+        write_volume(case.ct, root / path)
+    ircadb_layout.write_series(root / "cts" / "study", case.ct)
     for name in ("labels.nii.gz", "truth.nii.gz"):
         write_volume(compose_labels(case), root / name)
 

@@ -22,12 +22,16 @@ MAY_IMPORT = {
     "anatomy": ["volume", "runtime"],
     "phantom": ["anatomy", "volume", "runtime"],
     "model": ["volume", "runtime"],
-    "evaluation": ["volume", "runtime"],
+    "measurement": ["volume", "runtime"],
+    "delivery": ["volume", "runtime"],
+    "page": ["delivery", "measurement", "volume", "runtime"],
+    "evaluation": ["measurement", "volume", "runtime"],
     "sources": ["phantom", "model", "volume", "runtime"],
     "dataset": ["sources", "phantom", "model", "evaluation", "volume", "runtime"],
     "training": ["dataset", "sources", "phantom", "model", "evaluation", "volume", "runtime"],
     "report": ["training", "dataset", "sources", "phantom", "model", "evaluation", "volume", "runtime"],
     "bundle": ["training", "dataset", "sources", "phantom", "model", "evaluation", "volume", "runtime"],
+    "prediction": ["page", "delivery", "measurement", "report", "model", "sources", "volume", "runtime"],
 }
 #: Most modules of a folder, `__init__` aside.
 MODULES = 14

@@ -20,6 +20,7 @@ class Ranges(nn.Module):
     def __init__(self, *ranges: tuple[float, float]) -> None:
         super().__init__()
         self.ranges = ranges
+        self.out_channels = len(ranges)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([9.0 * ((low <= x) & (x < high)).float() for low, high in self.ranges], dim=1)
