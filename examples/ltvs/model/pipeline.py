@@ -222,7 +222,7 @@ def _find_liver(
     if ml == 0 or ml < smallest:
         raise NoLiverError(
             f"stage 1 finds no liver in this CT: {ml:.3g} ml, expected at least {smallest:g}; is it an abdominal CT in "
-            "HU, and is the run trained?"
+            "HU? Networks that were trained too briefly find none"
         )
     _check_liver(values, body, force)
     liver = fill_notches(body, values, spacing)
