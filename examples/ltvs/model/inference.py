@@ -53,8 +53,9 @@ def predict_probabilities(
     missing = [max(0, p - n) for n, p in zip(image.shape, patch, strict=True)]
     around = [(n // 2, n - n // 2) for n in missing]
     inner = [slice(before, before + n) for (before, _), n in zip(around, image.shape, strict=True)]
-    needed = np.pad(np.ones(image.shape, dtype=bool) if wanted is None else wanted, around)
-    image = np.pad(image, around) if any(missing) else image
+    needed = np.ones(image.shape, dtype=bool) if wanted is None else wanted
+    if any(missing):
+        image, needed = np.pad(image, around), np.pad(needed, around)
     starts = [patch_starts(*sizes) for sizes in zip(image.shape, patch, overlap, strict=True)]
     boxes = [_box(at, patch) for at in product(*starts)]
     # On CPU, PyTorch leaves the convolutions of one small float32 volume to slow code of its own, of two to oneDNN.
@@ -74,14 +75,16 @@ def predict_probabilities(
                 answers = _some_probabilities(regional, xs, np.flip(needed[group[0]], axes), precision)
             for number, place, found in answers:
                 if summed is None:
+                    # Class 0 is what is left at the end: until then, it takes no memory.
                     summed = np.zeros((len(found), *image.shape), dtype=np.float32)
                 # A view, as the patch was seen.
                 of_patch = np.flip(summed[:, *group[number]], tuple(axis + 1 for axis in axes))
-                of_patch[:, *place] += found
+                of_patch[1:, *place] += found[1:]
         if progress is not None:
             progress(min(first + at_once, len(boxes)), len(boxes))
     if summed is None:
         summed = np.zeros((net.out_channels, *image.shape), dtype=np.float32)
+    del regional
     counts = [_counts(*sizes) for sizes in zip(image.shape, patch, starts, strict=True)]
     _average(summed, counts, len(images))
     return summed[:, *inner]
@@ -125,7 +128,7 @@ def _average(summed: Float[ndarray, "k d h w"], counts: Sequence[Float[ndarray, 
     in_plane = images * of_height[:, None] * of_width
     for i, count in enumerate(of_depth):
         plane = summed[:, i]
-        plane /= count * in_plane
+        plane[1:] /= count * in_plane
         plane[0] = 1 - plane[1:].sum(axis=0)
 
 

@@ -256,6 +256,7 @@ def _predict(
     image = view.input(hu, region, view.hu_offset(hu, region))
     del hu
     wanted = dilated(image != 0 if region is None else region, REACH)
+    del region
     probabilities = predict_probabilities(
         trained.net.to(device),
         image,

@@ -1,4 +1,7 @@
-"""Blocks of two convolutions, in C++ where that is faster."""
+"""Blocks of two convolutions as the layers to call one after the other, in C++ where that is faster."""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +10,8 @@ from crossattn3d._layers.convolutions import Conv3d
 from crossattn3d._layers.hooks import is_plain
 from crossattn3d.regional.layers import Weights, convolve
 from crossattn3d.unet import ConvBlock, DecoderBlock
+
+Layer = Callable[[Tensor], Tensor]
 
 
 def is_folded(block: nn.Module) -> bool:
@@ -21,26 +26,24 @@ def weights_of(block: nn.Module, dtype: torch.dtype) -> list[Weights]:
     return [Weights.of(layer, dtype) for layer in block.children() if isinstance(layer, nn.Conv3d)]
 
 
-class Block:
-    """A block of a level whose whole map is computed.
+def layers_of(block: nn.Module, dtype: torch.dtype) -> list[Layer]:
+    """Return layers that make a block's map of a whole map, each of the result of the one before.
+
+    Who calls them can let go of each map as soon as the next one is there; who calls the block keeps its input.
 
     Args:
-        block: of the net; it is called where C++ does not convolve.
+        block: of the net.
         dtype: that it is computed in.
     """
+    if not is_folded(block):
+        return [block]
+    weights = weights_of(block, dtype) if dtype == torch.float32 else []
+    if weights and all(w.transformed is not None for w in weights):
+        return [partial(_convolve_whole, w) for w in weights]
+    return list(block.children())
 
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
-        self.block = block
-        weights = weights_of(block, dtype) if dtype == torch.float32 and is_folded(block) else []
-        self.weights = weights if all(w.transformed is not None for w in weights) else []
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the block's map."""
-        if not self.weights:
-            result: Tensor = self.block(x)
-            return result
-        size = x.shape[2:]
-        whole = slice(0, size[0]), slice(0, size[1]), slice(0, size[2])
-        for weights in self.weights:
-            x = convolve(weights, x, whole, whole, size)
-        return x
+def _convolve_whole(weights: Weights, x: Tensor) -> Tensor:
+    size = x.shape[2:]
+    whole = slice(0, size[0]), slice(0, size[1]), slice(0, size[2])
+    return convolve(weights, x, whole, whole, size)

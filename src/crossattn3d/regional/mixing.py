@@ -24,6 +24,8 @@ def attention_in_boxes(query: Tensor, context: Tensor, arguments: Arguments) -> 
     with without_autocast(context):
         how = implementation(arguments[2], query, context)
         (p, bias, single), _ = mix(how, query, context, arguments)
+    # A copy, since it may be a part of a larger map that ends here.
+    single = None if single is None else (single[0], single[1].clone())
 
     def result(box: Box) -> Tensor:
         mixed = None

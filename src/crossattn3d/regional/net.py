@@ -12,9 +12,10 @@ from crossattn3d._layers.convolutions import ConvTranspose3d
 from crossattn3d._layers.hooks import has_hooks, is_plain
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.kernels.derivative import Arguments
-from crossattn3d.regional.blocks import Block, is_folded, weights_of
+from crossattn3d.regional.blocks import is_folded, layers_of, weights_of
 from crossattn3d.regional.boxes import Box, dilated, grown, tiles
 from crossattn3d.regional.layers import Weights, convolve, halve, upsample
+from crossattn3d.regional.memory import give_back_memory
 from crossattn3d.regional.mixing import attention_in_boxes
 from crossattn3d.ucanet import UCANet
 from crossattn3d.unet import ConcatSkip, UNet3d, UpConv
@@ -22,7 +23,7 @@ from crossattn3d.unet import ConcatSkip, UNet3d, UpConv
 #: Voxels along h and w of a tile: smaller ones fit a region better, but each has a margin that is computed in vain.
 SIDE = 64
 #: Slices of the decoder map that are up-sampled at a time.
-SLAB = 8
+SLAB = 4
 
 
 class RegionalNet:
@@ -67,6 +68,7 @@ class RegionalNet:
         boxes = tiles(wanted, SIDE)
         if not boxes:
             return
+        give_back_memory()
         with torch.inference_mode():
             autocast = torch.is_autocast_enabled(x.device.type)
             dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
@@ -74,9 +76,7 @@ class RegionalNet:
                 self._layers[dtype] = _Layers(self.net, dtype)
             layers = self._layers[dtype]
             encoded = self._encode(x.to(dtype), layers)
-            below = self._below(encoded, layers)
-            joined = self._join(encoded, below, layers)
-            del below
+            joined = self._join(encoded, layers)
         size = encoded.shape[2:]
         for box in boxes:
             with torch.inference_mode():
@@ -105,33 +105,45 @@ class RegionalNet:
             encoded[:, :, *box] = convolve(layers.encoder[1], part, near, box, size)
         return encoded
 
-    def _below(self, encoded: Tensor, layers: "_Layers") -> Tensor:
-        """Return the map of the second level that is to be up-sampled, as the net makes it."""
-        net, x = self.net, encoded
-        encoder, decoder = layers.below
-        maps = [encoded]
-        for i, block in enumerate(encoder):
-            x = block(net.pools[i](x) if i else halve(x))
-            maps.append(x)
-        for i in reversed(range(1, len(net.decoder))):
-            x = net.ups[i](x, maps[i].shape[2:])
-            x = decoder[i - 1](net.skips[i](x, maps[i]))
-        return x
-
-    def _join(self, encoded: Tensor, below: Tensor, layers: "_Layers") -> Callable[[Box], Tensor]:
+    def _join(self, encoded: Tensor, layers: "_Layers") -> Callable[[Box], Tensor]:
         """Return a function that gives a box of what the skip of the finest level returns."""
         skip = self.net.skips[0]
         if isinstance(skip, ConcatSkip):
+            below = self._below(encoded, layers)
             return lambda box: torch.cat([encoded[:, :, *box], upsample(layers.up, below, box)], dim=1)
-        # Not kept for the next input: the levels below need as much memory in the meantime.
+        arguments = _attention_of(skip)
+        assert arguments is not None, "the net is regional"
+        return attention_in_boxes(self._query(encoded, layers), encoded, arguments)
+
+    def _query(self, encoded: Tensor, layers: "_Layers") -> Tensor:
+        """Return the decoder map of the finest level; not kept for the next input, since other levels need the room."""
+        below = self._below(encoded, layers)
+        give_back_memory()
         query = torch.empty_like(encoded)
         depth, height, width = encoded.shape[2:]
         for start in range(0, depth, SLAB):
             slab = slice(start, min(depth, start + SLAB)), slice(0, height), slice(0, width)
             query[:, :, *slab] = upsample(layers.up, below, slab)
-        arguments = _attention_of(skip)
-        assert arguments is not None, "the net is regional"
-        return attention_in_boxes(query, encoded, arguments)
+        return query
+
+    def _below(self, encoded: Tensor, layers: "_Layers") -> Tensor:
+        """Return the map of the second level that is to be up-sampled, as the net makes it.
+
+        No map is kept longer than it is needed: those of the second level are large, too.
+        """
+        net, maps, x = self.net, [], encoded
+        encoder, decoder = layers.below
+        for i, block in enumerate(encoder):
+            maps.append(x)
+            x = net.pools[i](x) if i else halve(x)
+            for layer in block:
+                x = layer(x)
+        for i in reversed(range(1, len(net.decoder))):
+            x = net.ups[i](x, maps[i].shape[2:])
+            x = net.skips[i](x, maps.pop())
+            for layer in decoder[i - 1]:
+                x = layer(x)
+        return x
 
 
 class _Layers:
@@ -140,7 +152,7 @@ class _Layers:
     def __init__(self, net: UNet3d, dtype: torch.dtype) -> None:
         (first, *encoder), (last, *decoder) = net.encoder, net.decoder
         self.encoder, self.decoder = weights_of(first, dtype), weights_of(last, dtype)
-        self.below = [Block(block, dtype) for block in encoder], [Block(block, dtype) for block in decoder]
+        self.below = [layers_of(block, dtype) for block in encoder], [layers_of(block, dtype) for block in decoder]
         up = net.ups[0]
         assert isinstance(up, UpConv), "the net is regional"
         self.up, self.head = Weights.of(up.conv, dtype), Weights.of(net.head, dtype)
