@@ -22,9 +22,17 @@ from ltvs.dataset.layout import PreparedSet
 def held() -> int:
     """Return the bytes that this process and its children hold now."""
     mine = Path(f"/proc/{os.getpid()}")
-    children = [pid for task in mine.glob("task/*/children") for pid in task.read_text().split()]
-    rollups = [(folder / "smaps_rollup").read_text() for folder in (mine, *(Path("/proc") / pid for pid in children))]
+    children = [pid for task in mine.glob("task/*/children") for pid in _text(task).split()]
+    rollups = [_text(folder / "smaps_rollup") for folder in (mine, *(Path("/proc") / pid for pid in children))]
     return sum(1024 * int(kib) for text in rollups for kib in re.findall(r"^Pss: +(\d+) kB$", text, re.MULTILINE))
+
+
+def _text(path: Path) -> str:
+    """Return what a file of a process or thread says; nothing if that has ended since it was found."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def most_held(name: str, folder: str, patch: tuple[int, int, int], workers: int, batches: int) -> int:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+import threading
 from itertools import islice
 from pathlib import Path
 
@@ -68,6 +70,24 @@ def test_memory_counts_what_is_held(data: PreparedSet) -> None:
     assert all(50e6 < size < 4e9 for size in found.values())
     with pytest.raises(RuntimeError, match=r"(?s)nothing with 1 cases failed: .*KeyError: 'nothing'"):
         memory("nothing", data, (1,), PATCH, workers=1, batches=2)
+
+
+def test_memory_is_counted_while_threads_and_processes_end() -> None:
+    is_done = threading.Event()
+
+    def start_and_end() -> None:
+        while not is_done.is_set():
+            with subprocess.Popen([sys.executable, "-S", "-c", ""]):
+                for _ in range(20):
+                    threading.Thread(target=int).start()
+
+    starting = threading.Thread(target=start_and_end)
+    starting.start()
+    try:
+        assert all(held() > 0 for _ in range(100))
+    finally:
+        is_done.set()
+        starting.join()
 
 
 def test_a_step_is_timed() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 import ltvs.model.pipeline
+from benchmarks import ROOT
 from benchmarks.preparation import prepare_silently
 from benchmarks.real_cases import __main__ as command
 from benchmarks.real_cases.cohorts import COHORTS, LABELED, msd08_without_livers
@@ -218,7 +220,7 @@ def test_a_patient_of_ircadb(measured: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_case(tmp_path: Path) -> None:
     folder = os.environ.get("CROSSATTN3D_TEST_DATA")
     if not folder:
         pytest.skip("CROSSATTN3D_TEST_DATA is not set: no real CT to try")
@@ -226,8 +228,8 @@ def test_the_real_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("the networks of the examples are not there")
     output = tmp_path / "scores.json"
     words = ["--source", "ircadb", "--input", f"{folder}/3Dircadb1.17.zip", "--json", str(output), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["real_cases", *words])
-    assert command.main() == 0
+    # A process of its own: the peak is that of the whole process, whatever other tests have left in this one.
+    subprocess.run([sys.executable, "-m", "benchmarks.real_cases", *words], cwd=ROOT, check=True)
     scores = json.loads(output.read_text())["cases"]["ircadb-17"]
     assert scores["liver_found"]
     assert scores["dice"]["liver"] > 0.5
