@@ -1,8 +1,10 @@
 """A network that computes logits in a region of its input alone."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
@@ -22,8 +24,6 @@ from crossattn3d.unet import ConcatSkip, UNet3d, UpConv
 
 #: Voxels along h and w of a tile: smaller ones fit a region better, but each has a margin that is computed in vain.
 SIDE = 64
-#: Slices of the decoder map that are up-sampled at a time.
-SLAB = 4
 
 
 class RegionalNet:
@@ -68,7 +68,6 @@ class RegionalNet:
         boxes = tiles(wanted, SIDE)
         if not boxes:
             return
-        give_back_memory()
         with torch.inference_mode():
             autocast = torch.is_autocast_enabled(x.device.type)
             dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
@@ -106,11 +105,10 @@ class RegionalNet:
         return encoded
 
     def _join(self, encoded: Tensor, layers: "_Layers") -> Callable[[Box], Tensor]:
-        """Return a function that gives a box of what the skip of the finest level returns."""
+        """Return a function that gives a box of what the skip of the finest level returns, until it is called again."""
         skip = self.net.skips[0]
         if isinstance(skip, ConcatSkip):
-            below = self._below(encoded, layers)
-            return lambda box: torch.cat([encoded[:, :, *box], upsample(layers.up, below, box)], dim=1)
+            return _concatenation(encoded, self._below(encoded, layers), layers)
         arguments = _attention_of(skip)
         assert arguments is not None, "the net is regional"
         return attention_in_boxes(self._query(encoded, layers), encoded, arguments)
@@ -120,10 +118,8 @@ class RegionalNet:
         below = self._below(encoded, layers)
         give_back_memory()
         query = torch.empty_like(encoded)
-        depth, height, width = encoded.shape[2:]
-        for start in range(0, depth, SLAB):
-            slab = slice(start, min(depth, start + SLAB)), slice(0, height), slice(0, width)
-            query[:, :, *slab] = upsample(layers.up, below, slab)
+        for box in tiles(np.ones(encoded.shape[2:], dtype=bool), SIDE):
+            query[:, :, *box] = upsample(layers.up, below, box)
         return query
 
     def _below(self, encoded: Tensor, layers: "_Layers") -> Tensor:
@@ -167,6 +163,25 @@ class _Layers:
         whole = slice(0, size[0]), slice(0, size[1]), slice(0, size[2])
         once = convolve(self.encoder[0], x.new_zeros((*x.shape[:2], *size)), whole, whole, size)
         return convolve(self.encoder[1], once, whole, whole, size)
+
+
+def _concatenation(encoded: Tensor, below: Tensor, layers: "_Layers") -> Callable[[Box], Tensor]:
+    """Return a function that gives a box of both maps, each time in the same memory.
+
+    Of new memory for each box, which is a large block, the system would clear the pages first.
+    """
+    channels, (depth, height, width) = encoded.shape[1], encoded.shape[2:]
+    side = SIDE + 4
+    room = encoded.new_empty(depth * min(side, height) * min(side, width) * 2 * channels)
+
+    def result(box: Box) -> Tensor:
+        voxels = [s.stop - s.start for s in box]
+        joined = room[: math.prod(voxels) * 2 * channels].view(1, *voxels, 2 * channels).permute(0, 4, 1, 2, 3)
+        joined[:, :channels] = encoded[:, :, *box]
+        joined[:, channels:] = upsample(layers.up, below, box)
+        return joined
+
+    return result
 
 
 def _fill(encoded: Tensor, blank: Tensor, box: Box) -> None:
