@@ -126,9 +126,9 @@ def whole(size: tuple[int, int, int]) -> Box:
     return slice(0, size[0]), slice(0, size[1]), slice(0, size[2])
 
 
-def ball(size: tuple[int, int, int], radius: float) -> np.ndarray:
+def ball(size: tuple[int, int, int], radius: float, spacing: tuple[float, float, float] = SPACING) -> np.ndarray:
     """A ball about the middle, radius in mm, as labels."""
-    mm = np.moveaxis(np.indices(size) - (np.reshape(size, (3, 1, 1, 1)) - 1) / 2, 0, -1) * SPACING
+    mm = np.moveaxis(np.indices(size) - (np.reshape(size, (3, 1, 1, 1)) - 1) / 2, 0, -1) * spacing
     return (np.linalg.norm(mm, axis=-1) <= radius).astype(np.uint8)
 
 
@@ -202,11 +202,12 @@ def test_labels_are_where_their_hu_are(size: tuple[int, int, int], patch: tuple[
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
 def test_nothing_is_turned_inside_out_and_every_class_keeps_its_share(seed: int) -> None:
-    size = (23, 45, 31)
-    sources = draw_sources(size, whole(size), SPACING, 0.3, np.random.default_rng(seed))
+    # So fine that whole voxels at a ball's surface are 1% of its volume (the standard deviation over 120 seeds).
+    size, spacing = (45, 89, 61), (1.0, 0.5, 0.75)
+    sources = draw_sources(size, whole(size), spacing, 0.3, np.random.default_rng(seed))
     taken_in = stretching(sources)
     assert taken_in.min() > 0
-    labels = ball(size, 12.0) + ball(size, 7.0) * np.uint8(2)
+    labels = ball(size, 12.0, spacing) + ball(size, 7.0, spacing) * np.uint8(2)
     _, moved = deform(labels.astype(np.int16), labels, sources, whole(size))
     for label in (1, 3):
         # Where the ball was not moved out of the patch, all of its volume is taken in, and once.
