@@ -38,6 +38,11 @@ def test_the_path_of_an_odd_volume():
     assert seen["skips"] == [(8, 9, 9, 9), (6, 17, 17, 18), (4, 33, 34, 35)]
 
 
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match=r"^UNet3d: expected odd kernel_sizes, which keep the size; got \(\(3, 2, 3\)"):
+        UNet3d(1, 2, (2, 3), kernel_sizes=[(3, 2, 3), 3])
+
+
 def test_anisotropic_strides_and_kernels():
     net = UNet3d(2, 3, (2, 3, 4), strides=[(1, 2, 3), 2], kernel_sizes=[(1, 3, 5), 3, (3, 1, 3)]).eval()
     assert net.strides == ((1, 2, 3), (2, 2, 2))

@@ -66,6 +66,17 @@ def test_a_wrong_checksum_or_length_at_the_end_of_gzip(wrong: int, tmp_path: Pat
     refused(path, r"is cut short or damaged \((CRC check failed|Incorrect length)")
 
 
+@pytest.mark.parametrize("more", [-4, 1])
+def test_compressed_voxels_of_mha_end_with_their_checksum(more: int, tmp_path: Path) -> None:
+    """The header counts the bytes that are there, so that only the stream itself can tell."""
+    path = tmp_path / "ct.mha"
+    header, voxels = written(path, True).split(b"ElementDataFile = LOCAL\n")
+    voxels = voxels[:more] if more < 0 else voxels + bytes(more)
+    header = re.sub(rb"CompressedDataSize = \d+", b"CompressedDataSize = %d" % len(voxels), header)
+    path.write_bytes(header + b"ElementDataFile = LOCAL\n" + voxels)
+    refused(path, r"is cut short or damaged \(the compressed voxels do not end where they should\)")
+
+
 def test_gzip_in_several_parts(tmp_path: Path) -> None:
     content = written(tmp_path / "ct.nii", False)
     path = tmp_path / "ct.nii.gz"
