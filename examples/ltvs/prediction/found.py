@@ -11,7 +11,7 @@ from ltvs.prediction.names import short_digest, tell_apart
 from ltvs.prediction.record import RECORDS
 from ltvs.prediction.series import Header, read_header, sort_into_series
 from ltvs.runtime.errors import InputError, few
-from ltvs.sources.archives import unpacked
+from ltvs.sources.archives import DEEPEST, unpacked
 from ltvs.volume.images import VOLUME_SUFFIXES, stem
 
 #: Endings of files that are neither a volume nor DICOM, and are not looked into.
@@ -21,6 +21,8 @@ _OTHERS = (".bmp", ".csv", ".css", ".doc", ".docx", ".exe", ".gif", ".gz", ".htm
 
 #: Begins the reason to pass over a series that --force would take.
 OTHER_MODALITY = "of Modality "
+#: The reason to pass over a file of a series that has no others.
+SINGLE = "single slice"
 _OWN = "written by this command"
 _FOREIGN = "neither a volume nor DICOM"
 
@@ -33,11 +35,13 @@ class Root:
         path: where it is.
         shown: as it is told to the user: inside a zip, the path of that comes first.
         names: that come first in those of its cases: the zip, and the folders above it.
+        depth: zips that it lies in.
     """
 
     path: Path
     shown: str
     names: tuple[str, ...] = ()
+    depth: int = 0
 
     def inside(self, path: Path) -> str:
         """Return how a path in it is told to the user."""
@@ -68,6 +72,11 @@ class FoundCT:
     def files(self) -> tuple[Path, ...]:
         """Files that hold it."""
         return (self.place,) if self.slices is None else self.slices
+
+    @property
+    def size(self) -> int:
+        """Bytes of these."""
+        return sum(file.stat().st_size for file in self.files)
 
 
 @dataclass
@@ -102,6 +111,7 @@ def found_cts(inputs: Sequence[Path], *, force: bool = False) -> Iterator[Findin
         search = _Search(Findings(), force, temporary)
         for path in dict.fromkeys(inputs):
             search.look_at(Root(path, str(path)))
+        search.add_given()
         findings = search.findings
         found = _each_once(findings.cts)
         names = tell_apart([ct.names for ct in found])
@@ -116,6 +126,8 @@ class _Search:
     findings: Findings
     force: bool
     temporary: ExitStack
+    #: DICOM files that are inputs themselves, by folder: several may be slices of one series.
+    given: dict[Path, list[Header]] = field(default_factory=lambda: defaultdict(list))
 
     def look_at(self, root: Root) -> None:
         path = root.path
@@ -124,12 +136,17 @@ class _Search:
         if path.is_dir():
             self._look_into(root, path)
         elif path.suffix.lower() == ".zip":
-            self._look_into(replace(root, names=(path.stem,)), self._unpack(path))
+            self._look_into(replace(root, names=(path.stem,), depth=1), self._unpack(path))
         elif _is_volume(path) or (header := read_header(path)) is None:
             # Reading it says what is wrong with a file that is neither.
             self.findings.cts.append(_volume(Root(path.parent, str(path.parent)), path))
         else:
-            self._add_series(Root(path.parent, str(path.parent)), [header])
+            self.given[path.parent].append(header)
+
+    def add_given(self) -> None:
+        """Add the series of the DICOM files that are inputs themselves."""
+        for folder, headers in self.given.items():
+            self._add_series(Root(folder, str(folder)), headers)
 
     def _look_into(self, root: Root, folder: Path) -> None:
         """Look for CTs in a folder, and in the zips in it."""
@@ -156,7 +173,7 @@ class _Search:
                 try:
                     header = read_header(path)
                 except InputError as error:
-                    damaged.append((path, str(error)))
+                    damaged.append((path, str(error).replace(str(path), inside.inside(path))))
                     continue
                 if header is not None:
                     headers.append(header)
@@ -167,7 +184,8 @@ class _Search:
         beside_slices = {header.path.parent for header in headers if not header.unfit}
         for path in suspect:
             if path.parent in beside_slices:
-                damaged.append((path, f"{path}: is beside slices, but no DICOM; copy it again, or remove it"))
+                why = f"{inside.inside(path)}: is beside slices, but no DICOM; copy it again, or remove it"
+                damaged.append((path, why))
             else:
                 self._pass_over(_FOREIGN, [inside.inside(path)])
         self._add_series(inside, headers, damaged)
@@ -175,13 +193,18 @@ class _Search:
     def _look_into_zip(self, inside: Root, path: Path) -> None:
         shown = inside.inside(path)
         try:
+            if inside.depth == DEEPEST:
+                raise InputError(f"{path}: lies in {DEEPEST} zips; unpack it, and give the folder")
             above = path.relative_to(inside.path).parts[:-1]
-            self._look_into(Root(path, shown, (*inside.names, *above, path.stem)), self._unpack(path))
+            names = (*inside.names, *above, path.stem)
+            self._look_into(Root(path, shown, names, inside.depth + 1), self._unpack(path))
         except InputError as error:
-            self.findings.cts.append(FoundCT(path, shown, None, _names(inside, path, path.stem), str(error)))
+            why = str(error).replace(str(path), shown)
+            self.findings.cts.append(FoundCT(path, shown, None, _names(inside, path, path.stem), why))
 
     def _unpack(self, path: Path) -> Path:
-        return self.temporary.enter_context(unpacked(path, "", _is_used))[-1]
+        # Zips in it are looked into one by one, so that a broken one costs its own CTs alone.
+        return self.temporary.enter_context(unpacked(path, "", _is_used, inner=False))[-1]
 
     def _pass_over(self, why: str, places: Iterable[str]) -> None:
         self.findings.passed_over[why].extend(places)
@@ -195,7 +218,7 @@ class _Search:
                 unfit[one.unfit or self._not_in_hu(one)].append(one)
             slices = unfit.pop("", [])
             if len(slices) == 1 and slices[0].frames == 1:
-                unfit["single slice"] += slices
+                unfit[SINGLE] += slices
                 slices = []
             for why, files in unfit.items():
                 self._pass_over(why, [inside.inside(_folder_of(files) if len(files) > 1 else files[0].path)])

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -41,13 +41,16 @@ def member_names(path: Path) -> list[str]:
 
 
 @contextmanager
-def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -> Iterator[tuple[Path, ...]]:
+def unpacked(
+    place: Path, root: str, is_used: Callable[[PurePosixPath], bool], *, inner: bool = True
+) -> Iterator[tuple[Path, ...]]:
     """Yield the folders that hold the files of `place`: itself if a folder, and one with unpacked zips.
 
     Args:
         place: a zip, or a folder that may hold zips.
         root: the folder or the zip in the zip to unpack; empty for all.
         is_used: returns whether the file at a path is needed, or the zip may hold such files.
+        inner: whether zips in zips are unpacked, too.
 
     Raises:
         InputError: a zip cannot be unpacked.
@@ -55,13 +58,14 @@ def unpacked(place: Path, root: str, is_used: Callable[[PurePosixPath], bool]) -
     with tempfile.TemporaryDirectory(prefix="unpacked-") as temporary:
         folder = Path(temporary)
         if place.is_dir():
-            for path in sorted(place.glob("*.zip")):
+            for path in _zips(place.iterdir()):
                 if is_used(PurePosixPath(path.name)) and not path.with_suffix("").is_dir():
                     _unpack(path, "", _target(path, folder), is_used)
         else:
             _unpack(place, root, folder, is_used)
         try:
-            _unpack_inner(folder, is_used)
+            if inner:
+                _unpack_inner(folder, is_used)
         except InputError as error:
             # The temporary folder is nothing that a user knows.
             raise InputError(str(error).replace(str(folder), str(place))) from error
@@ -75,13 +79,18 @@ def _unpack_inner(folder: Path, is_used: Callable[[PurePosixPath], bool]) -> Non
         InputError: one cannot be unpacked, or they go on without an end.
     """
     for _ in range(DEEPEST):
-        inner = [path for path in sorted(folder.rglob("*.zip")) if path.is_file()]
+        inner = [path for path in _zips(folder.rglob("*")) if path.is_file()]
         for path in inner:
             _unpack(path, "", _target(path, path.parent), is_used)
             path.unlink()
         if not inner:
             return
     raise InputError(f"{folder}: holds zips in zips, {DEEPEST} deep or more; unpack it, and give the folder")
+
+
+def _zips(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that end as zips do, in capitals or not, in order."""
+    return sorted(path for path in paths if path.suffix.lower() == ".zip")
 
 
 def _target(path: Path, parent: Path) -> Path:

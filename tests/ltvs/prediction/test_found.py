@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pydicom
@@ -11,7 +13,9 @@ import pytest
 
 from ltvs.prediction.found import Findings, found_cts
 from ltvs.prediction.record import RECORDS
+from ltvs.prediction.whole import check_found
 from ltvs.runtime.errors import InputError
+from ltvs.sources.archives import DEEPEST
 from ltvs.volume.images import read_ct
 from support.ircadb_layout import write_series, zipped
 from support.tiny_cases import tiny_case
@@ -200,6 +204,68 @@ def test_zips(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         found(Path("in/p3.zip"))
     shutil.copytree(exported / "a", "in/p1/CT")
     assert names(found(Path("in")))["p1_CT"] == "in/p1/CT", "it is unpacked already"
+
+
+def nested(path: Path, content: Path, depth: int, name: str) -> None:
+    """Write a zip that holds a file in so many zips, each of this name."""
+    inner = content.read_bytes()
+    for _ in range(depth):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(content.name if inner == content.read_bytes() else name, inner)
+        inner = path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["q.zip", "Q.ZIP"])
+@pytest.mark.parametrize("depth", [DEEPEST, DEEPEST + 1, 40])
+def test_zips_in_zips_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, depth: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    ct = write(Path("ct.nii"), b"voxels")
+    nested(Path("in.zip"), ct, depth, name)
+    (one,) = found(Path("in.zip")).cts
+    place = "/".join(["in.zip", *[name] * (DEEPEST - 1)])
+    if depth == DEEPEST:
+        assert (one.problem, one.shown) == ("", f"{place}/ct.nii")
+    else:
+        place = f"{place}/{name}"
+        assert (one.problem, one.shown) == (f"{place}: lies in {DEEPEST} zips; unpack it, and give the folder", place)
+
+
+def test_a_broken_zip_in_a_zip_costs_its_own_cts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("in/all/p1/ct.nii"), b"voxels")
+    zipped(Path("in/all/p1"))
+    write(Path("in/all/p2.zip"), b"no zip")
+    zipped(Path("in/all"))
+    for given in ("in", "in/all.zip"):
+        findings = found(Path(given))
+        assert names(findings) == {"all_p1_ct": "in/all.zip/p1.zip/ct.nii", "all_p2": "in/all.zip/p2.zip"}
+        good, bad = findings.cts
+        assert good.problem == ""
+        assert bad.problem.startswith("in/all.zip/p2.zip: cannot be read as a zip")
+
+
+def test_a_damaged_slice_in_a_zip_has_its_place_in_the_zip(exported: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(exported / "a", "in/p1/CT")
+    damaged = Path("in/p1/CT/image_2")
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    zipped(Path("in/p1"))
+    (ct,) = found(Path("in")).cts
+    assert ct.problem.startswith("in/p1.zip/CT/image_2: is DICOM but cannot be read")
+
+
+def test_dicom_files_given_one_by_one_are_a_series(exported: Path) -> None:
+    files = sorted((exported / "a").iterdir())
+    (ct,) = found(*files, *sorted((exported / "b").iterdir())[:1]).cts
+    assert (ct.shown, ct.files) == (str(exported / "a"), tuple(files))
+
+
+def test_one_slice_of_a_series_needs_the_others(exported: Path) -> None:
+    one = sorted((exported / "a").iterdir())[0]
+    findings = found(one)
+    said = rf"{re.escape(str(one))}: no DICOM series found.*\(single slice\).*; give the folder with all slices$"
+    with pytest.raises(InputError, match=said):
+        check_found(findings, [one])
 
 
 def test_files_of_this_command_are_no_cts(tmp_path: Path) -> None:

@@ -98,11 +98,12 @@ def test_a_zip_with_a_password(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["a.zip", "A.ZIP"])
 @pytest.mark.parametrize("depth", [DEEPEST, DEEPEST + 1])
-def test_zips_in_zips_end(tmp_path: Path, depth: int) -> None:
+def test_zips_in_zips_end(tmp_path: Path, depth: int, name: str) -> None:
     path = make_zip(tmp_path / "a.zip", {"ct.nii": b"1"})
     for _ in range(depth - 1):
-        path = make_zip(tmp_path / "a.zip", {"a.zip": path.read_bytes()})
+        path = make_zip(tmp_path / "a.zip", {name: path.read_bytes()})
     if depth > DEEPEST:
         with pytest.raises(InputError, match=rf"a\.zip: holds zips in zips, {DEEPEST} deep or more; unpack it"):
             unpacked(path, "", everything).__enter__()
