@@ -1,5 +1,6 @@
 """Label liver, vessels and tumors in CTs with the networks that come with the examples, or with those of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,7 +22,7 @@ from ltvs.runtime.command_line import run
 from ltvs.runtime.errors import InputError, printable
 from ltvs.runtime.extras import require_extra
 from ltvs.runtime.outputs import check_new_files, check_not_around, check_outside
-from ltvs.volume.images import VOLUME_SUFFIXES, check_name
+from ltvs.volume.images import VOLUME_SUFFIXES, check_name, stem
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,19 @@ def _check_places(settings: PredictSettings, networks: Path) -> None:
         files = files_of(settings.output, settings.asked(networks))
         for path in files:
             check_outside(path, inputs)
+        _check_apart(settings.output, settings.inputs)
         check_new_files(files, overwrite=settings.overwrite)
         return
     for folder in (settings.output, settings.output / RECORDS):
         check_outside(folder, inputs)
         check_not_around(folder, inputs)
+
+
+def _check_apart(output: Path, inputs: Sequence[Path]) -> None:
+    """Raise InputError if the measurements of the labels would have the name of a CT: they would mark it as labels."""
+    for path in inputs:
+        if path.is_file() and path.resolve().parent == output.resolve().parent and stem(path) == stem(output):
+            raise InputError(f"{output}: has the name of --input {path} beside it; give another name, or folder")
 
 
 def _into_a_file(settings: PredictSettings, findings: Findings, asked: Asked, place: Place, display: Display) -> None:

@@ -1,16 +1,17 @@
 """The settings that decide what is made of every CT, and the names of the files."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ltvs.runtime.errors import few
 from ltvs.volume.images import stem
+from ltvs.volume.labels import STRUCTURES
 
 #: Files of every case, besides the labels.
 ALWAYS = (".png", ".measurements.json", ".measurements.csv")
 PAGE, SEGMENTATION = ".html", ".seg.dcm"
-STRUCTURE_NAMES = ("liver", "vessel", "tumor")
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,21 @@ class Asked:
         named = asdict(self)
         return {name: named[name] for name in ("smallest_liver", "force", "precision", "tta")}
 
+    def differing(self, made: Mapping[str, Any]) -> list[str]:
+        """Return the options with which labels would differ from those made with others.
+
+        Args:
+            made: `of_labels` of these.
+        """
+        # Labels of a CT that passed the checks are those that --force would have given.
+        kept = ["force"] if self.force and made.get("force") is False else []
+        return [name for name, value in self.of_labels().items() if made.get(name) != value and name not in kept]
+
     def endings(self) -> tuple[str, ...]:
         """Return the endings of the files that may be made of a CT, besides the labels."""
         more = [PAGE] * self.html + [SEGMENTATION] * self.dicom_seg
         if self.meshes is not None:
-            more += [mesh_ending(name, self.meshes) for name in STRUCTURE_NAMES]
+            more += [mesh_ending(name, self.meshes) for name in STRUCTURES]
         return (*ALWAYS, *more)
 
 
@@ -76,5 +87,5 @@ _KINDS = {
     **dict(zip(ALWAYS, ("picture", "measurements", "measurements"), strict=True)),
     PAGE: "page",
     SEGMENTATION: "DICOM",
-    **{mesh_ending(name, kind): "surface" for name in STRUCTURE_NAMES for kind in ("stl", "ply")},
+    **{mesh_ending(name, kind): "surface" for name in STRUCTURES for kind in ("stl", "ply")},
 }

@@ -1,8 +1,8 @@
 """The cases that processes share, the places of their files, and which files that are there may be replaced."""
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltvs.prediction.answer import Labeler
@@ -10,6 +10,27 @@ from ltvs.prediction.asked import Asked, beside
 from ltvs.prediction.found import FoundCT
 from ltvs.prediction.record import RECORDS, Outcome, Record
 from ltvs.runtime.errors import few
+
+
+def with_names_of_before(cts: Sequence[FoundCT], output: Path) -> list[FoundCT]:
+    """Return CTs under the names that the records in a folder have for them.
+
+    Names depend on what else is given: `ct` alone is `a_ct` beside `b_ct`. A CT that is labeled there would be labeled
+    again under another name, and count twice.
+
+    Args:
+        cts: in any order.
+        output: folder of the files.
+    """
+    records = {folder.name: Record.read(folder) for folder in (output / RECORDS).glob("*")}
+    before = {record.shown: (name, record.made.size) for name, record in records.items() if record and record.made}
+    taken = {ct.name.casefold() for ct in cts}
+    renamed = []
+    for ct in cts:
+        name, size = before.get(ct.shown, (ct.name, 0))
+        is_free = ct.name not in records and name.casefold() not in taken
+        renamed.append(replace(ct, name=name) if is_free and not ct.problem and size == ct.size else ct)
+    return sorted(renamed, key=lambda ct: ct.name)
 
 
 @dataclass(frozen=True)
@@ -63,10 +84,9 @@ class Job:
             return ""
         if made.networks != self.networks:
             return "labeled by other networks"
-        if made.options != self.asked.of_labels():
-            changed = [name for name, value in self.asked.of_labels().items() if made.options.get(name) != value]
+        if changed := self.asked.differing(made.options):
             return f"labeled with other options ({', '.join('--' + name.replace('_', '-') for name in changed)})"
-        if not ct.problem and made.size != sum(file.stat().st_size for file in ct.files):
+        if not ct.problem and made.size != ct.size:
             return "made from another input"
         return ""
 

@@ -17,6 +17,7 @@ from ltvs.prediction.found import FoundCT
 from ltvs.report.figures import draw_report
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import read_ct, read_labels, write_volume
+from ltvs.volume.labels import STRUCTURES
 
 
 class PipelineLabeler:
@@ -67,7 +68,7 @@ class PipelineLabeler:
         measured = Measured(measure(found.labels), find_doubts(image, found.labels, found.bodies))
         progress("files", 0, 1)
         write_volume(found.labels, labels)
-        self._write(ct, image, found.labels, measured, labels)
+        self._write(ct, image, found.labels, measured, labels, self.asked.endings())
         return Answer(_numbers(measured), tuple(measured.doubts), found.bodies)
 
     def add(self, ct: FoundCT, source: Path, bodies: tuple[float, ...], labels: Path, endings: Iterable[str]) -> None:
@@ -84,7 +85,9 @@ class PipelineLabeler:
             InputError: CT or labels cannot be read, or the files not be written.
         """
         image, found = read_ct(ct.place, force=self.asked.force, files=ct.slices), read_labels(source)
-        measured = Measured(measure(found), find_doubts(image, found, bodies))
+        # Measuring takes seconds, and DICOM and surfaces have none of it.
+        is_measured = not {*ALWAYS[1:], PAGE}.isdisjoint(endings)
+        measured = Measured(measure(found), find_doubts(image, found, bodies)) if is_measured else None
         self._write(ct, image, found, measured, labels, endings)
 
     def _write(
@@ -92,19 +95,19 @@ class PipelineLabeler:
         ct: FoundCT,
         image: sitk.Image,
         found: sitk.Image,
-        measured: Measured,
+        measured: Measured | None,
         labels: Path,
-        endings: Iterable[str] | None = None,
+        endings: Iterable[str],
     ) -> None:
-        """Write the files with these endings beside the labels, or all that are asked for."""
-        wanted = set(self.asked.endings() if endings is None else endings)
+        """Write the files with these endings beside the labels; `measured` is needed for tables and page alone."""
+        wanted = set(endings)
         name = beside(labels, "").name
         picture, *tables = ALWAYS
         if picture in wanted:
             draw_report(image, found, beside(labels, picture))
-        if not wanted.isdisjoint(tables):
+        if measured is not None and not wanted.isdisjoint(tables):
             write_measurements({name: measured}, beside(labels, ALWAYS[1]), beside(labels, ALWAYS[2]))
-        if PAGE in wanted:
+        if measured is not None and PAGE in wanted:
             from ltvs.page import write_page
 
             write_page(beside(labels, PAGE), image, found, measured, title=name, origin=self.origin)
@@ -114,14 +117,15 @@ class PipelineLabeler:
             from ltvs.delivery.segmentation import write_segmentation
 
             write_segmentation(found, ct.slices, beside(labels, SEGMENTATION), origin=self.origin)
-        if self.asked.meshes is not None:
+        meshes = self.asked.meshes
+        structures = [] if meshes is None else [name for name in STRUCTURES if mesh_ending(name, meshes) in wanted]
+        if meshes is not None and structures:
             from ltvs.delivery.meshes import write_mesh
             from ltvs.delivery.surfaces import structure_surfaces
 
-            surfaces = structure_surfaces(found)
-            for structure, surface in surfaces.items():
-                if (ending := mesh_ending(structure, self.asked.meshes)) in wanted:
-                    write_mesh(surface, beside(labels, ending))
+            for name, surface in structure_surfaces(found).items():
+                if name in structures:
+                    write_mesh(surface, beside(labels, mesh_ending(name, meshes)))
 
 
 def _numbers(measured: Measured) -> dict[str, float]:

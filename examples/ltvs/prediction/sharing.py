@@ -161,7 +161,8 @@ class _Case:
         return reason.removeprefix(f"{self.ct.place}: ").replace(str(self.ct.place), self.ct.shown)
 
     def _is_alike(self, made: Made, source: str) -> bool:
-        return (made.source, made.networks, made.options) == (source, self.job.networks, self.job.asked.of_labels())
+        is_same = (made.source, made.networks) == (source, self.job.networks)
+        return is_same and not self.job.asked.differing(made.options)
 
     def _is_kept(self, made: Made) -> bool:
         """Return whether the labels are there, and whatever else is there of the files, as they were made."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from ltvs.prediction.answer import Labeler
 from ltvs.prediction.asked import Asked, beside
 from ltvs.prediction.cluster import Place
-from ltvs.prediction.found import OTHER_MODALITY, Findings, FoundCT
-from ltvs.prediction.job import Job
+from ltvs.prediction.found import OTHER_MODALITY, SINGLE, Findings, FoundCT
+from ltvs.prediction.job import Job, with_names_of_before
 from ltvs.prediction.processes import share_out
 from ltvs.prediction.progress import Display
 from ltvs.prediction.record import RECORDS, Record, content_digest
@@ -22,8 +22,8 @@ from ltvs.runtime.locks import BusyError, locked
 from ltvs.runtime.outputs import check_new_files
 from ltvs.volume.images import VOLUME_SUFFIXES
 
-#: Files of a stage that its labels depend on.
-_NETWORK = ("best.safetensors", "settings.json")
+#: Why a case has no row after a command: its record was begun anew by another one, or its labels are gone.
+_UNSETTLED = "another command is at work on it, or its labels were removed; give the same command again"
 
 
 def start_labeler(asked: Asked, device: str) -> Labeler:
@@ -45,8 +45,9 @@ def check_found(findings: Findings, inputs: Sequence[Path]) -> None:
             "take this one as it is"
         )
     passed_over = "; ".join(["", *findings.lines()])
+    remedy = "; give the folder with all slices" if SINGLE in findings.passed_over else ""
     raise InputError(
-        f"{shown}: no DICOM series found, and no file that ends in {', '.join(VOLUME_SUFFIXES)}{passed_over}"
+        f"{shown}: no DICOM series found, and no file that ends in {', '.join(VOLUME_SUFFIXES)}{passed_over}{remedy}"
     )
 
 
@@ -113,9 +114,10 @@ def networks_digest(networks: Path) -> str:
         InputError: a stage is missing.
     """
     from ltvs.model.saved import load_stage, stage_folder
+    from ltvs.model.shipping import WRITTEN as OF_A_STAGE
     from ltvs.model.stages import STAGES
 
-    files = [stage_folder(networks, stage) / name for stage in STAGES for name in _NETWORK]
+    files = [stage_folder(networks, stage) / name for stage in STAGES for name in OF_A_STAGE]
     if not all(file.is_file() for file in files):
         for stage in STAGES:
             load_stage(networks, stage)  # which says what is missing
@@ -129,13 +131,20 @@ def make_job(findings: Findings, output: Path, asked: Asked, *, overwrite: bool)
         InputError: files that are there are not to be replaced, or the folder cannot be written to.
     """
     check_new_files([output / CASES, output / RECORDS / "record.json"], overwrite=True)
-    records = {ct.name: Record.read(output / RECORDS / ct.name) for ct in findings.cts}
+    cts = with_names_of_before(findings.cts, output)
+    records = {ct.name: Record.read(output / RECORDS / ct.name) for ct in cts}
     before = {name: (record.attempt, record.outcome) for name, record in records.items() if record is not None}
-    job = Job(tuple(findings.cts), output, asked, networks_digest(asked.networks), overwrite, before, start_labeler)
+    job = Job(tuple(cts), output, asked, networks_digest(asked.networks), overwrite, before, start_labeler)
     if not overwrite:
         if not (output / RECORDS).is_dir():
             check_new_files([output / name for name in WRITTEN], overwrite=False)
-        reasons = {ct.name: why for ct in job.cts if (why := job.other_files(ct, records[ct.name]))}
+        # Read again, since another process may have written files after the first look, and their record with them.
+        reasons = {
+            ct.name: why
+            for ct in job.cts
+            if job.other_files(ct, records[ct.name])
+            and (why := job.other_files(ct, Record.read(output / RECORDS / ct.name)))
+        }
         if reasons:
             first, why = next(iter(reasons.items()))
             others = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
@@ -156,11 +165,14 @@ def label_all(job: Job, place: Place, display: Display) -> list[Row]:
         share_out(job, place.devices, display.hear, place.first, place.count)
     finally:
         _tidy(job)
-    rows = read_rows(job.output)
+    rows = {row.name: row for row in read_rows(job.output)}
+    for ct in job.cts:
+        rows.setdefault(ct.name, Row(ct.name, ct.shown, "failed", _UNSETTLED, {}, (), 0.0))
+    in_order = [rows[name] for name in sorted(rows)]
     if place.rank == 0:
-        write_tables(rows, job.output)
+        write_tables(in_order, job.output)
     names = {ct.name for ct in job.cts}
-    return [row for row in rows if row.name in names]
+    return [row for row in in_order if row.name in names]
 
 
 def _tidy(job: Job) -> None:

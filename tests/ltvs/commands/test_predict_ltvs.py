@@ -77,6 +77,7 @@ def test_the_networks_of_the_examples_are_the_default(
     [
         (("--input", "ct.nii.gz", "--output", "air.nii"), "air.nii: exists already"),
         (("--input", "ct.nii.gz", "--output", "notes.txt"), "notes.txt: is a file, expected a folder, or a name that"),
+        (("--input", "ct.nii.gz", "--output", "ct.nrrd"), "ct.nrrd: has the name of --input ct.nii.gz beside it; give"),
         (("--output", "seg.nii.gz"), "--input: expected one CT or more, or a folder of them; got none"),
         (("--input", "none.nii.gz", "--output", "seg.nii.gz"), "none.nii.gz: does not exist"),
         (("--input", "ct.nii.gz", "--output", "seg.nii.gz", "--run", "."), "no trained stage 1 here"),

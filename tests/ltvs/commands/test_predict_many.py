@@ -137,14 +137,43 @@ def test_files_made_otherwise_are_told_of_before_anything_is_computed(
     before = results(Path("out"))
     capsys.readouterr()
     remedy = "give another --output, or --overwrite to replace what is there"
-    assert ended(monkeypatch, [*given, "--force"]) == 2
-    assert capsys.readouterr() == ("", f"error: out: a: labeled with other options (--force); {remedy}\n")
+    assert ended(monkeypatch, [*given, "--tta"]) == 2
+    assert capsys.readouterr() == ("", f"error: out: a: labeled with other options (--tta); {remedy}\n")
     write_volume(tiny_case().ct[1:, :, :], Path("in/a.nii.gz"))
     assert ended(monkeypatch, given) == 2
     assert capsys.readouterr() == ("", f"error: out: a: made from another input; {remedy}\n")
     assert results(Path("out")) == before
     assert ended(monkeypatch, [*given, "--overwrite"]) == 0
     assert results(Path("out"))["a.nii.gz"] != before["a.nii.gz"]
+
+
+def test_a_ct_keeps_its_name_whatever_is_given_beside_it(
+    place: Path, trained_run: Path, in_this_process: None, monkeypatch
+) -> None:
+    for name in ("d1", "d2"):
+        Path(name).mkdir()
+        write_volume(tiny_case(name).ct, Path(name, "ct.nii.gz"))
+    given = words(trained_run)[2:]
+    assert ended(monkeypatch, ["--input", "d1", *given]) == 0
+    before = results(Path("out"))
+    assert ended(monkeypatch, ["--input", "d1", "d2", *given]) == 0
+    assert {name: row["outcome"] for name, row in rows().items()} == {"ct": "kept from before", "d2_ct": "labeled"}
+    assert {name: results(Path("out"))[name] for name in before if name.startswith("ct")} == {
+        name: content for name, content in before.items() if name.startswith("ct")
+    }
+    # Another CT at the same place is another case: it is refused, as it would be under its own name.
+    write_volume(tiny_case("other").ct[1:, :, :], Path("d1/ct.nii.gz"))
+    assert ended(monkeypatch, ["--input", "d1", "d2", *given]) == 0
+    assert rows()["d1_ct"]["outcome"] == "labeled"
+
+
+def test_a_ct_that_nobody_settled_fails(place: Path, trained_run: Path, monkeypatch, capsys) -> None:
+    """As if another command had begun it anew, or its labels were removed, before the table is made."""
+    monkeypatch.setattr("ltvs.prediction.whole.share_out", lambda *_: Path("out", RECORDS).mkdir(parents=True))
+    assert ended(monkeypatch, [word if word != "in" else "in/a.nii.gz" for word in words(trained_run)]) == 2
+    why = "another command is at work on it, or its labels were removed; give the same command again"
+    assert f"no labels: a: in/a.nii.gz: {why}\n" in capsys.readouterr().err
+    assert (rows()["a"]["outcome"], rows()["a"]["reason"]) == ("failed", why)
 
 
 @pytest.mark.parametrize("name", ["a.png", "cases.csv", "measurements.json"])

@@ -122,6 +122,17 @@ def test_files_made_otherwise_are_replaced_only_if_asked(
     assert outcomes(tmp_path / "out") == {"a": "kept from before"}
 
 
+def test_labels_of_what_passed_the_checks_hold_with_force(tmp_path: Path) -> None:
+    """The row of a CT that failed them says that --force takes it; the others need not be labeled again."""
+    write_cts(tmp_path / "in", a="", b="bad")
+    run(job(tmp_path / "in", tmp_path / "out"))
+    write_cts(tmp_path / "in", b="good")
+    assert run(job(tmp_path / "in", tmp_path / "out", force=True)) == {}
+    assert outcomes(tmp_path / "out") == {"a": "kept from before", "b": "labeled"}
+    said = run(job(tmp_path / "in", tmp_path / "out"))
+    assert said == {"b": "labeled with other options (--force); give another --output, or --overwrite to replace them"}
+
+
 def test_what_somebody_changed_or_put_there_is_kept(tmp_path: Path) -> None:
     write_cts(tmp_path / "in", a="", b="")
     given = job(tmp_path / "in", tmp_path / "out")
