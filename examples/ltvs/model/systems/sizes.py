@@ -29,4 +29,25 @@ def in_multiples(
     if any(lacking):
         # From the last axis on, and at its end only.
         x = F.pad(x, [amount for n in reversed(lacking) for amount in (0, n)])
-    return net(x)[(..., *(slice(n) for n in size))]
+    return net(x)[(slice(None), slice(None), *(slice(n) for n in size))]
+
+
+def with_two_at_the_deepest(size: Sequence[int], multiples: Sequence[int]) -> tuple[int, ...]:
+    """Return the multiples, the last one doubled if they would leave a single voxel at the network's deepest level.
+
+    A norm cannot be taken over one voxel. Axes with a multiple of 1, which the network does not halve, do not count, so
+    that the slices of a 2D network are padded alike whatever their number.
+
+    Args:
+        size: of the input.
+        multiples: of which each of its axes has to be one: as much of it becomes one voxel at the deepest level.
+
+    Example:
+        >>> with_two_at_the_deepest((5, 16, 3), (16, 16, 16))
+        (16, 16, 32)
+        >>> with_two_at_the_deepest((5, 17, 3), (16, 16, 16))
+        (16, 16, 16)
+    """
+    *first, last = multiples
+    single = all(n <= multiple for n, multiple in zip(size, multiples, strict=True) if multiple > 1)
+    return (*first, 2 * last if single else last)
