@@ -51,12 +51,13 @@ class UXBlock(nn.Module):
         self.norm = ChannelNorm(channels)
         self.expand = nn.Conv3d(channels, 4 * channels, 1, groups=groups)
         self.reduce = nn.Conv3d(4 * channels, channels, 1, groups=groups)
-        self.scale = nn.Parameter(torch.full((channels, 1, 1, 1), 1e-6))
+        # Of one axis: a parameter of four could not be brought to channels_last_3d with the net.
+        self.scale = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c d h w"]:
         """Return a map of the same size."""
         residual = self.reduce(F.gelu(self.expand(self.norm(self.depthwise(x)))))
-        return cast("Tensor", x + self.scale * residual)
+        return cast("Tensor", x + self.scale[:, None, None, None] * residual)
 
 
 class UXEncoder(nn.Module):
