@@ -83,7 +83,8 @@ class UXEncoder(nn.Module):
         """Return the map of each stage, finest first."""
         maps = []
         for halving, stage, norm in zip(self.halvings, self.stages, self.norms, strict=True):
-            x = stage(halving(x))
+            # On CPUs the gradient of a depthwise convolution takes up to 80 times as long in the other format.
+            x = stage(halving(x).contiguous(memory_format=torch.channels_last_3d))
             maps.append(norm(x))
         return maps
 
