@@ -31,6 +31,32 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
+class DepthwiseConv(nn.Conv3d):
+    """Convolution of each channel with a kernel of its own, on CPUs in the precision of its weights.
+
+    In bfloat16 and channels-last, PyTorch 2.13 computes the gradient of such kernels wrong on CPUs where the map has fewer
+    slices than the kernel, and damages memory, which ends the process later.
+
+    Args:
+        channels: width of input and result.
+        kernel_size: odd.
+
+    Example:
+        >>> DepthwiseConv(4, 7)(torch.zeros(1, 4, 2, 3, 5)).shape
+        torch.Size([1, 4, 2, 3, 5])
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+
+    def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c d h w"]:  # noqa: A002 - torch's name
+        """Convolve."""
+        if input.device.type != "cpu":
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
 class UXBlock(nn.Module):
     """Depthwise convolution, layer norm and two 1x1x1 convolutions with GELU between, scaled and added to the input.
 
@@ -47,7 +73,7 @@ class UXBlock(nn.Module):
     def __init__(self, channels: int, kernel_size: int, *, grouped: bool) -> None:
         super().__init__()
         groups = channels if grouped else 1
-        self.depthwise = nn.Conv3d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.depthwise = DepthwiseConv(channels, kernel_size)
         self.norm = ChannelNorm(channels)
         self.expand = nn.Conv3d(channels, 4 * channels, 1, groups=groups)
         self.reduce = nn.Conv3d(4 * channels, channels, 1, groups=groups)

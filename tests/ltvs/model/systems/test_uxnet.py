@@ -1,4 +1,5 @@
 import itertools
+from copy import deepcopy
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ltvs.model.systems.uxnet import ChannelNorm, UXBlock, UXEncoder, UXNet
+from ltvs.model.systems.uxnet import ChannelNorm, DepthwiseConv, UXBlock, UXEncoder, UXNet
 from support.random_weights import randomize
 
 SEEDS = st.integers(0, 2**31)
@@ -59,6 +60,25 @@ def test_a_block_by_its_formula(seed: int, size: list[int], kernel_size: int, gr
     y = y * (1 + torch.erf(y / 2**0.5)) / 2
     y = literal_pointwise(block.reduce.weight, block.reduce.bias, y, groups)
     torch.testing.assert_close(block(x), x + block.scale[:, None, None, None] * y)
+
+
+@pytest.mark.parametrize("size", [(4, 16, 16), (2, 8, 8), (1, 4, 6)], ids=["4x16x16", "2x8x8", "1x4x6"])
+def test_gradients_of_long_kernels_under_autocast(size: tuple[int, ...]) -> None:
+    """PyTorch's own in bfloat16 are wrong by as much as they are large, and can end the process.
+
+    Those in float32 differ from the exact ones by rounding, in sums of a few hundred products of the order of 1.
+    """
+    layer = randomize(DepthwiseConv(96, 7), 5).to(memory_format=torch.channels_last_3d)
+    x = torch.randn(2, 96, *size).to(memory_format=torch.channels_last_3d)
+    weights = torch.randn_like(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = layer(x.bfloat16())
+    (result * weights).sum().backward()
+    exact = deepcopy(layer).double()
+    exact.zero_grad()
+    literal = literal_depthwise(exact.weight, exact.bias, x.bfloat16().double())
+    (literal * weights.double()).sum().backward()
+    torch.testing.assert_close(layer.weight.grad.double(), exact.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_a_new_block_is_almost_the_identity() -> None:
