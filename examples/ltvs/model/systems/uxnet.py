@@ -34,8 +34,8 @@ class ChannelNorm(nn.LayerNorm):
 class DepthwiseConv(nn.Conv3d):
     """Convolution of each channel with a kernel of its own, on CPUs in the precision of its weights.
 
-    In bfloat16 and channels-last, PyTorch 2.13 computes the gradient of such kernels wrong on CPUs where the map has fewer
-    slices than the kernel, and damages memory, which ends the process later.
+    In bfloat16 and channels-last, PyTorch 2.13 computes the gradient of such kernels wrong on CPUs where the map has
+    fewer slices than the kernel, and damages memory, which ends the process later.
 
     Args:
         channels: width of input and result.
