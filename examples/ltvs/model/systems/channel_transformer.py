@@ -44,13 +44,12 @@ class ChannelAttention(nn.Module):
         """Return what each scale takes from `joined`, the tokens of all scales side by side."""
         keys = rearrange(self.key(joined), "n t (heads c) -> n heads t c", heads=self.heads)
         keys = keys / math.sqrt(joined.shape[2])
-        values = rearrange(self.value(joined), "n t (heads c) -> n heads t c", heads=self.heads)
+        values = rearrange(self.value(joined), "n t (heads c) -> n heads c t", heads=self.heads)
         taken = []
         for x, query, out in zip(scales, self.queries, self.outs, strict=True):
             scores = rearrange(query(x), "n t (heads c) -> n heads c t", heads=self.heads) @ keys
             weights = F.instance_norm(scores).softmax(dim=-1)
-            # Heads are summed by the product itself.
-            taken.append(out(torch.einsum("nhck,nhtk->ntc", weights, values) / self.heads))
+            taken.append(out((weights @ values).mean(dim=1).mT))
         return taken
 
 
