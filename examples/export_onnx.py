@@ -7,6 +7,7 @@ from typing import Literal
 import ltvs  # noqa: F401 - before other libraries: it says which extra installs those that are missing
 
 # isort: split
+from crossattn3d import UNet3d
 from crossattn3d.export import export_onnx
 from ltvs.model.saved import load_stage, stage_inputs
 from ltvs.runtime.command_line import run
@@ -39,8 +40,12 @@ def main(settings: ExportSettings) -> None:
     check_outside(settings.output, stage_inputs(settings.run))
     check_new_files([settings.output], overwrite=settings.overwrite)
     stage = load_stage(settings.run, settings.stage)
-    export_onnx(stage.net, settings.output)
+    # The systems of Table 1 that are not the package's pad inside, by amounts that one size fixes.
+    only = None if isinstance(stage.net, UNet3d) else stage.patch
+    export_onnx(stage.net, settings.output, size=only)
     print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")
+    if only is not None:
+        print("it takes no other size")
 
 
 if __name__ == "__main__":

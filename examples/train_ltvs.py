@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltvs.dataset.layout import PreparedSet
@@ -70,15 +71,17 @@ def _check_places(settings: TrainSettings, stage: Stage) -> None:
     """Raise InputError if the run would be written into what it is made from."""
     if (settings.output / "dataset.json").is_file():
         raise InputError(f"--output {settings.output}: is a prepared data set, not a run; give another --output")
-    inputs = {"--data": settings.data, **({} if settings.init is None else stage_inputs(settings.init))}
+    inputs: dict[str, Path | None] = {"--data": settings.data, "--pretrained": settings.pretrained}
+    if settings.init is not None:
+        inputs |= stage_inputs(settings.init)
     for folder in (settings.output, stage_folder(settings.output, stage)):
         check_outside(folder, inputs)
     check_not_around(stage_folder(settings.output, stage), inputs)
 
 
 def _check_starts(stages: Sequence[tuple[TrainSettings, Stage]], data: PreparedSet) -> None:
-    """Load the networks of --init once before anything is written, and print their warnings."""
-    given = [(settings, stage) for settings, stage in stages if settings.init is not None]
+    """Load the networks of --init or --pretrained once before anything is written, and print their warnings."""
+    given = [(one, stage) for one, stage in stages if one.init is not None or one.pretrained is not None]
     warnings = dict.fromkeys(start_network(settings, stage, data)[1] for settings, stage in given)
     if is_first_process():
         for warning in filter(None, warnings):

@@ -1,12 +1,15 @@
-"""Writing a net as an ONNX file of standard operators, for volumes of any size. Needs the extra `onnx`."""
+"""Writing a net as an ONNX file of standard operators. Needs the extra `onnx`."""
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
-from crossattn3d._checks.nets import check_net
+from crossattn3d._checks.nets import check_net, whole_number
 from crossattn3d._extras import extra_module
 from crossattn3d.unet import UNet3d
 
@@ -14,18 +17,20 @@ from crossattn3d.unet import UNet3d
 OPSET = 18
 
 
-def export_onnx(net: UNet3d, path: str | Path) -> None:
+def export_onnx(net: nn.Module, path: str | Path, *, size: Sequence[int] | None = None) -> None:
     """Write a net as ONNX: input `image` (b, c, d, h, w), output `logits`, float32, only standard operators.
 
     The batch and the sizes stay dynamic; d, h and w must be multiples of the net's total stride, 8 by default. Pad
-    smaller volumes, as sliding windows do.
+    smaller volumes, as sliding windows do. Nets of other classes are written for one size.
 
     Args:
-        net: in eval mode; apply `crossattn3d.folding.fold_batch_norm` first to make it slightly faster.
+        net: a `UNet3d` or `UCANet`, or with `size` any net from a map to logits that has the attribute `in_channels`;
+            in eval mode. Apply `crossattn3d.folding.fold_batch_norm` first to make it slightly faster.
         path: file to write, `.onnx`.
+        size: the only (d, h, w) that the file is to take, voxels; None for all.
 
     Raises:
-        ValueError: the net is in training mode, not in float32, or returns the logits of several levels.
+        ValueError: the net is in training mode, not in float32, returns the logits of several levels, or needs a size.
         ImportError: onnx or onnxscript is not installed.
 
     Examples:
@@ -36,29 +41,34 @@ def export_onnx(net: UNet3d, path: str | Path) -> None:
     """
     who, path = "export_onnx", Path(path)
     check_net(who, net)
-    if not isinstance(net, UNet3d):
+    if not isinstance(net, UNet3d) and (size is None or not hasattr(net, "in_channels")):
         raise ValueError(
-            f"{who}: expected a UNet3d or a UCANet; got {type(net).__name__}; use torch.onnx.export for other nets"
+            f"{who}: expected a UNet3d or a UCANet, or a size and a net with in_channels; got {type(net).__name__} and "
+            f"size {size}; give size=(d, h, w), or use torch.onnx.export"
         )
+    if size is not None and (len(size) != 3 or None in map(whole_number, size)):
+        raise ValueError(f"{who}: expected size as 3 whole numbers of 1 or more; got {size}; give (d, h, w)")
     if any(module.training for module in net.modules()):
         raise ValueError(f"{who}: expected a net in eval mode; got one in training mode; call net.eval()")
     weight = next(net.parameters())
     if weight.dtype != torch.float32:
         raise ValueError(f"{who}: expected a net in float32; got {weight.dtype}; call net.float()")
-    if net.deep_supervision:
+    if isinstance(net, UNet3d) and net.deep_supervision:
         raise ValueError(f"{who}: expected deep supervision to be off; got a net with it; net.deep_supervision = False")
     extra_module(who, "onnxscript", "onnx")
     onnx = extra_module(who, "onnx", "onnx")
-    # Sizes that differ, and a batch of more than one, so that none is taken for a constant or for another.
-    example = torch.zeros(2, net.in_channels, *(n * k for n, k in zip(net.total_stride, (2, 3, 4), strict=True)))
     dynamic = {0: torch.export.Dim("batch")}
-    for axis, (name, n) in enumerate(zip("dhw", net.total_stride, strict=True), 2):
-        dynamic[axis] = n * torch.export.Dim(name) if n > 1 else torch.export.Dim(name)
+    if size is None:
+        # Sizes that differ, and a batch of more than one, so that none is taken for a constant or for another.
+        strides = cast("UNet3d", net).total_stride
+        size = [n * k for n, k in zip(strides, (2, 3, 4), strict=True)]
+        for axis, (name, n) in enumerate(zip("dhw", strides, strict=True), 2):
+            dynamic[axis] = n * torch.export.Dim(name) if n > 1 else torch.export.Dim(name)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             net,
-            (example.to(weight.device),),
+            (torch.zeros(2, cast("int", net.in_channels), *size, device=weight.device),),
             dynamo=True,
             dynamic_shapes=(dynamic,),
             opset_version=OPSET,

@@ -10,9 +10,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from crossattn3d._checks.nets import check_net
 from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
 from crossattn3d._layers.hooks import is_plain
-from crossattn3d.unet import ConvBlock, UNet3d, UpConv
+from crossattn3d.unet import ConvBlock, UpConv
 
-N = TypeVar("N", bound=UNet3d)
+N = TypeVar("N", bound=nn.Module)
 
 
 def fold_batch_norm(net: N) -> N:
@@ -33,6 +33,7 @@ def fold_batch_norm(net: N) -> N:
         ValueError: the net, or a part of it, is in training mode, where normalization depends on the batch.
 
     Examples:
+        >>> from crossattn3d import UNet3d
         >>> net = UNet3d(1, 3, channels=(4, 8)).eval()
         >>> sum(isinstance(m, nn.BatchNorm3d) for m in fold_batch_norm(net).modules())
         0

@@ -32,7 +32,7 @@ def train(data: Path, output: Path, devices: int, nodes: int = 1, **changes: obj
     fabric = start_processes(settings.device, devices, nodes, settings.precision)
     seed_everything(settings.seed + fabric.global_rank)
     loader = make_loader(StageTraining(PreparedSet(data), 2, settings, fabric))
-    learner = Learner(fabric, make_network(settings.network(2)).double(), settings, STEPS)
+    learner = Learner(fabric, make_network(settings.network_of(2)).double(), settings, STEPS)
     saved = {}
     for step in range(STEPS):
         micro_batches = [part._replace(image=part.image.double()) for part in next(loader.epoch(step))]

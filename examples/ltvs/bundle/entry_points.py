@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import nn
 
-from crossattn3d import UNet3d
 from ltvs.model.computing import Precision
+from ltvs.model.networks import channels_last
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.saved import TrainedStage
 from ltvs.runtime.outputs import check_new_files, check_outside
@@ -15,7 +16,7 @@ from ltvs.volume.images import check_name, read_ct, write_volume
 
 
 def trained_stage(
-    net: UNet3d,
+    net: nn.Module,
     weights: str,
     preparation: dict[str, Any],
     patch: Sequence[int],
@@ -33,9 +34,8 @@ def trained_stage(
         precision: of the layers.
     """
     net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    net = cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
     settings = {"preparation": preparation, "patch": patch, "overlap": overlap, "precision": precision}
-    return TrainedStage.from_json(net.eval(), settings)
+    return TrainedStage.from_json(channels_last(net).eval(), settings)
 
 
 def label_file(

@@ -6,17 +6,20 @@ BUNDLE/configs/{metadata.json,inference.json}  models/{model.pt,liver.pt}  ltvs/
 import importlib.metadata
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 import crossattn3d
 from crossattn3d import UNet3d
 from crossattn3d.hub import config_of
+from ltvs.model.networks import OPTIONS, read_settings
 from ltvs.model.pipeline import SMALLEST_LIVER
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
+from ltvs.model.systems.named import TABLE_1, Network, make_system
 from ltvs.runtime.files import write_json
 from ltvs.runtime.outputs import check_new_folder, check_not_around, check_outside, replaced_folder
 
@@ -69,7 +72,9 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str, *,
             or holds other files.
     """
     check_new_folder(output, overwrite=overwrite, what="a bundle", is_own=_is_written)
-    nets = {stage: load_unfolded(run, stage)[0] for stage in STAGES}
+    loaded = {stage: load_unfolded(run, stage) for stage in STAGES}
+    nets = {stage: net for stage, (net, _) in loaded.items()}
+    names = {stage: read_settings(prediction["network"]).network for stage, (_, prediction) in loaded.items()}
     check_outside(output, {"--run": run})
     check_not_around(output, {"--run": run})
     with replaced_folder(output) as bundle:
@@ -77,8 +82,8 @@ def make_bundle(run: Path, output: Path, authors: str, copyright_notice: str, *,
             (bundle / path).mkdir(parents=True)
         for stage, (_, file) in NAMES.items():
             torch.save({k: v.contiguous() for k, v in nets[stage].state_dict().items()}, bundle / "models" / file)
-        write_json(bundle / "configs" / "inference.json", _inference(run, nets))
-        write_json(bundle / "configs" / "metadata.json", _metadata(run, nets[2], authors, copyright_notice))
+        write_json(bundle / "configs" / "inference.json", _inference(run, nets, names))
+        write_json(bundle / "configs" / "metadata.json", _metadata(run, nets[2], names, authors, copyright_notice))
         (bundle / "docs" / "README.md").write_text(README, encoding="utf-8")
         for name in FILES:
             shutil.copyfile(LTVS / name, bundle / "ltvs" / name)
@@ -94,12 +99,12 @@ def _is_written(path: Path) -> bool:
     return code or path in configs | weights
 
 
-def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
+def _inference(run: Path, nets: dict[Stage, nn.Module], names: dict[Stage, Network]) -> dict[str, Any]:
     """Return the configuration that `monai.bundle run` reads."""
     networks, stages = {}, {}
     for stage, (name, file) in NAMES.items():
-        trained, config = load_stage(run, stage), config_of(nets[stage])
-        networks[name] = {"_target_": f"crossattn3d.{config['class']}", **config["arguments"]}
+        trained = load_stage(run, stage)
+        networks[name] = _definition(names[stage], nets[stage])
         stages[f"stage{stage}"] = {
             "_target_": "ltvs.bundle.entry_points.trained_stage",
             "net": f"@{name}",
@@ -136,10 +141,21 @@ def _inference(run: Path, nets: dict[Stage, UNet3d]) -> dict[str, Any]:
     }
 
 
-def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> dict[str, Any]:
+def _definition(network: Network, net: nn.Module) -> dict[str, Any]:
+    """Return what MONAI makes the network from."""
+    if network in OPTIONS:
+        config = config_of(cast("UNet3d", net))
+        return {"_target_": f"crossattn3d.{config['class']}", **config["arguments"]}
+    return {"_target_": f"{make_system.__module__}.{make_system.__qualname__}", "name": network, "in_channels": 1,
+            "out_channels": net.out_channels}  # fmt: skip
+
+
+def _metadata(
+    run: Path, net: nn.Module, names: dict[Stage, Network], authors: str, copyright_notice: str
+) -> dict[str, Any]:
     """Return the metadata that MONAI requires; `network_data_format` describes stage 2's network."""
     _, rows, columns = load_stage(run, 2).patch
-    slices = f"{int(np.prod([stride[0] for stride in net.strides]))} * n"
+    slices = f"{net.total_stride[0]} * n" if isinstance(net, UNet3d) else "*"
     tensor = {
         "type": "image",
         "modality": "CT",
@@ -162,8 +178,8 @@ def _metadata(run: Path, net: UNet3d, authors: str, copyright_notice: str) -> di
         "required_packages_version": {name: _version(name) for name in NEEDS},
         "name": "Liver, vessels and tumors in CT",
         "task": "Segmentation of the liver, its vessels and its tumors in CT",
-        "description": "A 3D U-Net finds the liver, and a second network with cross-attention for skip connections the "
-        "vessels and tumors in it. network_data_format describes the second one's patches.",
+        "description": f"A {TABLE_1[names[1]].title} finds the liver, and a {TABLE_1[names[2]].title} the vessels and "
+        "tumors in it. network_data_format describes the second one's patches.",
         "authors": authors,
         "copyright": copyright_notice,
         "intended_use": "Research. Not a medical device.",

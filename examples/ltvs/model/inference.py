@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from torch import nn
 
-from crossattn3d import UNet3d
 from crossattn3d.regional import RegionalNet, is_regional
 from ltvs.model.computing import Precision, computing_in
 
@@ -22,7 +23,7 @@ _MIRRORED = [tuple(axis for axis in range(3) if flips[axis]) for flips in produc
 
 
 def predict_probabilities(
-    net: UNet3d,
+    net: nn.Module,
     image: Float[ndarray, "d h w"],
     patch: Triple,
     overlap: Triple,
@@ -83,7 +84,7 @@ def predict_probabilities(
         if progress is not None:
             progress(min(first + at_once, len(boxes)), len(boxes))
     if summed is None:
-        summed = np.zeros((net.out_channels, *image.shape), dtype=np.float32)
+        summed = np.zeros((cast("int", net.out_channels), *image.shape), dtype=np.float32)
     del regional
     counts = [_counts(*sizes) for sizes in zip(image.shape, patch, starts, strict=True)]
     _average(summed, counts, len(images))
@@ -138,7 +139,7 @@ def _mirrored(image: Float[ndarray, "d h w"], axes: tuple[int, ...]) -> torch.Te
 
 @torch.inference_mode()
 def _all_probabilities(
-    net: UNet3d, xs: torch.Tensor, precision: Precision
+    net: nn.Module, xs: torch.Tensor, precision: Precision
 ) -> list[tuple[int, Box, Float[ndarray, "k d h w"]]]:
     """Return the probabilities of all voxels, after the number of their patch and where in it they are."""
     with computing_in(precision, xs.device):

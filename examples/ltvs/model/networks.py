@@ -3,20 +3,28 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
+from torch import nn
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._layers.norms import Norm
 from crossattn3d.functional import ScoreNorm, backend_of
+from ltvs.model.systems.named import Network, make_system
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path
 
-Skip = Literal["csca", "cca", "sca", "concat"]
+Skip = Literal["csca", "cca", "sca"]
+
+#: The settings that a network has, beyond its classes: of others of Table 1, the paper leaves nothing to choose.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "unet3d": ("channels", "norm"),
+    "ucanet": ("channels", "norm", "skip", "score_norm", "residual"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,20 @@ class NetworkSettings:
 
     Args:
         classes: output channels.
-        skip: `concat` for the 3D U-Net, the others for UCA-Net with both of its attentions or one.
+        network: one of the ten systems of Table 1. `OPTIONS` says which of the following it has; others stay as they
+            are by default.
         channels: width of each level, finest first.
         norm: normalization after each convolution.
+        skip: UCA-Net with both of its attentions or one.
         score_norm: how attention scores are normalized.
         residual: whether the decoder map is added to the attention's result.
     """
 
     classes: int
-    skip: Skip
+    network: Network = "ucanet"
     channels: tuple[int, ...] = (32, 64, 128, 256)
     norm: Norm = "batch"
+    skip: Skip = "csca"
     score_norm: ScoreNorm = "instance"
     residual: bool = True
 
@@ -43,8 +54,19 @@ class NetworkSettings:
         check_choices(self, options=False)
 
 
-def make_network(settings: NetworkSettings) -> UNet3d:
+def network_settings(classes: int, network: Network, **options: Any) -> NetworkSettings:
+    """Return the settings of a network, with those of `options` that it has.
+
+    Raises:
+        InputError: a setting is none of its choices.
+    """
+    return NetworkSettings(classes, network, **{k: v for k, v in options.items() if k in OPTIONS.get(network, ())})
+
+
+def make_network(settings: NetworkSettings) -> nn.Module:
     """Return a network with new weights for one-channel CTs, in channels-last memory format, which is faster.
+
+    It takes (b, 1, d, h, w) and has the attributes `out_channels` and `head`, whose last convolution gives the logits.
 
     Raises:
         InputError: CROSSATTN3D_BACKEND names no backend, which would end the first step of an attention.
@@ -53,9 +75,10 @@ def make_network(settings: NetworkSettings) -> UNet3d:
         backend_of("auto")
     except ValueError as error:
         raise InputError(str(error)) from error
-    if settings.skip == "concat":
+    net: nn.Module
+    if settings.network == "unet3d":
         net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
-    else:
+    elif settings.network == "ucanet":
         net = UCANet(
             1,
             settings.classes,
@@ -65,10 +88,21 @@ def make_network(settings: NetworkSettings) -> UNet3d:
             residual=settings.residual,
             norm=settings.norm,
         )
-    return cast("UNet3d", net.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
+    else:
+        net = make_system(settings.network, 1, settings.classes)
+    return channels_last(net)
 
 
-def save_weights(net: UNet3d, path: Path, notes: dict[str, str] | None = None, *, half: bool = False) -> None:
+def channels_last(net: nn.Module) -> nn.Module:
+    """Lay the kernels of a network out as layers of channels-last maps read them; return the network."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in net.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
+    return net
+
+
+def save_weights(net: nn.Module, path: Path, notes: dict[str, str] | None = None, *, half: bool = False) -> None:
     """Write the state_dict as safetensors, atomically.
 
     Args:
@@ -108,7 +142,7 @@ def weight_notes(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: is missing or damaged ({one_line(error)}); train it again") from error
 
 
-def load_weights(net: UNet3d, path: Path) -> None:
+def load_weights(net: nn.Module, path: Path) -> None:
     """Load the weights that `save_weights` has written into a network, whose own precision they get."""
     # Read, and not mapped into memory, which not every network disk can.
     net.load_state_dict(load(path.read_bytes()))
@@ -120,10 +154,17 @@ def read_settings(content: dict[str, Any]) -> NetworkSettings:
     Raises:
         KeyError, TypeError: something is missing or unknown.
     """
-    return NetworkSettings(**{**content, "channels": tuple(content["channels"])})
+    options = {**content, "channels": tuple(content["channels"])} if "channels" in content else dict(content)
+    classes, network = options.pop("classes"), options.pop("network", None)
+    if network is None:
+        # Of when a U-Net was a skip of the UCA-Net.
+        network = "unet3d" if options["skip"] == "concat" else "ucanet"
+        unused = {"skip", "score_norm", "residual"} if network == "unet3d" else set()
+        options = {name: value for name, value in options.items() if name not in unused}
+    return NetworkSettings(classes, network, **options)
 
 
-def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
+def load_network(settings: dict[str, Any], weights: Path) -> nn.Module:
     """Return the network that `settings` describe, with the weights of a safetensors file, in eval mode.
 
     Raises:
@@ -143,5 +184,6 @@ def load_network(settings: dict[str, Any], weights: Path) -> UNet3d:
 
 
 def settings_json(settings: NetworkSettings) -> dict[str, Any]:
-    """Return the settings as JSON holds them."""
-    return asdict(settings)
+    """Return the settings that a network has, as JSON holds them."""
+    has = ("classes", "network", *OPTIONS.get(settings.network, ()))
+    return {name: value for name, value in asdict(settings).items() if name in has}

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from crossattn3d import UNet3d
+from torch import nn
+
 from crossattn3d.folding import fold_batch_norm
 from ltvs.model.computing import PRECISIONS, Precision
 from ltvs.model.networks import NetworkSettings, load_network, read_settings
@@ -36,14 +37,14 @@ class TrainedStage:
         precision: of the layers.
     """
 
-    net: UNet3d
+    net: nn.Module
     preparation: Preparation
     patch: tuple[int, int, int]
     overlap: tuple[int, int, int]
     precision: Precision
 
     @classmethod
-    def from_json(cls, net: UNet3d, prediction: dict[str, Any]) -> Self:
+    def from_json(cls, net: nn.Module, prediction: dict[str, Any]) -> Self:
         """Return the stage of a network that is loaded.
 
         Args:
@@ -83,7 +84,7 @@ def load_stage(run: Path, stage: Stage) -> TrainedStage:
         raise _lacking(stage_folder(run, stage), error) from error
 
 
-def load_unfolded(run: Path, stage: Stage) -> tuple[UNet3d, dict[str, Any]]:
+def load_unfolded(run: Path, stage: Stage) -> tuple[nn.Module, dict[str, Any]]:
     """Load the best network of a stage as it was trained, and the part of its settings that prediction needs.
 
     Raises:
@@ -106,7 +107,7 @@ def load_unfolded(run: Path, stage: Stage) -> tuple[UNet3d, dict[str, Any]]:
     return load_network(network, folder / "best.safetensors"), prediction
 
 
-def load_alike(run: Path, stage: Stage, network: NetworkSettings, preparation: Preparation) -> tuple[UNet3d, str]:
+def load_alike(run: Path, stage: Stage, network: NetworkSettings, preparation: Preparation) -> tuple[nn.Module, str]:
     """Load the best network of a stage to train it on, and say if it has seen CTs on other grids.
 
     Args:
@@ -145,17 +146,22 @@ def _check_network(run: Path, stage: Stage, had: NetworkSettings, now: NetworkSe
     """Raise InputError if networks with these settings cannot have the same weights, or would not mean the same."""
     before, wanted = asdict(had), asdict(now)
     differ = [name for name in wanted if before[name] != wanted[name]]
+    if "network" in differ:
+        # Another one has other settings.
+        differ = [name for name in differ if name in ("classes", "network")]
     if differ:
         expected, got = (", ".join(f"{name} {_words(s[name])}" for name in differ) for s in (wanted, before))
-        options = " ".join(_option(name, before[name]) for name in differ)
+        options = " ".join(_option(stage, name, before[name]) for name in differ)
         remedy = "begin with another run, as a stage's classes are fixed" if "classes" in differ else f"give {options}"
         raise InputError(f"--init {run}: expected a stage {stage} with {expected}; got {got}; {remedy}")
 
 
-def _option(name: str, value: Any) -> str:
+def _option(stage: Stage, name: str, value: Any) -> str:
     """Return the words of train_ltvs.py's command line that set a setting of the network."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no-{name}"
+    if name == "network" and stage == 1:
+        name = "liver_network"
     return f"--{name.replace('_', '-')} {_words(value)}"
 
 

@@ -69,7 +69,7 @@ def estimate_stage(task: StageTraining) -> Estimate:
     """
     fabric, settings, split = task.fabric, task.settings, task.data.split
     with make_loader(task) as loader, memory_errors(settings):
-        net = make_network(settings.network(task.stage))
+        net = make_network(settings.network_of(task.stage))
         learner = Learner(fabric, net, settings, settings.epochs * loader.steps)
         times = []
         for micro_batches in islice(_steps(loader), 1 + STEPS):

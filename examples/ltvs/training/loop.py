@@ -15,9 +15,8 @@ from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crossattn3d import UNet3d
 from ltvs.dataset.digests import digest
 from ltvs.model.networks import load_weights, save_weights, weight_notes
 from ltvs.model.stages import CLASSES
@@ -68,7 +67,7 @@ class Position:
         return cls(state["epoch"], state["step"], state["loss"], best, history)
 
 
-def train_stage(task: StageTraining, net: UNet3d) -> Best:
+def train_stage(task: StageTraining, net: nn.Module) -> Best:
     """Train `net`, or resume its training, and leave weights, curves, log and result in the folder of the stage.
 
     Every process calls this; rank 0 writes.

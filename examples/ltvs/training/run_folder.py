@@ -7,15 +7,18 @@ tensorboard/  checkpoints/ during training  result.json after it
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from crossattn3d import UNet3d
+from torch import nn
+
 from ltvs.dataset.digests import digest
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.provenance import content_digest
-from ltvs.model.networks import make_network, settings_json
+from ltvs.model.networks import NetworkSettings, make_network, read_settings, settings_json
 from ltvs.model.saved import FORMAT, load_alike, stage_folder
 from ltvs.model.stages import Stage
+from ltvs.model.systems.transunet import TransUnet
+from ltvs.model.systems.transunet_weights import load_published
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json, remove_leftovers, write_json
 from ltvs.runtime.versions import versions
@@ -29,7 +32,10 @@ FREE = {
 }  # fmt: skip
 
 #: Settings that runs may lack because they are older, and what those did.
-_BEFORE = {"augment": False, "clip_norm": 0.0, "ema": 0.0, "fixed": [], "init": None, "render": 0}
+_BEFORE = {
+    "augment": False, "clip_norm": 0.0, "ema": 0.0, "fixed": [], "init": None, "render": 0, "network": "ucanet",
+    "liver_network": "unet3d", "pretrained": None,
+}  # fmt: skip
 
 
 #: File of the best weights of a stage.
@@ -67,8 +73,12 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
     differ += ["cases"] if before.get("cases", now["cases"]) != now["cases"] else []
     # Older runs have the two at the top.
     predicts = before.get("prediction", before)
-    differ += [name for name in ("network", "preparation") if predicts.get(name) != now["prediction"][name]]
+    differ += ["preparation"] if predicts.get("preparation") != now["prediction"]["preparation"] else []
+    differ += ["network"] if _network(predicts) != settings.network_of(stage) else []
     had, has = _BEFORE | before.get("training", {}), now["training"]
+    if had.get("skip") == "concat":
+        # Of when a U-Net was a skip of the UCA-Net.
+        had |= {"network": "unet3d", "skip": has["skip"]}
     options = [name for name in has if name not in FREE and had.get(name) != has[name]]
     if options or differ:
         reasons = [f"--{name.replace('_', '-')} was {had.get(name)}, is {has[name]}" for name in options]
@@ -77,12 +87,21 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
             f"{folder}: holds a training with other settings ({'; '.join(reasons)}); give the same to resume it, "
             "or another --output"
         )
-    began, begins = before.get("init_weights"), now["init_weights"]
-    if began and begins and began != begins:
-        raise InputError(
-            f"{folder}: holds a training that began with other weights than those that are in --init {settings.init} "
-            "now; give another --output"
-        )
+    for option, given in (("init", settings.init), ("pretrained", settings.pretrained)):
+        began, begins = before.get(f"{option}_weights"), now[f"{option}_weights"]
+        if began and begins and began != begins:
+            raise InputError(
+                f"{folder}: holds a training that began with other weights than those that are in --{option} {given} "
+                "now; give another --output"
+            )
+
+
+def _network(predicts: dict[str, Any]) -> NetworkSettings | None:
+    """Return the settings of a run's network; None if they cannot be read."""
+    try:
+        return read_settings(predicts["network"])
+    except (KeyError, TypeError, InputError):
+        return None
 
 
 def _check_weights(folder: Path) -> None:
@@ -112,19 +131,24 @@ def start_stage(settings: TrainSettings, stage: Stage, data: PreparedSet) -> Pat
     return folder
 
 
-def start_network(settings: TrainSettings, stage: Stage, data: PreparedSet) -> tuple[UNet3d, str]:
+def start_network(settings: TrainSettings, stage: Stage, data: PreparedSet) -> tuple[nn.Module, str]:
     """Return the network that the training of a stage begins with, and a warning, empty if there is none.
 
-    Its weights are those of --init, or new ones. A training that has begun has its weights in the checkpoint: it can
-    be resumed where the run that it began with is gone.
+    Its weights are those of --init or of --pretrained, or new ones. A training that has begun has its weights in the
+    checkpoint: it can be resumed where what it began with is gone.
 
     Raises:
-        InputError: the run of --init lacks the stage or is damaged, or has another network or another window.
+        InputError: the run of --init lacks the stage or is damaged, or has another network or another window; the file
+            of --pretrained holds no such weights.
     """
-    network = settings.network(stage)
-    if settings.init is None or has_begun(stage_folder(settings.output, stage)):
-        return make_network(network), ""
-    return load_alike(settings.init, stage, network, data.preparation)
+    network = settings.network_of(stage)
+    begins = not has_begun(stage_folder(settings.output, stage))
+    if begins and settings.init is not None:
+        return load_alike(settings.init, stage, network, data.preparation)
+    net = make_network(network)
+    if begins and settings.pretrained is not None and network.network == "transunet":
+        load_published(cast("TransUnet", net), settings.pretrained)
+    return net, ""
 
 
 def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> dict[str, Any]:
@@ -135,7 +159,7 @@ def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> di
         "format": FORMAT,
         "stage": stage,
         "prediction": {
-            "network": settings_json(settings.network(stage)),
+            "network": settings_json(settings.network_of(stage)),
             "preparation": data.preparation.json(),
             "patch": settings.patch,
             "overlap": settings.overlap,
@@ -146,5 +170,6 @@ def _description(settings: TrainSettings, stage: Stage, data: PreparedSet) -> di
         "maps": [folder.name for folder in maps],
         "cases": content_digest(data.folder, [name for names in used for name in names], [f"stage{stage}"]),
         "init_weights": None if settings.init is None else digest(stage_folder(settings.init, stage) / BEST),
+        "pretrained_weights": None if settings.pretrained is None else digest(settings.pretrained),
     }
     return dict(json.loads(json.dumps(content)))

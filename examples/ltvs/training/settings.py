@@ -3,15 +3,16 @@
 Defaults are the paper's where it prints a value, but for those that docs/defaults.md lists.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from crossattn3d._layers.norms import Norm
 from crossattn3d.functional import ScoreNorm
 from ltvs.model.computing import Precision, best_device, check_device, check_precision
-from ltvs.model.networks import NetworkSettings, Skip
+from ltvs.model.networks import OPTIONS, NetworkSettings, Skip, network_settings
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
+from ltvs.model.systems.named import LEVELS, Network
 from ltvs.phantom.parts import Part
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError
@@ -32,7 +33,13 @@ class TrainSettings:
     split: Path = Path("split.json")
     """File with the cases that train, validate and test: split.json, fold1.json, ... of the data set, or your own."""
     stage: Literal["1", "2", "both"] = "both"
-    """1 finds the liver (3D U-Net), 2 the vessels and tumors in it (UCA-Net)."""
+    """1 finds the liver (--liver-network), 2 the vessels and tumors in it (--network)."""
+    network: Network = "ucanet"
+    """Network of stage 2: any of the ten systems of the paper's Table 1."""
+    liver_network: Network = "unet3d"
+    """Network of stage 1."""
+    pretrained: Path | None = None
+    """Published weights that transunet begins with, R50+ViT-B_16.npz."""
     init: Path | None = None
     """Run whose best weights each stage begins with, instead of new ones; it needs the same networks."""
     epochs: int = 300
@@ -72,15 +79,15 @@ class TrainSettings:
     foreground: float = 0.0
     """Share of patches around a random voxel of a random foreground class, since tumors are small; 0 to 1."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
-    """Width of each level of both networks, finest first."""
+    """Width of each level of unet3d and ucanet, finest first."""
     skip: Skip = "csca"
-    """Skip connection of stage 2: csca, cca or sca attention, or concat for a 3D U-Net."""
+    """Skip connections of ucanet: both attentions (csca), or the channel-wise (cca) or slice-wise (sca) one alone."""
     score_norm: ScoreNorm = "instance"
-    """Normalization of the attention's scores before the softmax."""
+    """Normalization of the attention's scores before the softmax in ucanet."""
     residual: bool = True
-    """Add the decoder map to the attention's result."""
+    """Add the decoder map to the attention's result in ucanet."""
     norm: Norm = "batch"
-    """Normalization after each convolution."""
+    """Normalization after each convolution of unet3d and ucanet."""
     validate_every: int = 5
     """Epochs between validations; the best weights by validation Dice are kept."""
     calibrate: bool = False
@@ -97,7 +104,8 @@ class TrainSettings:
     accumulate: int = 1
     """Micro-batches into which each device splits its share of a batch (gradient accumulation), to save memory."""
     use_checkpoint: bool = False
-    """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
+    """Recompute activations of unet3d and ucanet in the backward pass instead of keeping them: less memory, more
+    time."""
     compile: bool = False
     """Compile the network first: takes minutes at the start, and may be faster afterwards."""
     deterministic: bool = False
@@ -129,7 +137,7 @@ class TrainSettings:
                 f"--sync-batch-norm: expected GPUs, PyTorch has it for no other device; got --device {self.device}; "
                 "leave it out, or use --norm instance, which needs none"
             )
-        check_precision(self.precision, self.device, self.patch[0], len(self.channels))
+        self._check_networks()
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate: expected more than 0; got {self.learning_rate}")
         if not self.clip_norm >= 0:
@@ -158,16 +166,38 @@ class TrainSettings:
         """Return the stages to train, in order."""
         return tuple(stage for stage in STAGES if self.stage in (str(stage), "both"))
 
-    def network(self, stage: Stage) -> NetworkSettings:
-        """Return the settings of a stage's network: stage 1 is always the 3D U-Net."""
-        return NetworkSettings(
-            classes=len(CLASSES[stage]),
-            skip="concat" if stage == 1 else self.skip,
-            channels=self.channels,
-            norm=self.norm,
-            score_norm=self.score_norm,
-            residual=self.residual,
-        )
+    def network_of(self, stage: Stage) -> NetworkSettings:
+        """Return the settings of a stage's network."""
+        network = self.liver_network if stage == 1 else self.network
+        options = {name: getattr(self, name) for name in OPTIONS["ucanet"]}
+        return network_settings(len(CLASSES[stage]), network, **options)
+
+    def _check_networks(self) -> None:
+        """Raise InputError if the networks lack an option that is given, or a precision."""
+        trained = [self.network_of(stage).network for stage in self.stages()]
+        for network in trained:
+            levels = len(self.channels) if network in OPTIONS else LEVELS[network]
+            check_precision(self.precision, self.device, self.patch[0], levels)
+        # Also of a stage that is not trained now, so that both can be given the same words.
+        chosen = dict.fromkeys((self.liver_network, self.network))
+        for option in fields(self):
+            has = [network for network, options in OPTIONS.items() if option.name in options]
+            if has and getattr(self, option.name) != option.default and not chosen.keys() & set(has):
+                raise InputError(
+                    f"--{option.name.replace('_', '-')}: expected with {' or '.join(has)} only; got it with "
+                    f"{' and '.join(chosen)}; leave it out"
+                )
+        if self.use_checkpoint and (others := [network for network in trained if network not in OPTIONS]):
+            raise InputError(
+                f"--use-checkpoint: expected with {' or '.join(OPTIONS)} only; got it with {others[0]}; leave it out, "
+                "and save memory by --accumulate or a smaller --patch"
+            )
+        if self.pretrained is not None and ("transunet" not in trained or self.init is not None):
+            got = " and ".join(trained) if "transunet" not in trained else f"--init {self.init}"
+            raise InputError(
+                f"--pretrained {self.pretrained}: expected with transunet and without --init, as weights begin once; "
+                f"got it with {got}; leave one of them out"
+            )
 
 
 def _check_divides(batch_size: int, devices: int, accumulate: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossattn3d import UNet3d
@@ -40,15 +40,17 @@ class Learner:
         steps: of the whole training, over which the learning rate is scheduled.
     """
 
-    def __init__(self, fabric: "Fabric", net: UNet3d, settings: TrainSettings, steps: int) -> None:
-        net.use_checkpoint = settings.use_checkpoint
+    def __init__(self, fabric: "Fabric", net: nn.Module, settings: TrainSettings, steps: int) -> None:
+        if isinstance(net, UNet3d):
+            net.use_checkpoint = settings.use_checkpoint
         if settings.sync_batch_norm:
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         self.fabric = fabric
         self.net = net
         self.clip_norm = settings.clip_norm
         self._average = _moving_average(net, settings.ema, fabric.device) if settings.ema else None
-        self.loss = make_loss(settings.loss, net.out_channels, settings.background_weight, settings.dice_over)
+        classes = cast("int", net.out_channels)
+        self.loss = make_loss(settings.loss, classes, settings.background_weight, settings.dice_over)
         self.loss.to(fabric.device)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
         self.scheduler = make_schedule(self.optimizer, settings.schedule, steps)
@@ -56,9 +58,9 @@ class Learner:
         self.module, self._optimizer = fabric.setup(ready, self.optimizer)
 
     @property
-    def result(self) -> UNet3d:
+    def result(self) -> nn.Module:
         """The network to validate and to keep: the average of the weights if there is one."""
-        return self.net if self._average is None else cast("UNet3d", self._average.module)
+        return self.net if self._average is None else self._average.module
 
     def backward(self, micro_batches: Sequence[Sample]) -> Tensor:
         """Compute the gradients of the mean loss of micro-batches of equal size; return the loss, on the device."""
@@ -112,7 +114,7 @@ class Learner:
             self._average.load_state_dict(state["average"])
 
 
-def _moving_average(net: UNet3d, decay: float, device: torch.device) -> AveragedModel:
+def _moving_average(net: nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """Return an exponential moving average of the weights and batch statistics of a network, still without a step.
 
     After n steps the decay is min(decay, (1 + n) / (10 + n)), so that the average leaves the first weights behind soon.

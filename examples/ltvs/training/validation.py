@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from numpy import ndarray
+from torch import nn
 
-from crossattn3d import UNet3d
 from ltvs.evaluation.metrics import dice
 from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.inference import predict_probabilities
@@ -23,7 +23,7 @@ FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 Factors = tuple[float, ...]
 
 
-def validate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> list[float]:
+def validate(net: nn.Module, task: StageTraining, check: Callable[[], None] = lambda: None) -> list[float]:
     """Return the mean Dice of each foreground class over the validation cases, on the prepared grid.
 
     A case whose reference lacks a class is left out of that class's mean, which is nan if all lack it. The processes
@@ -37,7 +37,7 @@ def validate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambd
     return _mean_over_cases(_scores(net, task, check, [(1.0,) * (len(CLASSES[task.stage]) - 1)])[:, 0])
 
 
-def calibrate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lambda: None) -> tuple[Factors, float]:
+def calibrate(net: nn.Module, task: StageTraining, check: Callable[[], None] = lambda: None) -> tuple[Factors, float]:
     """Shift the biases of the logits so that the validation Dice is highest; return the factors of odds and the Dice.
 
     Dice does not penalize a false tumor where a batch holds no true one, and cross-entropy may weigh background less,
@@ -48,8 +48,9 @@ def calibrate(net: UNet3d, task: StageTraining, check: Callable[[], None] = lamb
     scores = _scores(net, task, check, tried)
     means = {factors: mean_dice(_mean_over_cases(scores[:, i])) for i, factors in enumerate(tried)}
     best = max(tried, key=lambda factors: (means[factors], -sum(abs(math.log(factor)) for factor in factors)))
-    bias = net.head.bias
-    assert bias is not None
+    *_, last = (module for module in cast("nn.Module", net.head).modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+    bias = last.bias
+    assert bias is not None, "every network ends with a convolution that has one"
     with torch.no_grad():
         bias[1:] += torch.tensor(best, dtype=bias.dtype, device=bias.device).log()
     return best, means[best]
@@ -62,7 +63,7 @@ def mean_dice(dice: list[float]) -> float:
 
 
 def _scores(
-    net: UNet3d, task: StageTraining, check: Callable[[], None], tried: Sequence[Factors]
+    net: nn.Module, task: StageTraining, check: Callable[[], None], tried: Sequence[Factors]
 ) -> Float[ndarray, "cases tried classes"]:
     """Return Dice of each validation case and class, with the probabilities of the classes multiplied by factors."""
     net.eval()

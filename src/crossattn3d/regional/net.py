@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ def _spans(box: slice, size: int) -> list[tuple[int, slice]]:
     return [(voxel, span) for voxel, span in enumerate(spans) if span.start < span.stop]
 
 
-def is_regional(net: nn.Module) -> bool:
+def is_regional(net: nn.Module) -> TypeGuard[UNet3d]:
     """Return whether a RegionalNet gives what the net gives: a UNet3d or UCANet with the paper's finest level.
 
     It is in eval mode and folded, its finest level has kernels of 3, strides of 2 and transposed convolutions, and

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, ConcatSkip, SliceCrossAttention3d
-from ltvs.model.networks import NetworkSettings, load_network, make_network, save_weights, settings_json, weight_notes
+from ltvs.model.networks import (
+    NetworkSettings,
+    load_network,
+    make_network,
+    network_settings,
+    read_settings,
+    save_weights,
+    settings_json,
+    weight_notes,
+)
 from ltvs.runtime.errors import InputError
 
 SMALL = NetworkSettings(classes=3, skip="csca", channels=(2, 3, 4), score_norm="mean", residual=True, norm="instance")
@@ -15,24 +24,56 @@ SMALL = NetworkSettings(classes=3, skip="csca", channels=(2, 3, 4), score_norm="
 
 @pytest.mark.parametrize(
     ("skip", "kind"),
-    [("csca", CSCA), ("cca", ChannelCrossAttention3d), ("sca", SliceCrossAttention3d), ("concat", ConcatSkip)],
+    [("csca", CSCA), ("cca", ChannelCrossAttention3d), ("sca", SliceCrossAttention3d)],
 )
 def test_the_setting_chooses_the_skip(skip: str, kind: type) -> None:
     net = make_network(dataclasses.replace(SMALL, skip=skip))
     assert all(type(joined) is kind for joined in net.skips)
 
 
-@pytest.mark.parametrize("skip", ["csca", "concat"])
-def test_a_backend_in_the_environment_that_is_none_is_told_at_once(monkeypatch: pytest.MonkeyPatch, skip: str) -> None:
+def test_a_u_net_concatenates() -> None:
+    net = make_network(network_settings(2, "unet3d", channels=(2, 3), norm="group", skip="cca"))
+    assert (net.channels, net.out_channels, net.norm) == ((2, 3), 2, "group")
+    assert all(type(joined) is ConcatSkip for joined in net.skips)
+
+
+@pytest.mark.parametrize("network", ["ucanet", "unet3d"])
+def test_a_backend_in_the_environment_that_is_none_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
     monkeypatch.setattr("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", "gpu")
     with pytest.raises(InputError, match=r"CROSSATTN3D_BACKEND: expected auto, .* or nothing; got 'gpu'; unset or"):
-        make_network(dataclasses.replace(SMALL, skip=skip))
+        make_network(dataclasses.replace(SMALL, network=network))
 
 
 def test_settings_reach_the_network() -> None:
     net = make_network(SMALL)
     assert (net.channels, net.out_channels, net.norm) == ((2, 3, 4), 3, "instance")
     assert (net.score_norm, net.residual) == ("mean", True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SMALL,
+        network_settings(2, "unet3d", channels=(2, 3), norm="group", skip="cca", residual=False),
+        network_settings(3, "vnet", channels=(2, 3)),
+    ],
+)
+def test_settings_come_back(settings: NetworkSettings) -> None:
+    assert read_settings(settings_json(settings)) == settings
+
+
+def test_settings_that_a_network_lacks_are_not_written() -> None:
+    assert settings_json(network_settings(3, "vnet", channels=(2, 3))) == {"classes": 3, "network": "vnet"}
+
+
+def test_settings_of_when_a_u_net_was_a_skip() -> None:
+    before = {"channels": [2, 3], "norm": "instance", "score_norm": "mean", "residual": False}
+    unet = read_settings({"classes": 2, "skip": "concat", **before})
+    assert unet == network_settings(2, "unet3d", channels=(2, 3), norm="instance")
+    ucanet = read_settings({"classes": 3, "skip": "cca", **before})
+    assert ucanet == NetworkSettings(3, "ucanet", (2, 3), "instance", "cca", "mean", False)
 
 
 def test_weights_come_back_exactly(tmp_path: Path) -> None:
@@ -95,9 +136,10 @@ def test_weights_load_from_a_disk_that_cannot_map_files(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"skip": "add"}, r"skip: expected csca, cca, sca, concat; got 'add'"),
+        ({"network": "unet"}, r"network: expected unet2d, .*, ucanet; got 'unet'"),
+        ({"skip": "concat"}, r"skip: expected csca, cca, sca; got 'concat'"),
         ({"norm": "layer"}, r"norm: expected batch, instance, group; got 'layer'"),
-        ({"skip": "concat", "score_norm": "softmax"}, r"score_norm: expected none, .*; got 'softmax'"),
+        ({"score_norm": "softmax"}, r"score_norm: expected none, .*; got 'softmax'"),
         ({"residual": "false"}, r"residual: expected True, False; got 'false'"),
     ],
 )

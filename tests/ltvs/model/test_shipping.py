@@ -131,7 +131,7 @@ def test_a_run_that_cannot_be_shipped_leaves_nothing(trained_run: Path, tmp_path
 
 
 def test_weights_beyond_half_precision(tmp_path: Path) -> None:
-    net = make_network(NetworkSettings(classes=2, skip="concat", channels=(2, 3)))
+    net = make_network(NetworkSettings(classes=2, network="unet3d", channels=(2, 3)))
     with torch.no_grad():
         net.head.bias[0] = 65520.0
     with pytest.raises(InputError, match=r"expected weights that float16 can hold, .* larger ones in head\.bias"):

@@ -62,7 +62,7 @@ def test_compiled(data: Path, tmp_path: Path) -> None:
     run_to_its_end(data, tmp_path / "again", COMPILED, environment)
     assert results(tmp_path / "whole") == results(tmp_path / "again"), "without which what follows would tell nothing"
 
-    expected = make_network(NetworkSettings(3, "csca", (2, 3, 4))).state_dict()
+    expected = make_network(NetworkSettings(3, "ucanet", (2, 3, 4))).state_dict()
     for output in (tmp_path / "killed", tmp_path / "goes on uncompiled"):
         state = killed(data, output, COMPILED, calls(tmp_path / "again") // 2, environment)
         assert state["learner"]["net"].keys() == expected.keys()

@@ -73,7 +73,15 @@ def test_each_stage_begins_with_the_best_weights_of_the_run(data: PreparedSet, g
     [
         ({"channels": (2, 3, 5)}, "a stage 1 with channels 2 3 5; got channels 2 3 4; give --channels 2 3 4"),
         ({"norm": "instance"}, "a stage 1 with norm instance; got norm batch; give --norm batch"),
-        ({"residual": False}, "a stage 1 with residual False; got residual True; give --residual"),
+        ({"residual": False, "stage": "2"}, "a stage 2 with residual False; got residual True; give --residual"),
+        (
+            {"network": "unet3d", "stage": "2"},
+            "a stage 2 with network unet3d; got network ucanet; give --network ucanet",
+        ),
+        (
+            {"liver_network": "ucanet"},
+            "a stage 1 with network ucanet; got network unet3d; give --liver-network unet3d",
+        ),
         (
             {"skip": "cca", "score_norm": "mean", "stage": "2"},
             "a stage 2 with skip cca, score_norm mean; got skip csca, score_norm instance; "
@@ -90,16 +98,16 @@ def test_another_network(
 
 
 def test_a_network_without_the_residual(data: PreparedSet, tmp_path: Path) -> None:
-    train_both(data, tiny_settings(data.folder, tmp_path / "plain", stage="1", residual=False, epochs=1))
+    train_both(data, tiny_settings(data.folder, tmp_path / "plain", stage="2", residual=False, epochs=1))
     with pytest.raises(InputError, match=r"with residual True; got residual False; give --no-residual$"):
-        train(tiny_settings(data.folder, tmp_path / "run", stage="1", init=tmp_path / "plain"))
+        train(tiny_settings(data.folder, tmp_path / "run", stage="2", init=tmp_path / "plain"))
 
 
 def test_other_classes(data: PreparedSet, given: Path, tmp_path: Path) -> None:
     shutil.rmtree(given / "stage1")
     shutil.copytree(given / "stage2", given / "stage1")
     with pytest.raises(
-        InputError, match=r"a stage 1 with classes 2, skip concat; got classes 3, .*; begin with another"
+        InputError, match=r"a stage 1 with classes 2, network unet3d; got classes 3, network ucanet; begin with another"
     ):
         train(tiny_settings(data.folder, tmp_path / "run", init=given))
 

@@ -36,7 +36,7 @@ from support.trained_runs import tiny_settings
         ({"dice_over": "voxels"}, "--dice-over: expected batch, patch; got 'voxels'; give one"),
         ({"schedule": "linear"}, "--schedule: expected constant, cosine; got 'linear'; give one"),
         ({"norm": "layer"}, "--norm: expected batch, instance, group; got 'layer'; give one"),
-        ({"skip": "add"}, "--skip: expected csca, cca, sca, concat; got 'add'; give one"),
+        ({"skip": "concat"}, "--skip: expected csca, cca, sca; got 'concat'; give one"),
         ({"score_norm": "softmax"}, "--score-norm: expected none, sqrt, mean, cosine, instance; got 'softmax'; give"),
         ({"residual": "false"}, "--residual: expected True, False; got 'false'; give one"),
         ({"render": 2, "fixed": ("noise", "shapes")}, "--fixed: expected contrast, .*; got 'shapes'; give one"),

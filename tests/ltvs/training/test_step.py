@@ -22,7 +22,7 @@ def new_learner(precision: Precision = "32", **changes: object) -> Learner:
     settings = tiny_settings(Path("data"), Path("run"), patch=(9, 16, 16), precision=precision, **changes)
     seed_everything(0)
     fabric = start_processes("cpu", 1, 1, precision)
-    return Learner(fabric, make_network(settings.network(2)), settings, STEPS)
+    return Learner(fabric, make_network(settings.network_of(2)), settings, STEPS)
 
 
 def batch(seed: int) -> list[Sample]:

@@ -49,7 +49,7 @@ class Learned:
     best: float
 
     def net(self) -> torch.nn.Module:
-        net = make_network(self.settings.network(1))
+        net = make_network(self.settings.network_of(1))
         net.load_state_dict(self.weights)
         return net
 
@@ -61,7 +61,7 @@ def learned(data: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Lear
     settings = tiny_settings(data.folder, output, stage="1", **changes)
     start_stage(settings, 1, data)
     seed_everything(0)
-    net = make_network(settings.network(1))
+    net = make_network(settings.network_of(1))
     training = StageTraining(data, 1, settings, FABRIC)
     untrained = validate(net, training)[0]
     with curves_not_drawn():
@@ -145,7 +145,7 @@ def test_a_class_that_no_validation_case_has_is_not_counted(data: PreparedSet, t
         return dataclasses.replace(case, labels=np.where(case.labels == 3, 1, case.labels).astype(np.uint8))
 
     monkeypatch.setattr(PreparedSet, "case", without_tumor)
-    vessel, tumor = validate(make_network(settings.network(2)), StageTraining(data, 2, settings, FABRIC))
+    vessel, tumor = validate(make_network(settings.network_of(2)), StageTraining(data, 2, settings, FABRIC))
     assert 0 <= vessel <= 1
     assert math.isnan(tumor)
     write_curves([Epoch(1, 0.5, [vessel, tumor])], ("vessel", "tumor"), tmp_path / "curves.csv")
@@ -170,7 +170,7 @@ def test_each_class_gets_its_own_odds(data: PreparedSet, tmp_path: Path) -> None
     """A network that knows the labels, but is too sure of one class and not sure enough of the other."""
     settings = tiny_settings(data.folder, tmp_path)
     task = StageTraining(data, 2, settings, FABRIC)
-    net = make_network(settings.network(2)).eval()
+    net = make_network(settings.network_of(2)).eval()
     truth = {name: task.view.target(np.asarray(data.case(2, name).labels)) for name in data.split["validation"]}
     answers = iter([truth[name] for name in data.split["validation"]])
 

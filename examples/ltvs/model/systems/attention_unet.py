@@ -1,5 +1,7 @@
 """The paper's 3D Attention Unet, as far as it can be told."""
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,6 +30,11 @@ class AttentionUnet(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.net = MonaiNet(3, in_channels, out_channels, channels=(64, 128, 256, 320), strides=(2, 2, 2))
+
+    @property
+    def head(self) -> nn.Module:
+        """The block that ends with the logits."""
+        return cast("nn.Sequential", self.net.model)[-1]
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits."""

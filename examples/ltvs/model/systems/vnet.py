@@ -1,5 +1,7 @@
 """The paper's 3D V-Net."""
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,6 +36,11 @@ class VNet(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.net = MonaiNet(3, in_channels, out_channels, act="relu")
+
+    @property
+    def head(self) -> nn.Module:
+        """The block that ends with the logits."""
+        return cast("nn.Module", self.net.out_tr)
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits."""

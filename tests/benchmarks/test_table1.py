@@ -1,0 +1,299 @@
+"""Table 1, rerun: ten systems, each trained by a command that exists, and tables of what came out."""
+
+import importlib
+import json
+import re
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tyro
+
+from benchmarks.pages import replaced
+from benchmarks.table1 import counts, one_cost, page, tables, testing, training
+from benchmarks.table1.budgets import BUDGETS, COMMON_RATE, Run, best_runs, first_runs
+from benchmarks.table1.cases import HeldOut
+from benchmarks.table1.collect import best_rate, scores_of
+from benchmarks.table1.pictures import draw_dice, draw_labels
+from ltvs.model.systems.named import NETWORKS, TABLE_1
+from ltvs.runtime.errors import InputError
+from ltvs.runtime.files import read_json
+from ltvs.training.settings import TrainSettings
+from support.markdown_tables import rows_of
+from support.tiny_cases import tiny_case
+from support.volume_file_layouts import write_own
+
+study = importlib.import_module("benchmarks.table1.__main__")
+TINY = replace(
+    BUDGETS["cpu"], grids="--pixels 16 --slice-spacing 8 --liver-pixels 24 --liver-slice-spacing 4", maps=1,
+    validation=1, test=1, patch=(8, 16, 16), overlap=(0, 0, 0), steps=2, validations=1, workers=0,
+)  # fmt: skip
+
+
+def test_counts_that_are_settled_are_the_paper_s(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["table1", "--counts"])
+    assert study.main() == 0
+    shown = rows_of(capsys.readouterr().out)
+    assert list(shown) == [printed.title for printed in TABLE_1.values()]
+    equal = [name for name, row in shown.items() if row["printed, M"] == row["here, M"]]
+    assert equal == [printed.title for printed in TABLE_1.values() if printed.settled]
+    assert all((row["verdict"] == "settled: equal") == (name in equal) for name, row in shown.items())
+
+
+def test_a_settled_count_that_differs_fails(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["table1", "--counts"])
+    other = counts.counted() | {"vnet": 45_500_000}
+    monkeypatch.setattr(counts, "counted", lambda: other)
+    assert study.main() == 1
+    shown = capsys.readouterr()
+    assert "missed: 3D V-Net: expected 45.60 M parameters, as printed; got 45,500,000" in shown.err
+    assert rows_of(shown.out)["3D V-Net"]["verdict"] == "settled: differs"
+
+
+@pytest.mark.parametrize("size", BUDGETS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_command_that_trains_a_system(tmp_path: Path, size: str, network) -> None:
+    budget, run = BUDGETS[size], Run(network, 3, 3e-4)
+    script, *words = training.words_of(run, budget, SimpleNamespace(folder=tmp_path / "data"), tmp_path)
+    assert script == "train_ltvs.py"
+    parts = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
+    settings = tyro.cli(TrainSettings, args=parts)
+    assert settings.stages() == (2,)
+    assert (settings.network, settings.seed, settings.learning_rate) == (network, 3, 3e-4)
+    assert (settings.patch, settings.overlap) == (budget.patch, budget.overlap)
+    assert settings.output == tmp_path / run.name
+    steps = settings.epochs * settings.render * budget.maps // settings.batch_size
+    assert steps == budget.real_steps >= max(600, budget.steps)
+    assert settings.epochs % settings.validate_every == 0
+
+
+def test_all_systems_of_a_seed_come_before_the_next() -> None:
+    budget = replace(TINY, seeds=(4, 5), rates=(COMMON_RATE, 1e-4))
+    runs = list(first_runs(budget))
+    assert [(run.seed, run.rate) for run in runs] == [(4, 1e-3)] * 10 + [(5, 1e-3)] * 10 + [(4, 1e-4)] * 10
+    assert [run.network for run in runs] == [*NETWORKS] * 3
+    best = dict.fromkeys(NETWORKS, COMMON_RATE) | {"vnet": 1e-4}
+    assert list(best_runs(budget, best)) == [Run("vnet", 5, 1e-4)]
+
+
+def case(tumor: float | None, vessel: float, *, real: bool = False) -> dict:
+    scores = {"tumor": {"dice": tumor, "iou": tumor and tumor / 2}, "vessel": {"dice": vessel, "iou": vessel / 2}}
+    return {"real": real, **scores}
+
+
+def report(seeds: tuple[int, ...] = (0,), rates: tuple[float, ...] = (COMMON_RATE,)) -> dict:
+    """Results of two systems: the U-Net is 10 points of tumor Dice below UCA-Net, and 5 above in vessels."""
+    runs = []
+    for network, (tumor, vessel) in {"unet3d": (0.5, 0.65), "ucanet": (0.6, 0.6)}.items():
+        for seed in seeds:
+            for rate in rates:
+                less = seed / 100 + (rate != COMMON_RATE) / 10
+                cases = {str(i): case(tumor - less + i / 50, vessel - less) for i in range(3)}
+                cases |= {"none": case(None, vessel - less), "ct": case(0.1, 0.2, real=True)}
+                runs.append(
+                    {"network": network, "seed": seed, "rate": rate, "validation": tumor - less, "cases": cases}
+                )
+    costs = {"parameters": 6_419_747, "flops": 2e9, "step_seconds": 1.234, "step_bytes": 3e9, "ct_seconds": 5.67,
+             "ct_bytes": 8e8}  # fmt: skip
+    about = {"name": "a CPU", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
+    budget = asdict(replace(TINY, seeds=seeds, rates=rates)) | {"epochs": 1, "real_steps": 600}
+    return {"size": "cpu", "budget": budget, "runs": runs, "costs": {"unet3d": costs}, "machine": about}
+
+
+def test_scores_and_empty_cells() -> None:
+    found = rows_of(tables.scores_table(report()))
+    assert list(found) == [printed.title for printed in TABLE_1.values()], "no row is left out"
+    unet = found["3D U-Net"]
+    assert (unet["tumor Dice"], unet["tumor IoU"], unet["vessel Dice"]) == ("52.0", "26.0", "65.0")
+    assert (unet["parameters, M"], found["UCA-Net"]["parameters, M"]) == ("6.42", "")
+    assert set(found["3D V-Net"].values()) == {"3D V-Net", ""}
+    assert rows_of(tables.scores_table(report(), real=True))["UCA-Net"]["vessel Dice"] == "20.0"
+    alone = report()
+    for run in alone["runs"]:
+        del run["cases"]["ct"]
+    assert tables.scores_table(alone, real=True) == ""
+    assert rows_of(tables.scores_table(report(seeds=(0, 1))))["3D U-Net"]["vessel Dice"] == "64.5 ± 0.7"
+
+
+def test_beside_the_paper() -> None:
+    found = rows_of(tables.paper_table(report()))
+    lines = tables.paper_table(report()).splitlines()
+    unet = next(line for line in lines if line.startswith("| 3D U-Net |")).strip("| ").split(" | ")
+    assert unet == ["3D U-Net", "80.36", "6", "52.0", "2", "66.00", "5", "65.0", "1"]
+    assert list(found) == [printed.title for printed in TABLE_1.values()]
+
+
+def test_one_seed_ranks_nothing_and_says_so() -> None:
+    assert "**One seed ranks nothing**" in tables.text(report())
+    assert "ranks nothing" not in tables.text(report(seeds=(0, 1)))
+    assert "points of Dice over cases**" in tables.text(report())
+    assert "points of Dice over seeds and cases**" in tables.text(report(seeds=(0, 1)))
+
+
+def test_paired_tests_against_uca_net() -> None:
+    found = rows_of(tables.tests_table(report(seeds=(0, 1))))
+    assert list(found) == ["3D U-Net"]
+    assert found["3D U-Net"]["tumor: difference (95%)"].startswith("-10.0 (")
+    assert found["3D U-Net"]["vessel: difference (95%)"].startswith("5.0 (")
+    without = report()
+    without["runs"] = [run for run in without["runs"] if run["network"] != "ucanet"]
+    assert tables.tests_table(without) == ""
+
+
+def test_the_best_rate_is_chosen_by_validation() -> None:
+    several = report(seeds=(0, 1), rates=(COMMON_RATE, 3e-4))
+    for run in several["runs"]:
+        if run["network"] == "unet3d" and run["rate"] == 3e-4:
+            run["validation"] = 0.9
+    assert best_rate(several, "unet3d") == 3e-4
+    assert best_rate(several, "ucanet") == COMMON_RATE
+    assert best_rate(several, "vnet") is None
+    found = rows_of(tables.rates_table(several))
+    assert (found["3D U-Net"]["rate"], found["3D U-Net"]["vessel Dice"]) == ("0.0003", "54.5 ± 0.7")
+    assert (found["UCA-Net"]["rate"], found["3D V-Net"]["rate"]) == ("0.001", "")
+    assert tables.rates_table(report()) == ""
+
+
+def test_costs() -> None:
+    found = rows_of(tables.costs_table(report()))
+    assert list(found["3D U-Net"].values()) == ["3D U-Net", "6.42", "2", "1.23", "3.00", "5.7", "0.80"]
+    assert set(found["UCA-Net"].values()) == {"UCA-Net", ""}
+
+
+def test_scores_are_ordered_by_seed_and_case() -> None:
+    mixed = report(seeds=(1, 0))
+    for run in mixed["runs"]:
+        run["cases"] = dict(reversed(run["cases"].items()))
+    scores = scores_of(mixed, "ucanet", COMMON_RATE, "tumor", "dice", real=False)
+    np.testing.assert_allclose(scores, [[60, 62, 64, np.nan], [59, 61, 63, np.nan]])
+
+
+def test_what_is_compared() -> None:
+    labels, reference = np.zeros((2, 3, 4), np.uint8), np.zeros((2, 3, 4), np.uint8)
+    reference[0, 0] = 2
+    labels[0, 0, :2] = 2
+    labels[1] = 1
+    found = testing.compared(*map(sitk.GetImageFromArray, (labels, reference)))
+    assert found["vessel"] == {"dice": 2 / 3, "iou": 0.5}
+    assert found["tumor"] == {"dice": None, "iou": None}
+
+
+def test_a_training_that_is_out_of_time_is_stopped(tmp_path: Path, monkeypatch) -> None:
+    """A stand-in that writes what it was sent: the real one resumes (tests of train_ltvs.py)."""
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).write_text('saved'), sys.exit(143)))\n"
+        "pathlib.Path(sys.argv[2]).touch()\n"
+        "time.sleep(600)"
+    )
+    saved, begun = tmp_path / "saved", tmp_path / "begun"
+    monkeypatch.setattr(training, "arguments", lambda *_: [sys.executable, "-c", code, str(saved), str(begun)])
+
+    real = training.subprocess.Popen.wait
+
+    def wait(self, seconds=None):
+        while not begun.exists():
+            time.sleep(0.01)
+        return real(self, seconds)
+
+    monkeypatch.setattr(training.subprocess.Popen, "wait", wait)
+    assert not training.train(Run("vnet", 0, 1e-3), TINY, SimpleNamespace(folder=tmp_path), tmp_path, 0.01)
+    assert saved.read_text() == "saved"
+
+
+def test_a_training_that_fails_is_said(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(training, "arguments", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+
+    with pytest.raises(InputError, match=r"vnet-seed0-rate0.001: training ended with 3, see above"):
+        training.train(Run("vnet", 0, 1e-3), TINY, SimpleNamespace(folder=tmp_path), tmp_path, 60)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "expected --counts, or --output DIR for the study; got neither"),
+        (
+            ("--output", "o", "--cohort", "msd08", "x"),
+            r"real CTs with labeled livers \(ircadb, crlm, ltvs\); got msd08",
+        ),
+        (("--output", "o", "--cohort", "prepared", "x"), "real CTs with labeled livers .*; got prepared"),
+        (("--output", "o", "--networks", "unet"), "invalid choice: 'unet'"),
+        (("--output", "o", "--size", "tpu"), "invalid choice: 'tpu'"),
+    ],
+)
+def test_what_cannot_be_is_said(words: tuple, message: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["table1", *words])
+    with pytest.raises(SystemExit, match="2"):
+        study.main()
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_pictures(tmp_path: Path) -> None:
+    tiny = tiny_case("a")
+    labels = tiny.liver + tiny.vessel + 2 * tiny.tumor
+    draw_labels(tiny.ct, labels, {printed.title: labels for printed in TABLE_1.values()}, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
+    draw_dice(report(), tmp_path / "dice.svg")
+    drawn = (tmp_path / "dice.svg").read_text()
+    assert "3D U-Net" in drawn
+    assert "V-Net" not in drawn, "it was not run"
+
+
+def test_the_docs_show_the_results() -> None:
+    result = read_json(page.RESULT)
+    shown = page.PAGE.read_text(encoding="utf-8")
+    assert replaced(shown, page.MAKER, tables.text(result)) == shown
+    assert replaced(shown, f"{page.MAKER}, counts", counts.table(counts.counted())) == shown
+    readme = page.README.read_text(encoding="utf-8")
+    assert replaced(readme, page.MAKER, tables.short_table(result)) == readme
+
+
+@pytest.mark.slow
+def test_a_study_is_made_resumed_and_kept(tmp_path: Path, monkeypatch, capsys) -> None:
+    for module in (study, one_cost):
+        monkeypatch.setitem(module.BUDGETS, "cpu", TINY)
+    # Costs are measured by processes of their own, which know nothing of the tiny budget.
+    monkeypatch.setattr(study, "measured", lambda *_: {})
+    write_own(tmp_path / "cohort" / "a", tiny_case("a"))
+    monkeypatch.setattr(
+        "benchmarks.table1.cases.find_liver", lambda ct, *_, **__: sitk.Cast(ct > -1000, sitk.sitkUInt8)
+    )
+    words = ["--output", tmp_path / "out", "--networks", "unet2d", "ucanet", "--json", tmp_path / "report.json"]
+    words += ["--cohort", "ltvs", tmp_path / "cohort"]
+    monkeypatch.setattr(sys, "argv", ["table1", *map(str, words), "--minutes", "0"])
+    assert study.main() == 75
+    monkeypatch.setattr(sys, "argv", ["table1", *map(str, words)])
+    assert study.main() == 0
+    made = json.loads((tmp_path / "report.json").read_text())
+    assert [run["network"] for run in made["runs"]] == ["unet2d", "ucanet"]
+    for run in made["runs"]:
+        assert sorted(of["real"] for of in run["cases"].values()) == [False, True]
+    assert tables.text(made) in capsys.readouterr().out
+    kept = tmp_path / "out" / "ucanet-seed0-rate0.001" / "scores.json"
+    before = kept.stat().st_mtime_ns
+    assert study.main() == 0
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_costs_are_measured_in_processes_of_their_own(trained_run: Path, tmp_path: Path) -> None:
+    from benchmarks.table1.costs import measured
+    from ltvs.volume.images import write_volume
+
+    tiny = tiny_case("b")
+    case = HeldOut("b", False, *(tmp_path / f"{part}.nii.gz" for part in ("ct", "labels", "liver")))
+    write_volume(tiny.ct, case.ct)
+    write_volume(tiny.liver, case.liver)
+    run = Run("ucanet", 0, 1e-3)
+    (tmp_path / run.name).symlink_to(trained_run)
+    found = measured(run, "cpu", case, tmp_path)
+    assert found["parameters"] == 5_905_452
+    assert min(found.values()) > 0
+    assert set(found) == {"parameters", "flops", "step_seconds", "step_bytes", "ct_seconds", "ct_bytes"}
+    assert found["step_bytes"] > 2**29 > 0
+    assert measured(run, "cpu", case, tmp_path) == found
