@@ -16,6 +16,9 @@ from scipy.spatial import cKDTree
 
 Mask = Bool[ndarray, "d h w"]
 
+#: Of so many voxels, one is looked up first.
+_SOME = 64
+
 
 @dataclass(frozen=True)
 class Neighbor:
@@ -44,13 +47,16 @@ class Neighbor:
         points = np.argwhere(edge) * np.array(spacing)
         return cls(mask, touched, cKDTree(points, balanced_tree=False, compact_nodes=False), spacing)
 
-    def distances(self, voxels: Int[ndarray, "n 3"]) -> Float64[ndarray, " n"]:
-        """Return the distance between each voxel (d, h, w) and the shape, mm, from surface to surface."""
-        distances = np.zeros(len(voxels))
-        apart = ~self.touched[tuple(voxels.T)]
-        if apart.any():
-            distances[apart], _ = self.tree.query(voxels[apart] * np.array(self.spacing))
-        return distances
+    def distance(self, voxels: Int[ndarray, "n 3"]) -> float:
+        """Return the distance between the shape and the nearest of one or more voxels (d, h, w), mm, of surfaces."""
+        if self.touched[tuple(voxels.T)].any():
+            return 0.0
+        points = voxels * np.array(self.spacing)
+        # No voxel that is farther away than the nearest of some has to be looked up to the end.
+        some, _ = self.tree.query(points[::_SOME])
+        nearest: float = some.min()
+        distances, _ = self.tree.query(points, distance_upper_bound=nearest)
+        return min(nearest, float(distances.min()))
 
     def are_within(self, points: Float64[ndarray, "n 3"], limit: float) -> Bool[ndarray, " n"]:
         """Return which points, in voxels, (d, h, w), lie at most so many mm from the shape.

@@ -80,8 +80,8 @@ def measure_tumor(number: int, component: Component, grid: Grid, vessel: Neighbo
         longest_axial_diameter_mm=longest,
         perpendicular_diameter_mm=perpendicular,
         center_mm=(cx, cy, cz),
-        distance_to_vessel_mm=None if vessel is None else float(vessel.distances(voxels).min()),
-        distance_to_liver_surface_mm=float(outside.distances(voxels).min()),
+        distance_to_vessel_mm=None if vessel is None else vessel.distance(voxels),
+        distance_to_liver_surface_mm=outside.distance(voxels),
         share_of_surface_near_vessel=None if near is None else float(area[near].sum() / area.sum()),
     )
 

@@ -27,7 +27,21 @@ def test_brute_force(seed: int, d: int, h: int, w: int, share: float) -> None:
     neighbor = Neighbor.of(mask, SPACING)
     assert neighbor is not None
     expected = [min(between_boxes(voxel, other) for other in np.argwhere(mask)) for voxel in voxels]
-    assert neighbor.distances(voxels) == pytest.approx(expected, abs=1e-12)
+    assert [neighbor.distance(voxel[None]) for voxel in voxels] == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.integers(1, 30), st.integers(0, 9))
+def test_of_many_voxels_the_nearest_counts(seed: int, count: int, others: int, off: int) -> None:
+    """Wherever in the list it is: most are compared with the nearest of every 64th."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((9, 12, 40), dtype=bool)
+    mask[tuple(rng.integers(0, (9, 12, 15), (others, 3)).T)] = True
+    voxels = rng.integers((0, 0, 15 + off), (9, 12, 40), (count, 3))
+    neighbor = Neighbor.of(mask, SPACING)
+    assert neighbor is not None
+    gaps = np.maximum(np.abs(voxels[:, None] - np.argwhere(mask)) - 1, 0) * SPACING
+    assert neighbor.distance(voxels) == pytest.approx(np.linalg.norm(gaps, axis=-1).min(), abs=1e-12)
+    assert neighbor.distance(voxels) == min(neighbor.distance(voxel[None]) for voxel in voxels)
 
 
 def test_contact_is_zero() -> None:
@@ -36,9 +50,11 @@ def test_contact_is_zero() -> None:
     neighbor = Neighbor.of(mask, SPACING)
     assert neighbor is not None
     around = np.add(list(product((-1, 0, 1), repeat=3)), (2, 3, 4))
-    assert not neighbor.distances(around).any()
-    apart = np.array([[2, 3, 6], [4, 3, 4], [0, 1, 4]])
-    assert neighbor.distances(apart) == pytest.approx([0.9, 2.5, np.hypot(2.5, 0.7)])
+    assert not any(neighbor.distance(voxel[None]) for voxel in around)
+    apart = np.array([[0, 1, 4], [4, 3, 4], [2, 3, 6]])
+    expected = [np.hypot(2.5, 0.7), 2.5, 0.9]
+    assert [neighbor.distance(apart[: n + 1]) for n in range(3)] == pytest.approx(expected)
+    assert neighbor.distance(np.concatenate([apart, around])) == 0
 
 
 def test_nothing_to_measure_to() -> None:
