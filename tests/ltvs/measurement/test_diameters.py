@@ -7,6 +7,12 @@ is at most half the spacing along each axis, so at most half the largest spacing
 surface with radius of curvature R departs from flat by at most d²/2R among centers that are at most the diagonal d of a
 voxel apart. In slices that are axial as they are, only axes in the plane count. Oblique masks are sampled in steps of
 half the smallest spacing, and an outline lies between two samples: by at most a step elsewhere.
+
+Areas that touch in a corner, on oblique grids. The two empty voxels beside the corner count 0.25 there. Where the value
+is 0.5 or more within a slice, the voxels of the mask have a weight of a third at least, so the place is at most two
+thirds of the diagonal of a pixel from a place between their centers: that far, and a step, an outline reaches beyond
+the centers at either end. A center itself has a sample of 0.5 or more within the diagonal of half a step, and so has
+the outline. A tilt by an angle makes lengths in a slice longer by 1 / cos(angle) at most, and not shorter.
 """
 
 from dataclasses import replace
@@ -15,6 +21,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial.distance import pdist
+from scipy.spatial.transform import Rotation
 
 from ltvs.measurement.diameters import axial_diameters
 from ltvs.volume.grids import Grid
@@ -104,6 +113,67 @@ def test_pixels_that_share_a_corner_have_one_outline() -> None:
     # Between the centers of the first and the last, and at most half a voxel more on both sides.
     between = 9 * np.hypot(0.5, 0.7)
     assert between < longest <= between + np.hypot(0.5, 0.7)
+
+
+def tilted(mask: np.ndarray, degrees: float, about: float) -> Grid:
+    """Return the grid of a mask whose slices of 5 mm are tilted about an axis in them, at an angle to its rows."""
+    turn = np.radians(about)
+    direction = Rotation.from_rotvec(np.radians(degrees) * np.array([np.cos(turn), np.sin(turn), 0])).as_matrix()
+    d, h, w = mask.shape
+    return Grid((w, h, d), (0.7, 0.8, 5.0), (3.0, -4.0, 5.0), tuple(direction.ravel().tolist()))
+
+
+def between_centers(pixels: np.ndarray) -> float:
+    """Return the longest distance between two pixels that others join through sides or corners, mm."""
+    parts, count = ndimage.label(pixels, np.ones((3, 3)))
+    return max(max(pdist(np.argwhere(parts == k) * (0.8, 0.7)), default=0.0) for k in range(1, count + 1))
+
+
+def corner_bounds(between: float, degrees: float) -> tuple[float, float]:
+    """Return the bounds of a diameter between centers of pixels, by what is said above."""
+    step = 0.7 / 2
+    longest = between + 2 * (2 / 3 * np.hypot(0.7, 0.8) + step)
+    return between - np.sqrt(2) * step, longest / np.cos(np.radians(degrees))
+
+
+BLOCKS, DIAGONAL = np.kron(np.eye(2), np.ones((6, 6))) > 0, np.eye(20) > 0
+
+
+@pytest.mark.parametrize("pixels", [BLOCKS, DIAGONAL, DIAGONAL[::-1]], ids=["blocks", "diagonal", "other diagonal"])
+@pytest.mark.parametrize("degrees", [0.1, 10])
+@pytest.mark.parametrize("about", [0, 50, -50])
+def test_a_tilt_parts_no_corner(pixels: np.ndarray, degrees: float, about: float) -> None:
+    """Over 21 mm, a plane rises by 3.7 mm at most: it can stay between the centers of the first and the last slice."""
+    mask = np.repeat(pixels[None], 3, axis=0)
+    low, high = corner_bounds(between_centers(pixels), degrees)
+    assert low <= axial_diameters(mask, tilted(mask, degrees, about))[0] <= high
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 8), st.floats(0.1, 0.7), st.sampled_from((0.1, 10)))
+def test_a_tilt_joins_and_parts_no_areas(seed: int, h: int, w: int, share: float, degrees: float) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((h, w)) < share
+    pixels[rng.integers(h), rng.integers(w)] = True
+    mask = np.repeat(pixels[None], 3, axis=0)
+    low, high = corner_bounds(between_centers(pixels), degrees)
+    assert low <= axial_diameters(mask, tilted(mask, degrees, rng.uniform(0, 360)))[0] <= high
+
+
+@pytest.mark.parametrize("degrees", [10, 20, 40])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_steep_tilt_leaves_the_slices_of_a_corner(degrees: float, slices: int) -> None:
+    """0.1 slices beyond the center of the last one, the middle of a corner still has 0.9 x 0.625.
+
+    What is above 0.5 is 2 (0.8 x 0.7 x (0.9 x 0.625 - 0.5) x 2 / 1.35)^(1/2) = 0.455 mm wide there, more than a step.
+    So a plane has one outline as long as it is between there and the same place below the first slice, and of that, the
+    diagonal of a step may be lost at either end.
+    """
+    mask = np.repeat(DIAGONAL[None], slices, axis=0)
+    # The diagonal goes along (0.7, 0.8), across the axis of the tilt.
+    found, _ = axial_diameters(mask, tilted(mask, degrees, np.degrees(np.arctan2(0.8, 0.7)) + 90))
+    angle, between = np.radians(degrees), between_centers(DIAGONAL)
+    within = min((slices - 1 + 0.2) * 5.0 / np.sin(angle), between / np.cos(angle))
+    assert within - 2 * np.hypot(0.35, 0.35) <= found <= corner_bounds(between, degrees)[1]
 
 
 def test_no_diameter_leads_from_one_area_to_another() -> None:
