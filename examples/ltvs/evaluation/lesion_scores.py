@@ -33,12 +33,9 @@ def lesion_scores(prediction: Mask, reference: Mask, grid: Grid) -> dict[str, fl
 def sum_lesions(cases: Collection[Mapping[str, float | None]]) -> dict[str, float | None]:
     """Return the sums over cases, with `recall` and `precision` of all lesions; None for these if there are none."""
     sums = {key: sum(int(case[key] or 0) for case in cases) for key in COUNTS}
-    reference, predicted = sums["found"] + sums["missed"], sums["confirmed"] + sums["false"]
-    return {
-        **sums,
-        "recall": sums["found"] / reference if reference else None,
-        "precision": sums["confirmed"] / predicted if predicted else None,
-    }
+    found, missed, confirmed, false = (sums[outcome] for outcome in OUTCOMES)
+    of_all = LesionCounts(found + missed, found, confirmed + false, confirmed)
+    return {**sums, "recall": of_all.recall, "precision": of_all.precision}
 
 
 def lesion_table(methods: Mapping[str, Mapping[str, float | None]]) -> Table:
