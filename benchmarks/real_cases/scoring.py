@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ltvs.evaluation.lesion_counts import LesionCounts, count_lesions
+from ltvs.evaluation.lesion_counts import LesionCounts, count_lesions_by_size
 from ltvs.evaluation.metrics import Mask, dice
 from ltvs.model.pipeline import NoLiverError, Pipeline
 from ltvs.runtime.errors import InputError
@@ -80,7 +80,8 @@ def score(
     }
     if "tumor" in references:
         scores["false_tumor_ml"] = float(np.count_nonzero(found["tumor"] & ~references["tumor"]) * ml)
-        scores["lesions"] = asdict(count_lesions(found["tumor"], references["tumor"]))
+        counts = count_lesions_by_size(found["tumor"], references["tumor"], Grid.of(case.ct))
+        scores["lesions"] = asdict(sum(counts.values(), LesionCounts()))
     return scores
 
 

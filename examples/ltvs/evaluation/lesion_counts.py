@@ -5,6 +5,7 @@ tenth of its voxels is predicted, and missed otherwise; one of the prediction is
 voxels is in the reference, and false otherwise. So one predicted lesion can find several, and several can find one.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ltvs.evaluation.metrics import Mask
 from ltvs.measurement.components import Component, components
-from ltvs.measurement.diameters import axial_diameters
+from ltvs.measurement.diameters import longest_axial_diameter
 from ltvs.volume.grids import Grid, crop_grid
 
 #: Share of a lesion that has to lie in the other mask, so that a touch is no hit.
@@ -68,22 +69,6 @@ class LesionCounts:
         return self.confirmed / self.predicted if self.predicted else None
 
 
-def count_lesions(prediction: Mask, reference: Mask) -> LesionCounts:
-    """Return the lesions of both masks; voxels that share a corner belong to one.
-
-    Args:
-        prediction: mask, (d, h, w).
-        reference: mask, (d, h, w).
-
-    Raises:
-        ValueError: the masks differ in shape.
-    """
-    _check("count_lesions", prediction, reference)
-    found = [hit for _, hit in _hits(reference, prediction)]
-    confirmed = [hit for _, hit in _hits(prediction, reference)]
-    return LesionCounts(len(found), sum(found), len(confirmed), sum(confirmed))
-
-
 def count_lesions_by_size(prediction: Mask, reference: Mask, grid: Grid) -> dict[str, LesionCounts]:
     """Return the lesions of both masks by the longest axial diameter of each, in the order of `SIZES`.
 
@@ -98,7 +83,11 @@ def count_lesions_by_size(prediction: Mask, reference: Mask, grid: Grid) -> dict
     Raises:
         ValueError: the masks differ in shape.
     """
-    _check("count_lesions_by_size", prediction, reference)
+    if prediction.shape != reference.shape:
+        raise ValueError(
+            f"count_lesions_by_size: expected masks of one shape; got {prediction.shape} and {reference.shape}; "
+            "compare labels on one grid"
+        )
     counts = dict.fromkeys(SIZES, LesionCounts())
     for lesion, hit in _hits(reference, prediction):
         counts[_size(lesion, grid)] += LesionCounts(reference=1, found=int(hit))
@@ -116,16 +105,11 @@ def _hits(mask: Mask, other: Mask) -> Iterator[tuple[Component, bool]]:
 
 def _size(lesion: Component, grid: Grid) -> str:
     """Return the word of `SIZES` for a lesion."""
-    longest, _ = axial_diameters(lesion.mask, crop_grid(grid, lesion.first, lesion.mask.shape[::-1]))
     small, large = DIAMETERS
+    size = lesion.mask.shape[::-1]
+    # An outline ends less than a voxel beyond the lesion, in whatever plane: noise has thousands of specks.
+    if math.hypot(*((n + 2) * mm for n, mm in zip(size, grid.spacing, strict=True))) < small:
+        return SIZES[0]
     # To a hundredth of a millimeter: a row of voxels that measures 10 mm does so in spite of rounding.
-    longest = round(longest, 2)
+    longest = round(longest_axial_diameter(lesion.mask, crop_grid(grid, lesion.first, size)), 2)
     return SIZES[0] if longest < small else SIZES[1] if longest <= large else SIZES[2]
-
-
-def _check(name: str, prediction: Mask, reference: Mask) -> None:
-    if prediction.shape != reference.shape:
-        raise ValueError(
-            f"{name}: expected masks of one shape; got {prediction.shape} and {reference.shape}; "
-            "compare labels on one grid"
-        )

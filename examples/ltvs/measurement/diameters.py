@@ -55,6 +55,30 @@ def axial_diameters(mask: Mask, grid: Grid) -> tuple[float, float]:
         >>> [round(mm, 3) for mm in axial_diameters(np.ones((2, 9, 1), dtype=bool), grid)]
         [6.3, 0.5]
     """
+    longest, ends, outline = _longest(mask, grid)
+    return longest, _longest_across(outline, ends[1] - ends[0])
+
+
+def longest_axial_diameter(mask: Mask, grid: Grid) -> float:
+    """Return the first of `axial_diameters` alone, which takes less time.
+
+    Args:
+        mask: one lesion, (d, h, w), not empty.
+        grid: of the mask; any orientation and spacing.
+
+    Returns:
+        mm.
+
+    Example:
+        >>> grid = Grid((1, 9, 2), (0.5, 0.7, 3.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> round(longest_axial_diameter(np.ones((2, 9, 1), dtype=bool), grid), 3)
+        6.3
+    """
+    return _longest(mask, grid)[0]
+
+
+def _longest(mask: Mask, grid: Grid) -> tuple[float, Points, Points]:
+    """Return the longest diameter, its two ends and the outline that they lie on."""
     longest, ends, outline = 0.0, np.zeros((2, 2)), np.zeros((0, 2))
     for plane, steps in _axial_planes(mask, grid):
         if _most(plane, steps) <= longest:
@@ -64,7 +88,7 @@ def axial_diameters(mask: Mask, grid: Grid) -> tuple[float, float]:
             pair = _farthest(points)
             if (length := math.dist(*pair)) > longest:
                 longest, ends, outline = length, pair, points
-    return longest, _longest_across(outline, ends[1] - ends[0])
+    return longest, ends, outline
 
 
 def _axial_planes(mask: Mask, grid: Grid) -> Iterator[tuple[Plane, tuple[float, float]]]:
