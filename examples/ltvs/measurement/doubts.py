@@ -14,8 +14,9 @@ from ltvs.volume.labels import BACKGROUND, LIVER, TUMOR, VESSEL
 
 #: ml of a liver.
 VOLUME = (600.0, 3500.0)
-#: cm² of the liver's surface at the padding around the field of view that are no accident of single voxels.
-AT_PADDING = 1.0
+#: cm² of the liver's surface that are no accident of single voxels, at the edge of the CT and at the padding around the
+#: field of view.
+AT_EDGE, AT_PADDING = 0.1, 1.0
 #: A second body is large from this many ml and this share of the first on: half a kidney or spleen, a tenth of a liver.
 SECOND_BODY, SECOND_SHARE = 50.0, 0.1
 #: Median HU of liver tissue in the portal-venous phase. Without contrast medium it has 38 to 70 HU, and 50 HU more
@@ -63,7 +64,7 @@ def _volume(ml: float) -> Iterator[str]:
 
 
 def _field_of_view(at_edge: float, at_padding: float) -> Iterator[str]:
-    if at_edge > 0:
+    if at_edge >= AT_EDGE:
         yield f"The liver may be cut off: {at_edge:.1f} cm² of it lie at the edge of the CT."
     if at_padding >= AT_PADDING:
         yield f"The liver may be cut off: {at_padding:.1f} cm² of it lie at the padding around the field of view."
