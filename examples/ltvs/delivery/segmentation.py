@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -67,11 +68,11 @@ def write_segmentation(labels: sitk.Image, slices: Sequence[Path], path: Path, *
     array = array[kept]
     masks = {"liver": array != BACKGROUND, "vessel": array == VESSEL, "tumor": array == TUMOR}
     present = {name: masks[name] for name in TERMS if masks[name].any()}
-    content = BytesIO()
+    arguments, content = _arguments(source, kept, present, origin), BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _segmentation(source, kept, present, origin).save_as(content)
+            Segmentation(**arguments).save_as(content)
     except MemoryError:
         raise
     except Exception as error:  # what a header that breaks DICOM's rules raises depends on where it breaks them
@@ -83,10 +84,10 @@ def write_segmentation(labels: sitk.Image, slices: Sequence[Path], path: Path, *
         temporary.write_bytes(content.getbuffer())
 
 
-def _segmentation(
+def _arguments(
     source: SourceSeries, kept: Int[ndarray, " k"], masks: Mapping[Structure, Bool[ndarray, "k h w"]], origin: str
-) -> Segmentation:
-    """Return the data set of a segmentation with one segment per mask.
+) -> dict[str, Any]:
+    """Return what makes the data set of a segmentation with one segment per mask.
 
     Args:
         source: series of the CT.
@@ -112,24 +113,24 @@ def _segmentation(
                 display_color=color,
             )
         )  # fmt: skip
-    return Segmentation(
-        source_images=source.headers,
-        pixel_array=np.stack([*masks.values()], axis=-1),
-        plane_positions=[PlanePositionSequence("PATIENT", source.positions[k]) for k in kept],
-        segmentation_type="BINARY",
-        segment_descriptions=descriptions,
-        series_instance_uid=UID(),
-        series_number=_series_number(source.headers[0]),
-        sop_instance_uid=UID(),
-        instance_number=1,
-        manufacturer=_NAME,
-        manufacturer_model_name=_NAME,
-        software_versions=version,
-        device_serial_number=version,
-        content_label="LIVER",
-        content_description="Liver (whole organ), vessels and tumors in it",
-        series_description="Liver, vessels and tumors, automatic",
-    )
+    return {
+        "source_images": source.headers,
+        "pixel_array": np.stack([*masks.values()], axis=-1),
+        "plane_positions": [PlanePositionSequence("PATIENT", source.positions[k]) for k in kept],
+        "segmentation_type": "BINARY",
+        "segment_descriptions": descriptions,
+        "series_instance_uid": UID(),
+        "series_number": _series_number(source.headers[0]),
+        "sop_instance_uid": UID(),
+        "instance_number": 1,
+        "manufacturer": _NAME,
+        "manufacturer_model_name": _NAME,
+        "software_versions": version,
+        "device_serial_number": version,
+        "content_label": "LIVER",
+        "content_description": "Liver (whole organ), vessels and tumors in it",
+        "series_description": "Liver, vessels and tumors, automatic",
+    }
 
 
 def _series_number(header: Dataset) -> int:

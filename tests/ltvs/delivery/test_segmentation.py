@@ -209,6 +209,13 @@ def test_a_header_that_breaks_the_rules_is_an_error_in_one_line(tmp_path: Path) 
     assert not (tmp_path / "x.dcm").exists()
 
 
+def test_a_mistake_of_ours_is_not_blamed_on_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, files = labeled_series(tmp_path / "ct", UPRIGHT, WRITERS["usual"])
+    monkeypatch.delitem(COLORS, "liver")
+    with pytest.raises(KeyError, match="liver"):
+        write_segmentation(labels, files, tmp_path / "x.seg.dcm")
+
+
 def test_an_origin_that_dicom_would_cut_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="write_segmentation: expected an origin of 64 characters, got 65"):
         write_segmentation(labels_of(tiny_case()), [], tmp_path / "x.dcm", origin="x" * 65)
