@@ -22,7 +22,7 @@ from ltvs.delivery.source_series import SourceSeries, source_series
 from ltvs.runtime.errors import InputError, one_line
 from ltvs.runtime.files import atomic_path
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import BACKGROUND, COLORS, TUMOR, VESSEL, Structure
+from ltvs.volume.labels import COLORS, Structure, structure_mask
 
 #: Category, type and region of each structure, in the order of the segments: SNOMED CT, as of CID 7150 and 7151.
 TERMS: dict[Structure, tuple[Code, Code, Code | None]] = {
@@ -66,8 +66,7 @@ def write_segmentation(labels: sitk.Image, slices: Sequence[Path], path: Path, *
         raise InputError(f"{path}: expected labels above 0 to write as DICOM-SEG, got none")
     source = source_series(slices, Grid.of(labels))
     array = array[kept]
-    masks = {"liver": array != BACKGROUND, "vessel": array == VESSEL, "tumor": array == TUMOR}
-    present = {name: masks[name] for name in TERMS if masks[name].any()}
+    present = {name: mask for name in TERMS if (mask := structure_mask(array, name)).any()}
     arguments, content = _arguments(source, kept, present, origin), BytesIO()
     try:
         with warnings.catch_warnings():

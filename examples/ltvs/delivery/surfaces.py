@@ -4,6 +4,7 @@ A surface runs between the voxels of a structure and all others: marching cubes 
 stays on the line from a voxel inside to one outside, where `sliding` moves it. So a vessel one voxel wide stays whole.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,7 +17,7 @@ from skimage.measure import marching_cubes
 
 from ltvs.delivery.sliding import Lines, slide
 from ltvs.volume.grids import Grid, bounding_slices, crop_grid
-from ltvs.volume.labels import BACKGROUND, STRUCTURES, TUMOR, VESSEL, Structure
+from ltvs.volume.labels import BACKGROUND, STRUCTURES, Structure, structure_mask
 
 #: Triangles of one structure beyond which it is drawn from larger voxels.
 MOST_TRIANGLES = 300_000
@@ -47,11 +48,12 @@ class Surface:
     faces: Int32[ndarray, "m 3"]
 
 
-def structure_surfaces(labels: sitk.Image) -> dict[Structure, Surface]:
+def structure_surfaces(labels: sitk.Image, names: Iterable[Structure] = STRUCTURES) -> dict[Structure, Surface]:
     """Return the surfaces of liver (the whole organ), vessels and tumors; a structure without voxels has none.
 
     Args:
         labels: label map of the pipeline, on any grid.
+        names: of the structures.
 
     Example:
         >>> block = sitk.GetImageFromArray(np.pad(np.full((3, 4, 5), 3, np.uint8), 1))
@@ -59,13 +61,13 @@ def structure_surfaces(labels: sitk.Image) -> dict[Structure, Surface]:
         {'liver': 184, 'tumor': 184}
     """
     array = sitk.GetArrayViewFromImage(labels)
-    box = bounding_slices(array != BACKGROUND)
+    box = bounding_slices(array > BACKGROUND)
     if box is None:
         return {}
     array = array[box]
     grid = crop_grid(Grid.of(labels), [part.start for part in box[::-1]], array.shape[::-1])
-    masks = {"liver": array != BACKGROUND, "vessel": array == VESSEL, "tumor": array == TUMOR}
-    return {name: mask_surface(masks[name], grid, _SMOOTHED.get(name, 0.0)) for name in STRUCTURES if masks[name].any()}
+    masks = ((name, structure_mask(array, name)) for name in names)
+    return {name: mask_surface(mask, grid, _SMOOTHED.get(name, 0.0)) for name, mask in masks if mask.any()}
 
 
 def mask_surface(mask: Bool[ndarray, "d h w"], grid: Grid, smoothed: float = 0.0) -> Surface:

@@ -30,7 +30,7 @@ from ltvs.evaluation.metrics import Mask, cldice, dice, hd95, iou
 from ltvs.runtime.files import write_json
 from ltvs.runtime.spreadsheets import write_rows
 from ltvs.volume.grids import Grid
-from ltvs.volume.labels import BACKGROUND, STRUCTURES, TUMOR, VESSEL
+from ltvs.volume.labels import STRUCTURES, structure_mask
 
 Labels = UInt8[ndarray, "d h w"]
 #: Values of one structure by measure.
@@ -64,10 +64,9 @@ def score_case(prediction: Labels, reference: Labels, grid: Grid) -> CaseScores:
         By structure, and the numbers of `lesions`.
     """
     spacing = grid.spacing[::-1]
-    scores: CaseScores = {
-        name: _scores(name, _mask(prediction, name), _mask(reference, name), spacing) for name in STRUCTURES
-    }
-    scores[LESIONS] = lesion_scores(_mask(prediction, "tumor"), _mask(reference, "tumor"), grid)
+    masks = {name: (structure_mask(prediction, name), structure_mask(reference, name)) for name in STRUCTURES}
+    scores: CaseScores = {name: _scores(name, *masks[name], spacing) for name in STRUCTURES}
+    scores[LESIONS] = lesion_scores(*masks["tumor"], grid)
     return scores
 
 
@@ -132,12 +131,6 @@ def _scores(name: str, prediction: Mask, reference: Mask, spacing: tuple[float, 
     scores["hd95_mm"] = hd95(prediction, reference, spacing)
     scores["missed"] = None if scores["dice"] is None else int(not prediction.any())
     return scores
-
-
-def _mask(labels: Labels, name: str) -> Mask:
-    """Return the mask of one structure."""
-    mask: Mask = labels > BACKGROUND if name == "liver" else labels == {"tumor": TUMOR, "vessel": VESSEL}[name]
-    return mask
 
 
 def _cell(key: str, value: float | None) -> str:

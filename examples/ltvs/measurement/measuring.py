@@ -12,7 +12,7 @@ from ltvs.measurement.gaps import Neighbor
 from ltvs.measurement.tumors import Tumor, measure_tumor
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid, bounding_slices, crop_grid
-from ltvs.volume.labels import BACKGROUND, MEANINGS, TUMOR, VESSEL
+from ltvs.volume.labels import BACKGROUND, MEANINGS, STRUCTURES, structure_mask
 
 #: Voxels of background around the liver: what touches it lies in the first, what is grown in the second.
 _ROOM = 2
@@ -72,7 +72,7 @@ def measure(labels: sitk.Image) -> Measurements:
     cropped = np.pad(values[box], _ROOM)
     first = [part.start - _ROOM for part in box[::-1]]
     grid = crop_grid(Grid.of(labels), first, cropped.shape[::-1])
-    liver, vessel, tumor = cropped > BACKGROUND, cropped == VESSEL, cropped == TUMOR
+    liver, tumor, vessel = (structure_mask(cropped, name) for name in STRUCTURES)
     ml = float(np.prod(grid.spacing)) / 1000
     liver_ml, vessels_ml, tumors_ml = (int(np.count_nonzero(mask)) * ml for mask in (liver, vessel, tumor))
     return Measurements(liver_ml, vessels_ml, tumors_ml, _tumors(tumor, vessel, liver, grid))

@@ -123,9 +123,8 @@ class PipelineLabeler:
             from ltvs.delivery.meshes import write_mesh
             from ltvs.delivery.surfaces import structure_surfaces
 
-            for name, surface in structure_surfaces(found).items():
-                if name in structures:
-                    write_mesh(surface, beside(labels, mesh_ending(name, meshes)))
+            for name, surface in structure_surfaces(found, structures).items():
+                write_mesh(surface, beside(labels, mesh_ending(name, meshes)))
 
 
 def _numbers(measured: Measured) -> dict[str, float]:

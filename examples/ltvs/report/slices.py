@@ -13,7 +13,7 @@ from numpy import ndarray
 from skimage.measure import label as components
 
 from ltvs.volume.grids import bounding_box
-from ltvs.volume.labels import BACKGROUND, COLORS, LIVER, TUMOR, VESSEL
+from ltvs.volume.labels import COLORS, LIVER, TUMOR, VESSEL, Structure, structure_mask
 
 #: HU shown as black and as white.
 WINDOW = (-160.0, 240.0)
@@ -142,7 +142,9 @@ def draw_slice(
     # One voxel more on every side closes the outlines of labels that touch the edge of the CT.
     values = np.pad(values, 1)
     x, y = np.arange(-1, columns + 1) * dx, np.arange(-1, rows + 1) * dy
-    for name, mask in (("liver", values != BACKGROUND), ("vessel", values == VESSEL), ("tumor", values == TUMOR)):
+    structures: tuple[Structure, ...] = ("liver", "vessel", "tumor")  # the last above the others
+    for name in structures:
+        mask = structure_mask(values, name)
         if mask.any():
             if name != "liver":
                 axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=[COLORS[name]], alpha=0.3)

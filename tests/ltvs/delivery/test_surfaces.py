@@ -155,6 +155,9 @@ def test_structures_of_a_label_map() -> None:
     for name, count in (("liver", (labels > 0).sum()), ("tumor", (labels == 3).sum())):
         assert volume(found[name].points, found[name].faces) == pytest.approx(count * voxel, rel=EXACT)
     assert (found["liver"].points.dtype, found["liver"].faces.dtype) == (np.float64, np.int32)
+    (alone,) = structure_surfaces(image(labels, where), ["vessel", "tumor"]).items()
+    assert alone[0] == "tumor"
+    np.testing.assert_array_equal(alone[1].points, found["tumor"].points)
 
 
 def test_an_empty_label_map_has_no_surfaces() -> None:
