@@ -54,7 +54,7 @@ class Neighbor:
         points = voxels * np.array(self.spacing)
         # No voxel that is farther away than the nearest of some has to be looked up to the end.
         some, _ = self.tree.query(points[::_SOME])
-        nearest: float = some.min()
+        nearest = float(some.min())
         distances, _ = self.tree.query(points, distance_upper_bound=nearest)
         return min(nearest, float(distances.min()))
 
