@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from ltvs.measurement.components import Mask, components
 from ltvs.measurement.gaps import Neighbor
 from ltvs.measurement.tumors import Tumor, measure_tumor
 from ltvs.runtime.errors import InputError
 from ltvs.volume.grids import Grid, bounding_slices, crop_grid
+from ltvs.volume.holes import without_holes
 from ltvs.volume.labels import BACKGROUND, MEANINGS, STRUCTURES, structure_mask
 
 #: Voxels of background around the liver: what touches it lies in the first, what is grown in the second.
@@ -84,13 +84,7 @@ def _tumors(tumor: Mask, vessel: Mask, liver: Mask, grid: Grid) -> tuple[Tumor, 
     if not found:
         return ()
     spacing = grid.spacing[::-1]
-    vessels, outside = Neighbor.of(vessel, spacing), Neighbor.of(_outside(liver), spacing)
+    # No cavity is a surface of the liver.
+    vessels, outside = Neighbor.of(vessel, spacing), Neighbor.of(~without_holes(liver), spacing)
     assert outside is not None
     return tuple(measure_tumor(number, part, grid, vessels, outside) for number, part in enumerate(found, 1))
-
-
-def _outside(liver: Mask) -> Mask:
-    """Return the background that a path through faces joins to the first voxel: no cavity is a surface of the liver."""
-    parts, _ = ndimage.label(~liver)
-    outside: Mask = parts == parts[0, 0, 0]
-    return outside

@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ltvs.volume.grids import bounding_slices
+from ltvs.volume.holes import without_holes
 
 Mask = Bool[ndarray, "d h w"]
 
@@ -44,7 +45,7 @@ def largest_body(mask: Mask) -> Mask:
     if box is not None:
         _copy_largest_part(mask[box], body[box])
         inner = bounding_slices(body[box])
-        body[box][inner] = _filled(body[box][inner])
+        body[box][inner] = without_holes(body[box][inner])
     return body
 
 
@@ -173,13 +174,6 @@ def _copy_largest_part(mask: Mask, body: Mask) -> None:
         of_largest = np.concatenate([[False], largest[before + 1 : after + 1]])
         if of_largest.any():
             body[slab] = of_largest[ndimage.label(mask[slab])[0]]
-
-
-def _filled(mask: Mask) -> Mask:
-    """Return a mask without holes: background that no path through faces joins to the outside."""
-    outside, _ = ndimage.label(~np.pad(mask, 1))
-    filled: Mask = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
-    return filled
 
 
 def _block_means(array: ndarray, factors: list[int]) -> ndarray:

@@ -1,1 +1,1 @@
-"""A CT in space: label values, cases, grids, resampling, and image files. May import `runtime`."""
+"""A CT in space: label values, cases, grids, resampling, holes of bodies, and image files. May import `runtime`."""
