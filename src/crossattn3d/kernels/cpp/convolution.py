@@ -15,10 +15,11 @@ from crossattn3d.kernels.cpp.run import check, team
 IN, OUT = 16, 32
 #: Products of channels above which the weights, which are read again for each row of tiles, do not stay in the cache.
 MOST_PRODUCTS = 2**15
-#: What multiplies the three weights along h, of F(2, 3), and along w, of F(4, 3), with the points 0, 1, -1, 2, -2.
-ALONG_H = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
-ALONG_W = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
-           (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))  # fmt: skip
+#: What multiplies the three weights along h, of F(2, 3), and along w, of F(4, 3) with the points 0, 1, -1, 2, -2, in
+#: whole numbers: 2 times and 24 times as much.
+ALONG_H = ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2))
+ALONG_W = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
+TIMES = 48
 
 
 class _Convolution(ctypes.Structure):
@@ -51,10 +52,12 @@ def is_supported(weight: Float[Tensor, "k c _ _ _"]) -> bool:
 
 def transformed(weight: Float[Tensor, "k c 3 3 3"]) -> Float[Tensor, "blocks 24 3 c 32"]:
     """Return weights in the form and the order that `convolve` reads them in; they are rounded once."""
+    k, c = weight.shape[:2]
     along_h, along_w = (torch.tensor(m, dtype=torch.float64) for m in (ALONG_H, ALONG_W))
-    blocks = weight.double().reshape(-1, OUT, *weight.shape[1:])
-    parts = torch.einsum("boczyx,py,qx->bpqzco", blocks, along_h, along_w)
-    return parts.flatten(1, 2).float().contiguous()
+    columns = weight.reshape(k // OUT, OUT, c, 3, 9).permute(0, 4, 3, 2, 1)
+    # Rounded in the end alone, and copied in order and converted at once.
+    columns = columns.to(torch.float64, memory_format=torch.contiguous_format).view(-1, 9, 3 * c * OUT)
+    return (torch.kron(along_h, along_w) @ columns).div_(TIMES).float().view(-1, 24, 3, c, OUT)
 
 
 def convolve(
