@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from crossattn3d.kernels.cpp import convolution
 from crossattn3d.regional.boxes import Box, grown
-from crossattn3d.regional.layers import Weights, convolve
+from crossattn3d.regional.layers import Transforms, Weights, convolve
 from support.backends import needs_cpp
 from support.random_parameters import generator, normal
 
@@ -55,7 +55,7 @@ def test_in_integers_it_is_exact(size: Size, channels: int, width: int, threads:
     """In each box, whatever is in memory outside of what the box depends on, in both memory formats."""
     rng = np.random.default_rng(seed)
     layer, box = layer_of(channels, width, rng), box_of(size, rng)
-    weights = Weights.of(layer, torch.float32)
+    weights = Weights.of(layer, torch.float32, Transforms())
     assert weights.transformed is not None
     x = torch.from_numpy(rng.integers(-1, 2, (1, channels, *size))).float()
     expected = layer.double()(x.double()).relu()[:, :, *box].detach().float()
@@ -80,7 +80,7 @@ def test_it_errs_no_more_than_sums_of_one_product_after_the_other(channels: int)
     x = normal((1, channels, *size), generator(1), torch.float32).relu()
     layer = nn.Conv3d(channels, 32, 3, padding=1)
     with torch.no_grad():
-        found = convolve(Weights.of(layer, torch.float32), x, whole, whole, size)
+        found = convolve(Weights.of(layer, torch.float32, Transforms()), x, whole, whole, size)
         truth = layer.double()(x.double()).relu()
     error, scale = ((y.square().mean().sqrt()) for y in (found - truth, truth))
     assert error <= scale * (27 * channels / 6) ** 0.5 * 2**-24
@@ -98,7 +98,7 @@ def test_others_are_left_to_pytorch(shape: tuple[int, ...], dtype: torch.dtype) 
 
 
 def test_transposed_convolutions_are_left_to_pytorch() -> None:
-    assert Weights.of(nn.ConvTranspose3d(32, 32, 3), torch.float32).transformed is None
+    assert Weights.of(nn.ConvTranspose3d(32, 32, 3), torch.float32, Transforms()).transformed is None
 
 
 def test_without_a_compiler_it_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:

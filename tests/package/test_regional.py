@@ -1,5 +1,7 @@
 """A RegionalNet gives the logits of its net, in what is wanted, whatever the input and the size."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,20 +11,23 @@ from torch import Tensor, nn
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
+from crossattn3d.kernels.cpp import convolution
 from crossattn3d.regional import RegionalNet, is_regional
 from crossattn3d.regional.boxes import dilated, tiles
 from crossattn3d.regional.layers import halve
+from support.backends import needs_cpp
 from support.random_parameters import randomize
 
 Size = tuple[int, int, int]
 KINDS = ["concatenation", "csca", "cca", "sca"]
 CHANNELS = (4, 5, 6)
+Change = Callable[[UNet3d, UNet3d], None]
 
 
-def net_of(kind: str, seed: int = 0, **options) -> UNet3d:
+def net_of(kind: str, seed: int = 0, channels: Sequence[int] = CHANNELS, **options) -> UNet3d:
     """A net with random parameters, folded, float64."""
     attention = {} if kind == "concatenation" else {"attention": kind}
-    net = (UCANet if attention else UNet3d)(1, 3, CHANNELS, **attention, **options)
+    net = (UCANet if attention else UNet3d)(1, 3, channels, **attention, **options)
     return fold_batch_norm(randomize(net, seed).double().eval())
 
 
@@ -94,6 +99,73 @@ def test_sizes_and_dtypes_may_change_from_input_to_input() -> None:
         # bfloat16 has 8 bits; sums of its products may be rounded in another order.
         tolerance = 0.05 if half else 1e-5
         assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def load(net: UNet3d, other: UNet3d) -> None:
+    net.load_state_dict(other.state_dict())
+
+
+def write_in_place(net: UNet3d, other: UNet3d) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), other.parameters(), strict=True):
+            parameter.copy_(value)
+
+
+def replace_data(net: UNet3d, other: UNet3d) -> None:
+    for parameter, value in zip(net.parameters(), other.parameters(), strict=True):
+        parameter.data = value.data.clone()
+
+
+def change_biases(net: UNet3d, other: UNet3d) -> None:
+    """Of the first convolution alone: only the map of an empty input shows them everywhere."""
+    net.encoder[0][0].bias.data += 1
+
+
+@pytest.mark.parametrize("change", [load, write_in_place, replace_data, change_biases])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_may_change_from_input_to_input(kind: str, change: Change) -> None:
+    """Also where no input was other than 0, and where the map of an empty input is kept from before."""
+    net, size = net_of(kind), (5, 12, 70)
+    regional, everywhere = RegionalNet(net), np.ones(size, dtype=bool)
+    x = torch.zeros(1, 1, *size, dtype=torch.float64)
+    x[..., 3:6, 2:5] = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 3, 3)))
+    before = put_together(regional(x, everywhere), x.shape)
+    change(net, net_of(kind, 1))
+    found, expected = put_together(regional(x, everywhere), x.shape), net(x)
+    assert (before - expected).abs().max() > 0.01 * expected.abs().max()
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def add_to_data(net: UNet3d, other: UNet3d) -> None:
+    """PyTorch does not count such a change."""
+    net.encoder[0][3].weight.data += other.encoder[0][3].weight.data
+
+
+@needs_cpp
+@pytest.mark.parametrize(
+    ("change", "convolutions"), [(load, 5), (write_in_place, 5), (replace_data, 5), (add_to_data, 1)]
+)
+@pytest.mark.parametrize("made", [torch.enable_grad, torch.inference_mode])
+def test_weights_that_cpp_reads_may_change(
+    change: Change, convolutions: int, made: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of five convolutions are transformed at the first call, and after a change alone, whoever made them."""
+    with made():
+        net, other = (net_of("concatenation", seed, (32, 64)).float() for seed in (0, 1))
+    regional, everywhere = RegionalNet(net), np.ones((4, 8, 12), dtype=bool)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 4, 8, 12), dtype=np.float32))
+    calls, transformed = [], convolution.transformed
+    monkeypatch.setattr(convolution, "transformed", lambda weight: calls.append(weight) or transformed(weight))
+    first, second = (put_together(regional(x, everywhere), x.shape) for _ in range(2))
+    assert len(calls) == 5
+    assert torch.equal(first, second)
+    with made():
+        change(net, other)
+    found, expected = put_together(regional(x, everywhere), x.shape), net(x).double()
+    assert len(calls) == 5 + convolutions
+    assert (first - expected).abs().max() > 0.01 * expected.abs().max()
+    # In float32, a sum of 576 products errs by a few times 2^-24; there are five, one after the other.
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @given(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from crossattn3d._layers.convolutions import Conv3d
 from crossattn3d._layers.hooks import is_plain
-from crossattn3d.regional.layers import Weights, convolve
+from crossattn3d.regional.layers import Transforms, Weights, convolve, is_in_cpp
 from crossattn3d.unet import ConvBlock, DecoderBlock
 
 Layer = Callable[[Tensor], Tensor]
@@ -21,12 +21,12 @@ def is_folded(block: nn.Module) -> bool:
     return plain and all(is_plain(layer, kind) for layer, kind in zip(block.children(), kinds, strict=True))
 
 
-def weights_of(block: nn.Module, dtype: torch.dtype) -> list[Weights]:
+def weights_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms) -> list[Weights]:
     """Return the weights of a block's convolutions in another dtype."""
-    return [Weights.of(layer, dtype) for layer in block.children() if isinstance(layer, nn.Conv3d)]
+    return [Weights.of(layer, dtype, transforms) for layer in _convolutions(block)]
 
 
-def layers_of(block: nn.Module, dtype: torch.dtype) -> list[Layer]:
+def layers_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms) -> list[Layer]:
     """Return layers that make a block's map of a whole map, each of the result of the one before.
 
     Who calls them can let go of each map as soon as the next one is there; who calls the block keeps its input.
@@ -34,13 +34,17 @@ def layers_of(block: nn.Module, dtype: torch.dtype) -> list[Layer]:
     Args:
         block: of the net.
         dtype: that it is computed in.
+        transforms: of the net's weights.
     """
     if not is_folded(block):
         return [block]
-    weights = weights_of(block, dtype) if dtype == torch.float32 else []
-    if weights and all(w.transformed is not None for w in weights):
-        return [partial(_convolve_whole, w) for w in weights]
+    if dtype == torch.float32 and all(is_in_cpp(layer) for layer in _convolutions(block)):
+        return [partial(_convolve_whole, weights) for weights in weights_of(block, dtype, transforms)]
     return list(block.children())
+
+
+def _convolutions(block: nn.Module) -> list[nn.Conv3d]:
+    return [layer for layer in block.children() if isinstance(layer, nn.Conv3d)]
 
 
 def _convolve_whole(weights: Weights, x: Tensor) -> Tensor:

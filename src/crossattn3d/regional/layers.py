@@ -28,12 +28,42 @@ class Weights(NamedTuple):
     transformed: Tensor | None = None
 
     @classmethod
-    def of(cls, layer: nn.Conv3d | nn.ConvTranspose3d, dtype: torch.dtype) -> "Weights":
-        """Return the weights of a layer in another dtype."""
-        weight = layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last_3d)
+    def of(
+        cls, layer: nn.Conv3d | nn.ConvTranspose3d, dtype: torch.dtype, transforms: "Transforms | None" = None
+    ) -> "Weights":
+        """Return the weights of a layer in another dtype.
+
+        Args:
+            layer: of the net.
+            dtype: of the result.
+            transforms: for C++ to convolve where it can.
+        """
         bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-        in_cpp = isinstance(layer, nn.Conv3d) and bias is not None and convolution.is_supported(weight)
-        return cls(weight, bias, convolution.transformed(weight) if in_cpp else None)
+        if transforms is not None and dtype == torch.float32 and is_in_cpp(layer):
+            return cls(layer.weight.detach(), bias, transforms.of(layer))
+        return cls(layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last_3d), bias)
+
+
+class Transforms:
+    """The weights of layers as C++ reads them, kept until they change.
+
+    They are compared number by number, in a fraction of the time: PyTorch does not count each change.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def of(self, layer: nn.Conv3d | nn.ConvTranspose3d) -> Tensor:
+        """Return the weights of a layer for which `is_in_cpp` holds."""
+        weight, kept = layer.weight.detach(), self._kept.get(layer)
+        if kept is None or not torch.equal(kept[0], weight):
+            kept = self._kept[layer] = weight.clone(), convolution.transformed(weight)
+        return kept[1]
+
+
+def is_in_cpp(layer: nn.Module) -> bool:
+    """Return whether C++ convolves with the weights of a layer."""
+    return isinstance(layer, nn.Conv3d) and layer.bias is not None and convolution.is_supported(layer.weight)
 
 
 def convolve(weights: Weights, part: Tensor, covers: Box, box: Box, size: Sequence[int]) -> Tensor:

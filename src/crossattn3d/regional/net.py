@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise, product
 from typing import TypeGuard
 
@@ -17,7 +18,7 @@ from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAtten
 from crossattn3d.kernels.derivative import Arguments
 from crossattn3d.regional.blocks import is_folded, layers_of, weights_of
 from crossattn3d.regional.boxes import Box, dilated, grown, tiles
-from crossattn3d.regional.layers import Weights, convolve, halve, upsample
+from crossattn3d.regional.layers import Transforms, Weights, convolve, halve, upsample
 from crossattn3d.regional.memory import give_back_memory
 from crossattn3d.regional.mixing import attention_in_boxes
 from crossattn3d.ucanet import UCANet
@@ -35,7 +36,7 @@ class RegionalNet:
     what is wanted. The attention there still reads whole maps, since its scores are sums over them.
 
     The encoder's map of the finest level is kept for the next input of the same size, so that the net may not be called
-    again before the last logits are taken.
+    again before the last logits are taken. Its weights are read with each call, so that they may change in between.
 
     Args:
         net: for which `is_regional` holds.
@@ -53,8 +54,9 @@ class RegionalNet:
 
     def __init__(self, net: UNet3d) -> None:
         self.net = net
-        self._layers: dict[torch.dtype, _Layers] = {}
+        self._transforms = Transforms()
         self._encoded: Tensor | None = None
+        self._blank: Tensor | None = None
         self._written: list[Box] = []
 
     def __call__(
@@ -72,9 +74,8 @@ class RegionalNet:
         with torch.inference_mode():
             autocast = torch.is_autocast_enabled(x.device.type)
             dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
-            if dtype not in self._layers:
-                self._layers[dtype] = _Layers(self.net, dtype)
-            layers = self._layers[dtype]
+            # Anew each time, since the net's weights may have changed.
+            layers = _Layers(self.net, dtype, self._transforms)
             encoded = self._encode(x.to(dtype), layers)
             joined = self._join(encoded, layers)
         size = encoded.shape[2:]
@@ -94,8 +95,10 @@ class RegionalNet:
         encoded = self._encoded
         if encoded is None or (encoded.shape, encoded.dtype, encoded.device) != (shape, x.dtype, x.device):
             encoded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
-            self._encoded = encoded
+            self._encoded, self._blank = encoded, None
+        if self._blank is None or not torch.equal(self._blank, blank):
             self._written = [(slice(0, size[0]), slice(0, size[1]), slice(0, size[2]))]
+            self._blank = blank
         for box in self._written:
             _fill(encoded, blank, box)
         self._written = tiles(dilated((x[0] != 0).any(dim=0).cpu().numpy(), 2), SIDE)
@@ -129,27 +132,27 @@ class RegionalNet:
         No map is kept longer than it is needed: those of the second level are large, too.
         """
         net, maps, x = self.net, [], encoded
-        encoder, decoder = layers.below
-        for i, block in enumerate(encoder):
+        for i, pool in enumerate(net.pools):
             maps.append(x)
-            x = net.pools[i](x) if i else halve(x)
-            for layer in block:
+            x = pool(x) if i else halve(x)
+            for layer in layers.of(net.encoder[i + 1]):
                 x = layer(x)
         for i in reversed(range(1, len(net.decoder))):
             x = net.ups[i](x, maps[i].shape[2:])
             x = net.skips[i](x, maps.pop())
-            for layer in decoder[i - 1]:
+            for layer in layers.of(net.decoder[i]):
                 x = layer(x)
         return x
 
 
 class _Layers:
-    """The layers of the finest level, and the blocks of those below, in one dtype."""
+    """The layers of the finest level in a dtype, and those of blocks below it."""
 
-    def __init__(self, net: UNet3d, dtype: torch.dtype) -> None:
-        (first, *encoder), (last, *decoder) = net.encoder, net.decoder
-        self.encoder, self.decoder = weights_of(first, dtype), weights_of(last, dtype)
-        self.below = [layers_of(block, dtype) for block in encoder], [layers_of(block, dtype) for block in decoder]
+    def __init__(self, net: UNet3d, dtype: torch.dtype, transforms: Transforms) -> None:
+        self.of = partial(layers_of, dtype=dtype, transforms=transforms)
+        self.encoder, self.decoder = (
+            weights_of(block, dtype, transforms) for block in (net.encoder[0], net.decoder[0])
+        )
         up = net.ups[0]
         assert isinstance(up, UpConv), "the net is regional"
         self.up, self.head = Weights.of(up.conv, dtype), Weights.of(net.head, dtype)
