@@ -180,6 +180,14 @@ def test_pooling_is_pytorchs(size: Size, dtype: torch.dtype) -> None:
     torch.testing.assert_close(x, before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_leaves_float64_as_it_is(kind: str) -> None:
+    net, x = net_of(kind), torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 4, 9, 11)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = put_together(RegionalNet(net)(x, np.ones(x.shape[2:], dtype=bool)), x.shape), net(x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_nothing_wanted_is_nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     net = net_of("csca")
     monkeypatch.setattr(net.encoder[1], "forward", lambda _x: pytest.fail("computed"))

@@ -8,6 +8,7 @@ from torch import nn
 
 from crossattn3d import CSCA, UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
+from crossattn3d.regional import RegionalNet
 
 NARROW = (2, 3, 4, 5)
 
@@ -20,6 +21,12 @@ def supervised_without_heads() -> UCANet:
 
 def volume(*shape: int) -> torch.Tensor:
     return torch.zeros(shape)
+
+
+def regional(x: torch.Tensor, wanted: tuple[int, ...], *, autocast: bool = False) -> object:
+    net = RegionalNet(fold_batch_norm(UCANet(1, 2, NARROW).eval()))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        return net(x, np.ones(wanted, dtype=bool))
 
 
 #: Name: (what is called, what the message must say in this order).
@@ -233,5 +240,21 @@ NET_CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "one voxel to train on": (
         lambda: UNet3d(1, 2, NARROW).train()(volume(1, 1, 8, 8, 8)),
         ["UNet3d", "more than one value at the deepest level", "norm='batch'", "got (1, 1, 8, 8, 8)", "pad"],
+    ),
+    "several inputs of a regional net": (
+        lambda: regional(volume(2, 1, 8, 9, 10), (8, 9, 10)),
+        ["RegionalNet", "expected a batch of one, (1, 1, depth", "got (2, 1, 8, 9, 10)", "one after the other"],
+    ),
+    "another size of what is wanted": (
+        lambda: regional(volume(1, 1, 8, 9, 10), (8, 10, 9)),
+        ["RegionalNet", "expected wanted of the input's size, (8, 9, 10)", "got (8, 10, 9)", "for each voxel"],
+    ),
+    "a small input of a regional net": (
+        lambda: regional(volume(1, 1, 7, 9, 10), (7, 9, 10)),
+        ["UCANet", "expected at least (8, 8, 8) voxels", "got (7, 9, 10)", "pad the input"],
+    ),
+    "float64 of a regional net": (
+        lambda: regional(volume(1, 1, 8, 9, 10).double(), (8, 9, 10), autocast=True),
+        ["UCANet", "expected an image of torch.float32 numbers", "got torch.float64", ".to(torch.float32)"],
     ),
 }

@@ -62,17 +62,36 @@ class RegionalNet:
     def __call__(
         self, x: Float[Tensor, "1 c d h w"], wanted: Bool[ndarray, "d h w"]
     ) -> Iterator[tuple[Box, Float[Tensor, "1 k _ _ _"]]]:
-        """Yield boxes that hold all that is wanted, each with its logits; nothing is computed if nothing is wanted.
+        """Return an iterator over boxes that hold all that is wanted, each with its logits.
+
+        Nothing is computed if nothing is wanted.
 
         Args:
             x: the input, (1, c, d, h, w); most of it 0, where that is to save time.
             wanted: where logits are needed, (d, h, w).
+
+        Raises:
+            ValueError: the net does not take the input, it is a batch of several, or what is wanted has another size.
         """
-        boxes = tiles(wanted, SIDE)
+        self.net._check_input(x)
+        if len(x) != 1:
+            raise ValueError(
+                f"RegionalNet: expected a batch of one, (1, {x.shape[1]}, depth, height, width); got {tuple(x.shape)}; "
+                "call it with one after the other"
+            )
+        if wanted.shape != x.shape[2:]:
+            raise ValueError(
+                f"RegionalNet: expected wanted of the input's size, {tuple(x.shape[2:])}; got {wanted.shape}; give it "
+                "for each voxel"
+            )
+        return self._logits(x, tiles(wanted, SIDE))
+
+    def _logits(self, x: Tensor, boxes: list[Box]) -> Iterator[tuple[Box, Tensor]]:
         if not boxes:
             return
         with torch.inference_mode():
-            autocast = torch.is_autocast_enabled(x.device.type)
+            # Autocast leaves float64 as it is.
+            autocast = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
             dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
             # Anew each time, since the net's weights may have changed.
             layers = _Layers(self.net, dtype, self._transforms)
