@@ -39,7 +39,7 @@ def calls_of(stage: str) -> list[Callable[[], object]]:
     in_cpp, direct = RegionalNet(net), RegionalNet(net)
 
     def directly() -> object:
-        with mock.patch.object(convolution, "is_supported", return_value=False):
+        with mock.patch.object(convolution, "is_wanted", return_value=False):
             return list(direct(patch, filled))
 
     return [lambda: list(in_cpp(patch, filled)), directly, lambda: monai(patch)]

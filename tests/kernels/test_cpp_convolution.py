@@ -10,7 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from crossattn3d import UNet3d
+from crossattn3d.folding import fold_batch_norm
 from crossattn3d.kernels.cpp import convolution
+from crossattn3d.regional import RegionalNet
 from crossattn3d.regional.boxes import Box, grown
 from crossattn3d.regional.layers import Transforms, Weights, convolve
 from support.backends import needs_cpp
@@ -104,6 +107,39 @@ def test_transposed_convolutions_are_left_to_pytorch() -> None:
 def test_without_a_compiler_it_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "library", lambda: "no compiler")
     assert not convolution.is_supported(torch.zeros(32, 16, 3, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("backend", "small", "large"),
+    [
+        ("", False, True),
+        ("auto", False, True),
+        ("cpp", True, True),
+        ("torch", False, False),
+        ("reference", False, False),
+    ],
+)
+def test_the_environment_and_the_size_say_whether_it_is_wanted(
+    backend: str, small: bool, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", backend)
+    assert [convolution.is_wanted(values) for values in (2**18 - 1, 2**18)] == [small, large]
+
+
+@pytest.mark.parametrize(
+    ("backend", "width", "compiles"), [("", 21, False), ("", 22, True), ("torch", 22, False), ("cpp", 21, True)]
+)
+def test_nothing_is_compiled_for_small_maps_or_another_backend(
+    backend: str, width: int, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps of 32 channels and 16 x 24 rows have 2^18 values from 22 voxels in a row on."""
+    loaded, library = [], convolution.library
+    monkeypatch.setattr("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", backend)
+    monkeypatch.setattr(convolution, "library", lambda: loaded.append(1) or library())
+    regional = RegionalNet(fold_batch_norm(UNet3d(1, 2, (32, 64)).eval()))
+    size = (16, 24, width)
+    list(regional(torch.zeros(1, 1, *size), np.ones(size, dtype=bool)))
+    assert bool(loaded) == compiles
 
 
 def test_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crossattn3d import UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
+from crossattn3d.kernels import backends
 from crossattn3d.kernels.cpp import convolution
 from crossattn3d.regional import RegionalNet, is_regional
 from crossattn3d.regional.boxes import dilated, tiles
@@ -150,6 +151,7 @@ def test_weights_that_cpp_reads_may_change(
     change: Change, convolutions: int, made: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of five convolutions are transformed at the first call, and after a change alone, whoever made them."""
+    monkeypatch.setattr(backends, "IN_PLACE_OF_AUTO", "cpp")
     with made():
         net, other = (net_of("concatenation", seed, (32, 64)).float() for seed in (0, 1))
     regional, everywhere = RegionalNet(net), np.ones((4, 8, 12), dtype=bool)

@@ -21,12 +21,12 @@ def is_folded(block: nn.Module) -> bool:
     return plain and all(is_plain(layer, kind) for layer, kind in zip(block.children(), kinds, strict=True))
 
 
-def weights_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms) -> list[Weights]:
+def weights_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms | None) -> list[Weights]:
     """Return the weights of a block's convolutions in another dtype."""
     return [Weights.of(layer, dtype, transforms) for layer in _convolutions(block)]
 
 
-def layers_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms) -> list[Layer]:
+def layers_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms | None) -> list[Layer]:
     """Return layers that make a block's map of a whole map, each of the result of the one before.
 
     Who calls them can let go of each map as soon as the next one is there; who calls the block keeps its input.
@@ -34,11 +34,11 @@ def layers_of(block: nn.Module, dtype: torch.dtype, transforms: Transforms) -> l
     Args:
         block: of the net.
         dtype: that it is computed in.
-        transforms: of the net's weights.
+        transforms: of the net's weights, for C++ to convolve where it can.
     """
     if not is_folded(block):
         return [block]
-    if dtype == torch.float32 and all(is_in_cpp(layer) for layer in _convolutions(block)):
+    if transforms is not None and all(is_in_cpp(layer) for layer in _convolutions(block)):
         return [partial(_convolve_whole, weights) for weights in weights_of(block, dtype, transforms)]
     return list(block.children())
 

@@ -36,10 +36,10 @@ class Weights(NamedTuple):
         Args:
             layer: of the net.
             dtype: of the result.
-            transforms: for C++ to convolve where it can.
+            transforms: for C++ to convolve in float32 where it can.
         """
         bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-        if transforms is not None and dtype == torch.float32 and is_in_cpp(layer):
+        if transforms is not None and is_in_cpp(layer):
             return cls(layer.weight.detach(), bias, transforms.of(layer))
         return cls(layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last_3d), bias)
 

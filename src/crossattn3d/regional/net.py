@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossattn3d._layers.convolutions import ConvTranspose3d
 from crossattn3d._layers.hooks import has_hooks, is_plain
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d.kernels.cpp import convolution
 from crossattn3d.kernels.derivative import Arguments
 from crossattn3d.regional.blocks import is_folded, layers_of, weights_of
 from crossattn3d.regional.boxes import Box, dilated, grown, tiles
@@ -94,7 +95,8 @@ class RegionalNet:
             autocast = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
             dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
             # Anew each time, since the net's weights may have changed.
-            layers = _Layers(self.net, dtype, self._transforms)
+            in_cpp = dtype == torch.float32 and convolution.is_wanted(self.net.channels[0] * x[0, 0].numel())
+            layers = _Layers(self.net, dtype, self._transforms if in_cpp else None)
             encoded = self._encode(x.to(dtype), layers)
             joined = self._join(encoded, layers)
         size = encoded.shape[2:]
@@ -167,7 +169,7 @@ class RegionalNet:
 class _Layers:
     """The layers of the finest level in a dtype, and those of blocks below it."""
 
-    def __init__(self, net: UNet3d, dtype: torch.dtype, transforms: Transforms) -> None:
+    def __init__(self, net: UNet3d, dtype: torch.dtype, transforms: Transforms | None) -> None:
         self.of = partial(layers_of, dtype=dtype, transforms=transforms)
         self.encoder, self.decoder = (
             weights_of(block, dtype, transforms) for block in (net.encoder[0], net.decoder[0])

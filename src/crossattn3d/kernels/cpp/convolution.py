@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from crossattn3d.kernels.backends import LARGE, backend_of
 from crossattn3d.kernels.cpp.build import library
 from crossattn3d.kernels.cpp.run import check, team
 
@@ -35,6 +36,19 @@ class _Convolution(ctypes.Structure):
         ("channels_in", c_int64),
         ("channels_out", c_int64),
     )
+
+
+def is_wanted(values: int) -> bool:
+    """Return whether C++ is to convolve: the choice of a backend that `auto` makes for maps on a CPU.
+
+    Args:
+        values: of a map of the finest level.
+
+    Raises:
+        ValueError: CROSSATTN3D_BACKEND names no backend.
+    """
+    backend = backend_of("auto")
+    return backend == "cpp" or (backend == "auto" and values >= LARGE)
 
 
 def is_supported(weight: Float[Tensor, "k c _ _ _"]) -> bool:
