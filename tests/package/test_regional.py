@@ -77,6 +77,27 @@ def test_logits_are_those_of_the_net(size: Size, kind: str, seed: int) -> None:
         torch.testing.assert_close(found[there], expected[there], rtol=1e-9, atol=1e-9)
 
 
+@needs_cpp
+@pytest.mark.parametrize("channels", [(32, 64), (32, 64, 128)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_with_convolutions_in_cpp(kind: str, channels: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the widths that C++ takes, in maps that are large enough for it, also where the last maps are used again."""
+    calls, convolve, rng, size = [], convolution.convolve, np.random.default_rng(0), (5, 24, 70)
+    monkeypatch.setattr(convolution, "convolve", lambda *given: calls.append(1) or convolve(*given))
+    net, exact = net_of(kind, 0, channels).float(), net_of(kind, 0, channels)
+    regional = RegionalNet(net)
+    for _ in range(2):
+        x, wanted = torch.zeros(1, 1, *size), np.zeros(size, dtype=bool)
+        x[..., 3:20, 2:50] = torch.from_numpy(rng.standard_normal((5, 17, 48), dtype=np.float32))
+        wanted[1:4, 9:, 40:] = rng.random((3, 15, 30)) < 0.5
+        found, expected = put_together(regional(x, wanted), x.shape), exact(x.double())
+        assert calls
+        there = torch.from_numpy(wanted).expand_as(expected)
+        # Each convolution errs by 1e-6 of its scale in the root mean square: test_cpp_convolution.py has the bound.
+        assert (found - expected)[there].abs().max() < 1e-5 * expected.abs().max()
+        calls.clear()
+
+
 @pytest.mark.parametrize("score_norm", ["none", "sqrt", "mean", "cosine", "instance"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_every_attention(score_norm: str, residual: bool) -> None:
