@@ -14,7 +14,7 @@ import ltvs.model.pipeline
 from benchmarks.prediction.work import Size, Work
 from ltvs.model.computing import Precision
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.liver_shape import body_sizes, cut_bridges, fill_notches, largest_body
+from ltvs.model.liver_shape import body_and_sizes, cut_bridges, fill_notches
 from ltvs.model.networks import NetworkSettings, make_network
 from ltvs.model.pipeline import NoLiverError, Pipeline, find_liver
 from ltvs.model.saved import TrainedStage
@@ -48,8 +48,8 @@ def prepare_to_label(
             # Forced, since the CT's values are checked once more where stage 2 is given a liver.
             find_liver(ct, pipeline.stage1, "cpu", precision=precision, force=True)
         spacing, found = ct.GetSpacing()[::-1], sitk.GetArrayFromImage(liver) > 0
-        body_sizes(found)
-        fill_notches(cut_bridges(largest_body(found), spacing), sitk.GetArrayViewFromImage(ct), spacing)
+        body, _ = body_and_sizes(found)
+        fill_notches(cut_bridges(body, spacing), sitk.GetArrayViewFromImage(ct), spacing)
         write_volume(pipeline.label(ct, liver), output)
 
     return label, spent

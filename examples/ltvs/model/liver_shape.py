@@ -39,14 +39,26 @@ _AT_ONCE = 2**24
 
 def largest_body(mask: Mask) -> Mask:
     """Return the largest connected part, with its holes filled: there is one liver and it is solid."""
+    return body_and_sizes(mask)[0]
+
+
+def body_and_sizes(mask: Mask) -> tuple[Mask, list[int]]:
+    """Return the largest part of a mask, connected by faces, with its holes filled, and the voxels of each part.
+
+    Args:
+        mask: (d, h, w).
+
+    Returns:
+        The part, and the numbers of voxels in the mask, the largest first.
+    """
     # Not zeros_like, which would fill the memory of a whole CT.
-    body = np.zeros(mask.shape, dtype=bool)
+    body, sizes = np.zeros(mask.shape, dtype=bool), []
     box = bounding_slices(mask)
     if box is not None:
-        _copy_largest_part(mask[box], body[box])
+        sizes = _copy_largest_part(mask[box], body[box])
         inner = bounding_slices(body[box])
         body[box][inner] = without_holes(body[box][inner])
-    return body
+    return body, sizes
 
 
 def cut_bridges(body: Mask, spacing: tuple[float, float, float]) -> Mask:
@@ -115,12 +127,6 @@ def fill_notches(body: Mask, hu: Int16[ndarray, "d h w"], spacing: tuple[float, 
     return filled
 
 
-def body_sizes(mask: Mask) -> list[int]:
-    """Return the voxels of each part of a mask, connected by faces, the largest first."""
-    box = bounding_slices(mask)
-    return [] if box is None else sorted((int(n) for n in _parts(mask[box]).voxels if n), reverse=True)
-
-
 class _Parts(NamedTuple):
     """Parts of a mask: those of each slab, numbered on from slab to slab, and which of them are one.
 
@@ -159,21 +165,29 @@ def _parts(mask: Mask) -> _Parts:
     return _Parts(slabs, first, bodies, np.bincount(bodies, np.concatenate(voxels)))
 
 
-def _copy_largest_part(mask: Mask, body: Mask) -> None:
+def _copy_largest_part(mask: Mask, body: Mask) -> list[int]:
     """Write the largest part of a mask that is not empty, connected by faces, into `body`, which is, of the same shape.
 
-    Where it takes several slabs to find the parts, those of the largest one are found again.
+    Where it takes several slabs to find the parts, those of the largest one are found again. Return the voxels of each
+    part, the largest first.
     """
     if mask.size <= _AT_ONCE:
         parts, _ = ndimage.label(mask)
-        np.equal(parts, np.bincount(parts[mask]).argmax(), out=body)
-        return
+        counts = np.bincount(parts[mask])
+        np.equal(parts, counts.argmax(), out=body)
+        return _descending(counts)
     slabs, first, bodies, voxels = _parts(mask)
     largest = bodies == voxels.argmax()
     for slab, before, after in zip(slabs, first, first[1:], strict=False):
         of_largest = np.concatenate([[False], largest[before + 1 : after + 1]])
         if of_largest.any():
             body[slab] = of_largest[ndimage.label(mask[slab])[0]]
+    return _descending(voxels)
+
+
+def _descending(voxels: ndarray) -> list[int]:
+    """Return the numbers of voxels that are above 0, the largest first."""
+    return sorted((int(n) for n in voxels if n), reverse=True)
 
 
 def _block_means(array: ndarray, factors: list[int]) -> ndarray:

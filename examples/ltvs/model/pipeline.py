@@ -16,7 +16,7 @@ from crossattn3d.regional.boxes import dilated
 from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.computing import PredictionPrecision, best_device, check_device, predicting_in
 from ltvs.model.inference import count_patches, predict_probabilities
-from ltvs.model.liver_shape import body_sizes, cut_bridges, fill_notches, largest_body
+from ltvs.model.liver_shape import body_and_sizes, cut_bridges, fill_notches
 from ltvs.model.saved import TrainedStage, load_stage
 from ltvs.model.stages import Stage
 from ltvs.runtime.errors import InputError
@@ -216,8 +216,9 @@ def _find_liver(
     found = sitk.GetArrayViewFromImage(classes) > 0
     del classes
     voxel = float(np.prod(spacing)) / 1000
-    bodies = tuple(ml for n in body_sizes(found) if (ml := n * voxel) >= SMALLEST_BODY)
-    body = cut_bridges(largest_body(found), spacing)
+    body, sizes = body_and_sizes(found)
+    bodies = tuple(ml for n in sizes if (ml := n * voxel) >= SMALLEST_BODY)
+    body = cut_bridges(body, spacing)
     ml = float(np.count_nonzero(body)) * voxel
     if ml == 0 or ml < smallest:
         raise NoLiverError(
