@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ltvs.delivery.surfaces import Surface, structure_surfaces
+from ltvs.delivery.surfaces import structure_surfaces
 from ltvs.measurement.files import Measured
 from ltvs.page.embedded import HIGHEST, LOWEST, STEPS, affine_of, ct_bytes, label_bytes, surface_bytes
 from ltvs.page.niivue import PACKAGE, Viewer, installed_viewer
@@ -107,22 +107,30 @@ def script_json(content: Any) -> str:
 
 def _pages(ct: sitk.Image, labels: sitk.Image, viewer: Viewer, measured: Measured, head: Head) -> Iterator[bytes]:
     """Yield the page, then coarser ones: noisy voxels compress less than most."""
-    most = MOST_VOXELS
+    most, packed_viewer = MOST_VOXELS, _element("viewer", viewer.module.encode())
     while True:
         shown = shown_part(ct, labels, most)
         surfaces = structure_surfaces(shown.labels)
+        drawn = [name for name in _OPACITY if name in surfaces]
+        # Of a page, HU alone depend on their steps.
+        packed = [packed_viewer, _element("labels", label_bytes(shown.labels))]
+        packed += [_element(name, surface_bytes(surfaces[name])) for name in drawn]
         for step in STEPS:
-            page = _page(shown, step, surfaces, viewer, measured, head).encode()
+            data = "\n".join([*packed, _element("ct", ct_bytes(shown.ct, step))])
+            page = _page(shown, step, drawn, data, viewer, measured, head).encode()
             yield page
         most = int(most * min(0.9, LARGEST / len(page)))
 
 
 def _page(
-    shown: Shown, step: int, surfaces: Mapping[Structure, Surface], viewer: Viewer, measured: Measured, head: Head
+    shown: Shown,
+    step: int,
+    drawn: Sequence[Structure],
+    data: str,
+    viewer: Viewer,
+    measured: Measured,
+    head: Head,
 ) -> str:
-    drawn = [name for name in _OPACITY if name in surfaces]
-    data = {"viewer": viewer.module.encode(), "ct": ct_bytes(shown.ct, step), "labels": label_bytes(shown.labels)}
-    data |= {name: surface_bytes(surfaces[name]) for name in drawn}
     settings = {
         "axes": _axes(Grid.of(shown.ct)),
         "limits": [LOWEST, HIGHEST],
@@ -132,20 +140,19 @@ def _page(
     }
     script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    elements = [f'<script type="application/json" id="settings">{script_json(settings)}</script>']
-    elements += [_element(name, content) for name, content in data.items()]
+    settings_element = f'<script type="application/json" id="settings">{script_json(settings)}</script>'
     parts = {
         "policy": _POLICY.format(script=digest),
         "title": escape(head.title or "CT with liver, vessels and tumors"),
         "origin": f'<p class="origin">Networks: {escape(head.origin)}</p>' if head.origin else "",
         "style": (_FOLDER / "viewer.css").read_text(encoding="utf-8"),
         "doubts": doubts_html(measured.doubts),
-        "switches": switches_html(surfaces),
+        "switches": switches_html(drawn),
         "results": results_html(measured),
         "shown": escape(_description(shown, step)),
         "package": escape(f"{PACKAGE} {viewer.version}"),
         "license": escape(viewer.license),
-        "data": "\n".join(elements),
+        "data": f"{settings_element}\n{data}",
         "script": script,
     }
     return filled((_FOLDER / "viewer.html").read_text(encoding="utf-8"), parts)

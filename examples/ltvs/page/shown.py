@@ -15,7 +15,7 @@ from ltvs.volume.labels import BACKGROUND, LIVER, TUMOR, VESSEL
 #: Voxels of a page: a CT of 512 x 512 x 200 is shown with half its columns and rows.
 MOST_VOXELS = 14_000_000
 
-#: A CT with more than this times as many voxels is cut to the slices near its labels first.
+#: A CT with more than this times as many voxels is cut to the slices near its labels first, however coarse it becomes.
 _CROPPED_FROM = 4
 #: mm of CT above and below the labels that are kept.
 _MARGIN = 40.0
@@ -41,14 +41,14 @@ class Shown:
 
 
 def shown_part(ct: sitk.Image, labels: sitk.Image, most: int = MOST_VOXELS) -> Shown:
-    """Crop and coarsen a CT and its labels until they have few enough voxels.
+    """Crop a CT and its labels if they have very many voxels, and coarsen them until they have few enough.
 
     Args:
         ct: HU, int16.
         labels: label map on its grid.
         most: voxels.
     """
-    is_cropped = ct.GetNumberOfPixels() > _CROPPED_FROM * most
+    is_cropped = ct.GetNumberOfPixels() > _CROPPED_FROM * MOST_VOXELS
     if is_cropped:
         start, size = _near_labels(labels)
         is_cropped = size != ct.GetSize()

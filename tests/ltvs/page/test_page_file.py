@@ -169,6 +169,17 @@ def test_a_page_that_would_be_too_large_is_made_coarser(tmp_path: Path, monkeypa
     assert said[4].startswith("means of 2")
 
 
+def test_what_does_not_depend_on_steps_of_hu_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ct, labels = labeled()
+    noise = np.random.default_rng(0).integers(-1000, 3000, array(ct).shape).astype(np.int16)
+    size = write(tmp_path / "a.html", image(noise, Grid.of(ct)), labels).path.stat().st_size
+    packed, element = [], page_file._element
+    monkeypatch.setattr(page_file, "_element", lambda name, content: packed.append(name) or element(name, content))
+    monkeypatch.setattr(page_file, "LARGEST", size - 100)
+    write(tmp_path / "b.html", image(noise, Grid.of(ct)), labels)
+    assert sorted(packed) == ["ct", "ct", "labels", "liver", "tumor", "vessel", "viewer"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("slices", "apart", "blocks"), [(200, 1.0, "2 x 2 x 1"), (1000, 0.5, "2 x 2 x 2")])
 def test_a_large_ct_stays_below_20_megabytes(slices: int, apart: float, blocks: str, tmp_path: Path) -> None:

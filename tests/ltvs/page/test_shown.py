@@ -62,17 +62,23 @@ def test_a_small_ct_is_shown_as_it_is() -> None:
         np.testing.assert_array_equal(array(sitk.DICOMOrient(part, "LPS")), array(whole))
 
 
-def test_a_long_ct_is_cut_to_the_slices_near_its_labels() -> None:
+def test_a_long_ct_is_cut_to_the_slices_near_its_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.zeros((100, 7, 9), np.uint8)
     values[60:63, 3, 4] = 1
     grid = Grid((9, 7, 100), (1.0, 1.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     ct, labels = image(np.zeros(values.shape, np.int16), grid), image(values, grid)
+    # A page that is made coarser shows no less of a CT.
+    assert not shown_part(ct, labels, most=1500).is_cropped
+    monkeypatch.setattr("ltvs.page.shown.MOST_VOXELS", 1574)
     shown = shown_part(ct, labels, most=1500)
     # 40 mm are ten slices; what is left has few enough voxels.
     assert (shown.ct.GetSize(), shown.is_cropped, shown.blocks) == ((9, 7, 23), True, (1, 1, 1))
     assert Grid.of(shown.ct).corners()[:, 2].min() == 50 * 4.0
     nothing = shown_part(ct, labels * 0, most=1500)
     assert (nothing.is_cropped, max(nothing.blocks)) == (False, 3)
+    # Four times as many are not cut.
+    monkeypatch.setattr("ltvs.page.shown.MOST_VOXELS", 1575)
+    assert not shown_part(ct, labels, most=1500).is_cropped
 
 
 @pytest.mark.parametrize(
