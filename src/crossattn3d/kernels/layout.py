@@ -32,15 +32,15 @@ def one_stride(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
 
 
 def new_map(like: Tensor, channels: int) -> Tensor:
-    """Return an uninitialized map with another number of channels in the dtype and memory format of `like`."""
-    shape = like.shape[0], channels, *like.shape[2:]
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format(like))
+    """Return an uninitialized map with another number of channels in the dtype and memory format of `like`.
 
-
-def memory_format(x: Tensor) -> torch.memory_format:
-    """Return whether the channels of a map with one stride along its voxels are its innermost dimension, or they."""
-    rows = x.flatten(2)
-    return torch.channels_last_3d if rows.stride(1) < rows.stride(2) else torch.contiguous_format
+    Args:
+        like: with one stride along its voxels.
+        channels: of the new map.
+    """
+    shape, rows = (like.shape[0], channels, *like.shape[2:]), like.flatten(2)
+    order = torch.channels_last_3d if rows.stride(1) < rows.stride(2) else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
 
 
 def to_slices(rows: Float[Tensor, "b n l"], size: Sequence[int], slice_dim: int) -> Float[Tensor, "b n d p"]:
