@@ -13,10 +13,10 @@ from typing import TypeVar
 import SimpleITK as sitk
 import tyro
 
-from ltvs.runtime.boxes import line_of_box
 from ltvs.runtime.errors import InputError, printable, reason_without_mistake
 from ltvs.runtime.extras import require_extra
 from ltvs.runtime.interrupts import Terminated
+from ltvs.runtime.refused_words import line_of_box
 
 Settings = TypeVar("Settings")
 
