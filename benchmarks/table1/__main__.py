@@ -24,7 +24,7 @@ from benchmarks.table1.testing import score
 from benchmarks.table1.training import train
 from demo_steps import step
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.systems.named import NETWORKS, Network
+from ltvs.model.systems.registry import NETWORKS, Network
 from ltvs.runtime.errors import InputError
 
 #: Exit status of a study that its time limit ended and that can go on.

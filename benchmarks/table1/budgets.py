@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltvs.model.systems.named import NETWORKS, Network
+from ltvs.model.systems.registry import NETWORKS, Network
 
 Triple = tuple[int, int, int]
 

@@ -16,7 +16,7 @@ from benchmarks.table1.costs import costs_file
 from benchmarks.table1.testing import scores_file
 from benchmarks.table1.training import validation_dice
 from ltvs.model.computing import best_device
-from ltvs.model.systems.named import NETWORKS
+from ltvs.model.systems.registry import NETWORKS
 from ltvs.runtime.files import read_json
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import pages
 from ltvs.model.stages import CLASSES
-from ltvs.model.systems.named import NETWORKS, TABLE_1, Network, make_system
+from ltvs.model.systems.registry import NETWORKS, TABLE_1, Network, make_system
 
 #: Why a count that is not settled differs.
 REASONS: dict[Network, str] = {

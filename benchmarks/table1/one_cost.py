@@ -16,7 +16,7 @@ from benchmarks.table1.testing import pipeline_of
 from ltvs.model.computing import best_device
 from ltvs.model.networks import make_network, network_settings
 from ltvs.model.stages import CLASSES
-from ltvs.model.systems.named import NETWORKS, Network
+from ltvs.model.systems.registry import NETWORKS, Network
 from ltvs.training.devices import start_processes
 from ltvs.training.settings import TrainSettings
 from ltvs.training.step import Learner, Sample

@@ -13,7 +13,7 @@ from benchmarks.table1.budgets import COMMON_RATE, Run
 from benchmarks.table1.pictures import draw_dice, draw_labels
 from benchmarks.table1.testing import prediction_file
 from ltvs.dataset.layout import PreparedSet
-from ltvs.model.systems.named import NETWORKS, TABLE_1
+from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.runtime.files import read_json
 from ltvs.volume.images import read_ct, read_labels
 

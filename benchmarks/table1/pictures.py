@@ -12,7 +12,7 @@ from benchmarks.svg import TYPE, svg
 from benchmarks.table1.budgets import COMMON_RATE
 from benchmarks.table1.collect import scores_of
 from benchmarks.table1.tables import OURS, STRUCTURES
-from ltvs.model.systems.named import NETWORKS, TABLE_1
+from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.report.rendering import render
 from ltvs.report.slices import VIEWS, draw_slice, field_of_view, find_crossing, upright
 from ltvs.runtime.files import atomic_path

@@ -10,7 +10,7 @@ from benchmarks.accuracy.statistics import Array, compare, differences, holm, me
 from benchmarks.table1.budgets import COMMON_RATE
 from benchmarks.table1.collect import best_rate, scores_of
 from benchmarks.table1.counts import millions
-from ltvs.model.systems.named import NETWORKS, TABLE_1, Network
+from ltvs.model.systems.registry import NETWORKS, TABLE_1, Network
 
 STRUCTURES, SCORES = ("tumor", "vessel"), {"dice": "Dice", "iou": "IoU"}
 OURS: Network = "ucanet"

@@ -20,7 +20,7 @@ from benchmarks.table1.budgets import BUDGETS, COMMON_RATE, Run, best_runs, firs
 from benchmarks.table1.cases import HeldOut
 from benchmarks.table1.collect import best_rate, scores_of
 from benchmarks.table1.pictures import draw_dice, draw_labels
-from ltvs.model.systems.named import NETWORKS, TABLE_1
+from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.runtime.errors import InputError
 from ltvs.runtime.files import read_json
 from ltvs.training.settings import TrainSettings

@@ -19,7 +19,7 @@ from ltvs.model.networks import OPTIONS, read_settings
 from ltvs.model.pipeline import SMALLEST_LIVER
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.model.stages import CLASSES, STAGES, Stage
-from ltvs.model.systems.named import TABLE_1, Network, make_system
+from ltvs.model.systems.registry import TABLE_1, Network, make_system
 from ltvs.runtime.files import write_json
 from ltvs.runtime.outputs import check_new_folder, check_not_around, check_outside, replaced_folder
 

@@ -13,7 +13,7 @@ from torch import nn
 from crossattn3d import UCANet, UNet3d
 from crossattn3d._layers.norms import Norm
 from crossattn3d.functional import ScoreNorm, backend_of
-from ltvs.model.systems.named import Network, make_system
+from ltvs.model.systems.registry import Network, make_system
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError, few, one_line
 from ltvs.runtime.files import atomic_path

@@ -12,7 +12,7 @@ from crossattn3d.functional import ScoreNorm
 from ltvs.model.computing import Precision, best_device, check_device, check_precision
 from ltvs.model.networks import OPTIONS, NetworkSettings, Skip, network_settings
 from ltvs.model.stages import CLASSES, PATCH, STAGES, Stage
-from ltvs.model.systems.named import LEVELS, Network
+from ltvs.model.systems.registry import LEVELS, Network
 from ltvs.phantom.parts import Part
 from ltvs.runtime.choices import check_choices
 from ltvs.runtime.errors import InputError

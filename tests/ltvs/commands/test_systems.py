@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from ltvs.bundle.write import make_bundle
 from ltvs.model.pipeline import Pipeline
 from ltvs.model.saved import load_stage
-from ltvs.model.systems.named import NETWORKS, Network
+from ltvs.model.systems.registry import NETWORKS, Network
 from ltvs.runtime.files import read_json
 from ltvs.volume.images import read_labels, same_grid, write_volume
 from support.tiny_cases import OBLIQUE, tiny_case
@@ -75,7 +75,7 @@ def test_a_system_is_trained_and_labels_a_ct(trained: Path, network: Network, tm
 def test_a_system_as_a_bundle(trained: Path, network: Network, tmp_path: Path) -> None:
     make_bundle(trained, tmp_path / "bundle", "A. Author", "(c)")
     config = json.loads((tmp_path / "bundle" / "configs" / "inference.json").read_text())
-    named = "crossattn3d." if network in ("unet3d", "ucanet") else "ltvs.model.systems.named.make_system"
+    named = "crossattn3d." if network in ("unet3d", "ucanet") else "ltvs.model.systems.registry.make_system"
     assert config["network_def"]["_target_"].startswith(named)
     ct = tmp_path / "ct.nii.gz"
     write_volume(tiny_case("b").ct, ct)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltvs.model.systems.named import NETWORKS, make_system
+from ltvs.model.systems.registry import NETWORKS, make_system
 
 GOLDEN = Path(__file__).parent / "golden"
 TWO_DIMENSIONAL = ("unet2d", "resunet2d", "uctransnet", "transunet")

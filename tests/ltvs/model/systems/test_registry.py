@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from ltvs.model.systems.named import LEVELS, NETWORKS, TABLE_1, make_system
+from ltvs.model.systems.registry import LEVELS, NETWORKS, TABLE_1, make_system
 from ltvs.runtime.errors import InputError
 
 
