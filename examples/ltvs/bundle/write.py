@@ -40,7 +40,7 @@ FILES = ("__init__.py", "bundle/__init__.py", "bundle/entry_points.py")
 README = """\
 # Liver, vessels and tumors in a CT
 
-Two networks of crossattn3d: one finds the liver, the other the vessels and tumors in it. `models/model.pt` is the
+Two networks: one finds the liver, the other the vessels and tumors in it. `models/model.pt` is the
 second, `models/liver.pt` the first. Their training data and their scores are not stated here.
 
 ```sh

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import ltvs.report.seed_summary
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.preparing import prepare_set
+from ltvs.model.systems.transunet import TransUnet
 from ltvs.report.seed_summary import results_of, score_test_cases
 from ltvs.runtime.command_line import run
 from ltvs.runtime.files import read_json, write_json
@@ -56,6 +57,64 @@ def prepared_from_other_cts(data: Path) -> None:
     source = listed(**{name: partial(darker, name) for name in ("a", "b")})
     shutil.rmtree(data)
     prepare_set(source, RECIPE, data, 1, lambda patients: {"split.json": split})
+
+
+@pytest.mark.parametrize("stage", ["1", "2"])
+def test_a_run_of_when_a_u_net_was_a_skip(
+    place: Path, stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--stage", stage, "--epochs", "1", *(("--network", "unet3d") if stage == "2" else ()))
+    command(monkeypatch, place, "out", *words)
+    file = place / "out" / f"stage{stage}" / "settings.json"
+    settings = read_json(file)
+    del settings["prediction"]["network"]["network"]
+    settings["prediction"]["network"] |= {"skip": "concat", "score_norm": "instance", "residual": True}
+    for name in ("network", "liver_network", "pretrained"):
+        del settings["training"][name]
+    if stage == "2":
+        settings["training"]["skip"] = "concat"
+    write_json(file, settings)
+    command(monkeypatch, place, "out", *words)
+    other = ("--network", "vnet") if stage == "2" else ("--norm", "group")
+    said = refused(monkeypatch, capsys, place, *words[:4], *other)
+    assert ("--network was unet3d, is vnet" if stage == "2" else "--norm was batch, is group") in said
+
+
+@pytest.mark.slow
+def test_a_transunet_that_begins_with_published_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for the loader, whose own tests read files: what it sets is what training begins with."""
+    file, read = place / "weights.npz", []
+    file.write_bytes(b"once")
+
+    def load(net: TransUnet, path: Path) -> None:
+        assert isinstance(net, TransUnet)
+        read.append(path.read_bytes())
+
+    monkeypatch.setattr("ltvs.training.run_folder.load_published", load)
+    words = ("--stage", "2", "--network", "transunet", "--pretrained", str(file), "--epochs", "1")
+    command(monkeypatch, place, "out", *words)
+    assert read == [b"once"] * 2, "before anything is written, and to begin with"
+    settings = read_json(place / "out/stage2/settings.json")
+    assert settings["training"]["pretrained"] == str(file)
+    command(monkeypatch, place, "out", *words)
+    assert len(read) == 2, "a run that is done needs them no more"
+    file.write_bytes(b"other")
+    said = refused(monkeypatch, capsys, place, *words)
+    assert f"holds a training that began with other weights than those that are in --pretrained {file} now" in said
+
+
+def test_published_weights_that_are_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = place / "weights.npz"
+    file.write_bytes(b"no zip")
+    said = refused(monkeypatch, capsys, place, "--stage", "2", "--network", "transunet", "--pretrained", str(file))
+    assert said.startswith(f"error: {file}: ")
+    assert not (place / "out").exists()
+    words = ("--stage", "2", "--network", "transunet", "--pretrained", str(place / "out/stage2/weights.npz"))
+    assert "error: " in refused(monkeypatch, capsys, place, *words)
 
 
 @pytest.mark.parametrize("done", [True, False])

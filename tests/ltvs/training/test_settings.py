@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ltvs.model.networks import network_settings
 from ltvs.runtime.errors import InputError
 from support.trained_runs import tiny_settings
 
@@ -37,6 +38,32 @@ from support.trained_runs import tiny_settings
         ({"schedule": "linear"}, "--schedule: expected constant, cosine; got 'linear'; give one"),
         ({"norm": "layer"}, "--norm: expected batch, instance, group; got 'layer'; give one"),
         ({"skip": "concat"}, "--skip: expected csca, cca, sca; got 'concat'; give one"),
+        ({"network": "unet"}, "--network: expected unet2d, .*, ucanet; got 'unet'; give one"),
+        ({"liver_network": "unet"}, "--liver-network: expected unet2d, .*, ucanet; got 'unet'; give one"),
+        (
+            {"network": "vnet", "liver_network": "uxnet"},
+            "--channels: expected with unet3d or ucanet only; got it with uxnet and vnet; leave it out",
+        ),
+        (
+            {"network": "unet3d", "skip": "cca"},
+            "--skip: expected with ucanet only; got it with unet3d; leave it out",
+        ),
+        (
+            {"network": "vnet", "use_checkpoint": True},
+            "--use-checkpoint: expected with unet3d or ucanet only; got it with vnet; leave it out, and save memory by",
+        ),
+        (
+            {"network": "vnet", "precision": "bf16-mixed", "patch": (24, 16, 16), "stage": "2"},
+            r"--precision bf16-mixed: on CPU no level .* got \[24, 12, 6, 3, 2\] slices",
+        ),
+        (
+            {"pretrained": Path("weights.npz")},
+            "--pretrained weights.npz: expected with transunet and without --init.*; got it with unet3d and ucanet;",
+        ),
+        (
+            {"pretrained": Path("weights.npz"), "network": "transunet", "init": Path("other")},
+            "--pretrained weights.npz: expected with transunet and without --init.*; got it with --init other; leave",
+        ),
         ({"score_norm": "softmax"}, "--score-norm: expected none, sqrt, mean, cosine, instance; got 'softmax'; give"),
         ({"residual": "false"}, "--residual: expected True, False; got 'false'; give one"),
         ({"render": 2, "fixed": ("noise", "shapes")}, "--fixed: expected contrast, .*; got 'shapes'; give one"),
@@ -54,6 +81,18 @@ from support.trained_runs import tiny_settings
 def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny_settings(tmp_path, tmp_path, **changes)
+
+
+def test_options_of_the_other_stage_may_be_given(tmp_path: Path) -> None:
+    """So that both stages can be trained by commands of their own with the same words."""
+    settings = tiny_settings(tmp_path, tmp_path, stage="1", skip="cca", residual=False)
+    assert settings.network_of(1) == network_settings(2, "unet3d", channels=(2, 3, 4))
+    other = tiny_settings(tmp_path, tmp_path, network="vnet", use_checkpoint=True, stage="1")
+    assert (other.network_of(1).channels, other.network_of(2)) == ((2, 3, 4), network_settings(3, "vnet"))
+
+
+def test_2d_networks_have_one_level_of_slices(tmp_path: Path) -> None:
+    tiny_settings(tmp_path, tmp_path, network="transunet", precision="bf16-mixed", patch=(8, 16, 16), stage="2")
 
 
 def test_a_run_does_not_begin_with_itself(tmp_path: Path) -> None:
