@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from ltvs.model.systems.positions import LearnedPositions
 
-EPS = 1e-6
+#: Of layer norms, and of the norm of the scores.
+EPS, NORM_EPS = 1e-6, 1e-5
 
 
 class ChannelAttention(nn.Module):
     """The channels of each scale attend to those of all scales.
 
     Each head has queries, keys and values of the full width, and the mean over the heads is projected. Scores are
-    normalized over each head's whole matrix. No matrix has a row and a column for each token.
+    normalized over each head's whole matrix: softmax((Q K^T - mean) / deviation) V. No row of a softmax sees what is
+    taken off all its scores, and `score_variance` needs no scores, so that no matrix of them is made.
 
     Args:
         widths: of the scales.
@@ -42,15 +44,39 @@ class ChannelAttention(nn.Module):
 
     def forward(self, scales: Sequence[Float[Tensor, "n t _"]], joined: Float[Tensor, "n t c"]) -> list[Tensor]:
         """Return what each scale takes from `joined`, the tokens of all scales side by side."""
-        keys = rearrange(self.key(joined), "n t (heads c) -> n heads t c", heads=self.heads)
-        keys = keys / math.sqrt(joined.shape[2])
-        values = rearrange(self.value(joined), "n t (heads c) -> n heads c t", heads=self.heads)
+        keys = self._of_heads(self.key(joined)) / math.sqrt(joined.shape[2])
+        values = self._of_heads(self.value(joined))
         taken = []
         for x, query, out in zip(scales, self.queries, self.outs, strict=True):
-            scores = rearrange(query(x), "n t (heads c) -> n heads c t", heads=self.heads) @ keys
-            weights = F.instance_norm(scores).softmax(dim=-1)
-            taken.append(out((weights @ values).mean(dim=1).mT))
+            queries = self._of_heads(query(x))
+            deviation = (score_variance(queries, keys) + NORM_EPS).sqrt()
+            of_heads = F.scaled_dot_product_attention(queries / deviation[..., None, None], keys, values, scale=1.0)
+            taken.append(out(of_heads.mean(dim=1).mT))
         return taken
+
+    def _of_heads(self, x: Float[Tensor, "n t hc"]) -> Float[Tensor, "n heads c t"]:
+        # Contiguous, or PyTorch would make the matrix of scores after all.
+        return rearrange(x, "n t (heads c) -> n heads c t", heads=self.heads).contiguous()
+
+
+def score_variance(queries: Float[Tensor, "*b i t"], keys: Float[Tensor, "*b j t"]) -> Float[Tensor, "*b"]:
+    r"""Return the variance of all scores $q_i \cdot k_j$.
+
+    With $q_i = \bar q + q'_i$ and $k_j = \bar k + k'_j$ it is the mean of $(\bar q \cdot k'_j)^2$, plus that of
+    $(q'_i \cdot \bar k)^2$, plus that of $(q'_i \cdot k'_j)^2$: nothing is subtracted, so that no digit is lost.
+
+    Example:
+        >>> q, k = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [4.0], [6.0]])
+        >>> score_variance(q, k), (q @ k.T).var(correction=0)
+        (tensor(29.3333), tensor(29.3333))
+    """
+    q, k = queries.mean(dim=-2, keepdim=True), keys.mean(dim=-2, keepdim=True)
+    dq, dk = queries - q, keys - k
+    of_keys, of_queries = (dk @ q.mT).square().mean(dim=(-2, -1)), (dq @ k.mT).square().mean(dim=(-2, -1))
+    i, j, t = dq.shape[-2], dk.shape[-2], dq.shape[-1]
+    # Of two ways to the same sum, that through the smaller matrices: the products of all tokens, or the scores.
+    both = (dq.mT @ dq) * (dk.mT @ dk) if t**2 < i * j else (dq @ dk.mT).square()
+    return of_keys + of_queries + both.sum(dim=(-2, -1)) / (i * j)
 
 
 class Block(nn.Module):

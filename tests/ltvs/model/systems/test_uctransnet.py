@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltvs.model.systems.channel_transformer import Block, ChannelAttention, ChannelTransformer, ToMap
+from ltvs.model.systems.channel_transformer import Block, ChannelAttention, ChannelTransformer, ToMap, score_variance
 from ltvs.model.systems.uctransnet import ChannelGate, UCTransNet, UpBlock
 from support.random_parameters import generator, normal, randomize
 
@@ -29,19 +30,19 @@ def patch(seed: int, size: tuple[int, int, int] = SIZE) -> Tensor:
     return normal((1, 1, *size), generator(seed), torch.float32)
 
 
-def scales_of(seed: int) -> list[Tensor]:
+def scales_of(seed: int, tokens: int = TOKENS) -> list[Tensor]:
     g = generator(seed)
-    return [normal((2, TOKENS, width), g) for width in WIDTHS]
+    return [normal((2, tokens, width), g) for width in WIDTHS]
 
 
 def attended(attention: ChannelAttention, scales: list[Tensor], joined: Tensor) -> list[Tensor]:
     """Compute the attention one sample, scale, head and channel at a time."""
     total = joined.shape[2]
-    results = [torch.empty_like(x) for x in scales]
+    results: list[list[Tensor]] = [[] for _ in scales]
     for n in range(len(joined)):
         for i, x in enumerate(scales):
             width = x.shape[2]
-            mean = torch.zeros(TOKENS, width, dtype=torch.float64)
+            mean = torch.zeros(joined.shape[1], width, dtype=torch.float64)
             for head in range(attention.heads):
                 of_all = slice(head * total, (head + 1) * total)
                 query = x[n] @ attention.queries[i].weight[head * width : (head + 1) * width].T
@@ -50,9 +51,9 @@ def attended(attention: ChannelAttention, scales: list[Tensor], joined: Tensor) 
                 scores = (scores - scores.mean()) / (scores.var(correction=0) + 1e-5).sqrt()
                 for channel in range(width):
                     weights = scores[channel].exp() / scores[channel].exp().sum()
-                    mean[:, channel] += value @ weights / attention.heads
-            results[i][n] = mean @ attention.outs[i].weight.T
-    return results
+                    mean = mean + F.one_hot(torch.tensor(channel), width) * (value @ weights)[:, None] / attention.heads
+            results[i].append(mean @ attention.outs[i].weight.T)
+    return [torch.stack(samples) for samples in results]
 
 
 def layer_norm(x: Tensor, norm: nn.Module) -> Tensor:
@@ -65,11 +66,34 @@ def test_it_has_as_many_parameters_as_described(net: UCTransNet) -> None:
     assert sum(p.numel() for p in net.parameters()) == 66_625_475
 
 
+@pytest.mark.parametrize("tokens", [2, 5, TOKENS])
 @pytest.mark.parametrize("heads", [1, 3])
-def test_channels_attend_to_the_channels_of_all_scales(heads: int) -> None:
+def test_channels_attend_to_the_channels_of_all_scales(heads: int, tokens: int) -> None:
+    """Results and all gradients; with few tokens the variance of the scores comes from products of tokens."""
     attention = randomize(ChannelAttention(WIDTHS, heads).double(), 1)
-    scales, joined = scales_of(2), normal((2, TOKENS, sum(WIDTHS)), generator(3))
-    torch.testing.assert_close(attention(scales, joined), attended(attention, scales, joined))
+    scales, joined = scales_of(2, tokens), normal((2, tokens, sum(WIDTHS)), generator(3))
+    inputs = [*scales, joined, *attention.parameters()]
+    for x in inputs:
+        x.requires_grad_()
+    found, expected = attention(scales, joined), attended(attention, scales, joined)
+    torch.testing.assert_close(found, expected)
+    weights = [normal(tuple(y.shape), generator(4)) for y in found]
+    of_both = [
+        torch.autograd.grad([(w * y).sum() for w, y in zip(weights, results, strict=True)], inputs)
+        for results in (found, expected)
+    ]
+    torch.testing.assert_close(*of_both)
+
+
+@pytest.mark.parametrize("tokens", [2, TOKENS])
+def test_the_variance_of_scores_that_all_lie_far_from_0(tokens: int) -> None:
+    """Their mean is thousands of times their deviation: a difference of mean squares would have no digit.
+
+    Rounding the inputs to float32 moves each by up to 6e-5 of its deviation.
+    """
+    queries, keys = (1e3 + normal((2, 3, n, tokens), generator(n)) for n in (4, 9))
+    exact = (queries @ keys.mT).var(dim=(-2, -1), correction=0)
+    torch.testing.assert_close(score_variance(queries.float(), keys.float()).double(), exact, rtol=1e-3, atol=0)
 
 
 def test_a_block_normalizes_first_and_adds() -> None:
