@@ -1,11 +1,13 @@
 """python -m benchmarks.table1.page [--study DIR]: the results into docs/table1.md, README and the pictures.
 
-With the folder of the study, also the picture of every system's labels on a held-out phantom.
+With the folder of the study, also the picture of every system's labels on a held-out phantom, the middle one by Dice.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from benchmarks import DOCS, RESULTS, ROOT, pages
 from benchmarks.table1 import counts, tables
@@ -33,20 +35,28 @@ def main() -> int:
     pages.write(README, MAKER, tables.short_table(report))
     draw_dice(report, DICE)
     if arguments.study is not None:
-        draw_study(arguments.study)
+        draw_study(report, arguments.study)
     return 0
 
 
-def draw_study(study: Path) -> None:
-    """Draw the labels of every system that was tested on the first held-out phantom."""
-    data = PreparedSet(study / "data")
-    case, seed = data.split["test"][0], 0
-    files = {
-        TABLE_1[network].title: prediction_file(study / Run(network, seed, COMMON_RATE).name, case)
-        for network in NETWORKS
-    }
+def draw_study(report: dict[str, Any], study: Path) -> None:
+    """Draw the labels of every system that was tested on the typical phantom."""
+    data, case = PreparedSet(study / "data"), typical_phantom(report)
+    runs = {network: Run(network, report["budget"]["seeds"][0], COMMON_RATE) for network in NETWORKS}
+    files = {TABLE_1[network].title: prediction_file(study / run.name, case) for network, run in runs.items()}
     labels = {title: read_labels(file) for title, file in files.items() if file.is_file()}
     draw_labels(read_ct(data.ct(case)), read_labels(data.labels(case)), labels, LABELS)
+
+
+def typical_phantom(report: dict[str, Any]) -> str:
+    """Return the phantom that is in the middle by its tumor Dice, mean over all runs; of two, the better one."""
+    found: dict[str, list[float]] = {}
+    for run in report["runs"]:
+        for name, case in run["cases"].items():
+            if not case["real"] and case["tumor"]["dice"] is not None:
+                found.setdefault(name, []).append(case["tumor"]["dice"])
+    ordered = sorted(found, key=lambda name: (fmean(found[name]), name))
+    return ordered[len(ordered) // 2]
 
 
 if __name__ == "__main__":

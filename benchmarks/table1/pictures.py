@@ -6,6 +6,7 @@ from typing import Any
 
 import SimpleITK as sitk
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from benchmarks.accuracy.statistics import mean_sd
 from benchmarks.svg import TYPE, svg
@@ -16,6 +17,7 @@ from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.report.rendering import render
 from ltvs.report.slices import VIEWS, draw_slice, field_of_view, find_crossing, upright
 from ltvs.runtime.files import atomic_path
+from ltvs.volume.labels import COLORS
 
 #: Pixels of a panel, and of the picture per inch.
 PANEL, DPI = 300, 150
@@ -23,6 +25,8 @@ PANEL, DPI = 300, 150
 COLUMNS = 6
 #: Pixels above a panel for its title.
 TITLE = 34
+#: In the last panel, which eleven leave free.
+LEGEND = ("liver", "vessel", "tumor")
 
 
 def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk.Image], path: Path) -> None:
@@ -53,6 +57,8 @@ def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk
                 axes.set_title(title, size=10, pad=5)
             else:
                 axes.imshow(render(image, *field, PANEL), interpolation="none")
+    patches = [Patch(color=COLORS[name], label=name) for name in LEGEND]
+    figure.legend(handles=patches, loc="lower right", bbox_to_anchor=(0.98, 0.04), frameon=False, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -244,6 +244,10 @@ def test_pictures(tmp_path: Path) -> None:
     assert "V-Net" not in drawn, "it was not run"
 
 
+def test_the_typical_phantom_is_in_the_middle() -> None:
+    assert page.typical_phantom(report()) == "1", "of 0, 1 and 2; neither the real CT nor the phantom without a tumor"
+
+
 def test_the_docs_show_the_results() -> None:
     result = read_json(page.RESULT)
     shown = page.PAGE.read_text(encoding="utf-8")
