@@ -41,12 +41,17 @@ def export_onnx(net: nn.Module, path: str | Path, *, size: Sequence[int] | None 
     """
     who, path = "export_onnx", Path(path)
     check_net(who, net)
-    if not isinstance(net, UNet3d) and (size is None or not hasattr(net, "in_channels")):
-        raise ValueError(
-            f"{who}: expected a UNet3d or a UCANet, or a size and a net with in_channels; got {type(net).__name__} and "
-            f"size {size}; give size=(d, h, w), or use torch.onnx.export"
-        )
-    if size is not None and (len(size) != 3 or None in map(whole_number, size)):
+    if not isinstance(net, UNet3d):
+        if not hasattr(net, "in_channels"):
+            raise ValueError(
+                f"{who}: expected a UNet3d, a UCANet or a net with in_channels; got {type(net).__name__}; "
+                "use torch.onnx.export"
+            )
+        if size is None:
+            raise ValueError(
+                f"{who}: expected a UNet3d or a UCANet, or a size; got {type(net).__name__}; give size=(d, h, w)"
+            )
+    if size is not None and not _is_size(size):
         raise ValueError(f"{who}: expected size as 3 whole numbers of 1 or more; got {size}; give (d, h, w)")
     if any(module.training for module in net.modules()):
         raise ValueError(f"{who}: expected a net in eval mode; got one in training mode; call net.eval()")
@@ -84,3 +89,7 @@ def export_onnx(net: nn.Module, path: str | Path, *, size: Sequence[int] | None 
         temporary = Path(folder) / path.name
         program.save(str(temporary))
         temporary.replace(path)
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, Sequence) and len(size) == 3 and None not in map(whole_number, size)

@@ -46,6 +46,7 @@ def small(line: str) -> str:
     options += " --smallest-liver 1" if "--liver-from" in line else ""
     options += " --smallest_liver 1" if "monai.bundle run" in line else ""
     options += " --maps 1 --count 3 --validation 1 --matrix 64" if "--maps" in line else ""
+    options = options.replace("--channels 2 3 4", "") if "--network vnet" in line else options  # which it has not
     options += " --norm batch" if "--init" in line else ""  # as the run that the test has trained
     return options + (" --run trained/run" if script == "predict_ltvs.py" and "--run" not in line else "")
 

@@ -151,13 +151,16 @@ class _Training:
 
     def _step(self, micro_batches: list[Sample]) -> float:
         """Take one step in all processes together; return the mean of their losses."""
+        position = self.position
+        # What a network drops at random depends on nothing before, so that a resumed training drops the same.
+        torch.manual_seed(_seed_of(self.settings.seed, position.epoch, position.step, self.fabric.global_rank))
         loss = self.learner.backward(micro_batches)
         names = sorted({name for micro_batch in micro_batches for name in micro_batch.case})
         asked = torch.tensor(float(self.interrupts.asked), device=loss.device)
         everyone = cast("Tensor", self.fabric.all_gather(torch.stack([loss.float(), asked])))
         losses, requests = everyone.reshape(-1, 2).cpu().T
         self.asked = int(requests.max())
-        where = f"at epoch {self.position.epoch}, step {self.position.step + 1}"
+        where = f"at epoch {position.epoch}, step {position.step + 1}"
         for rank, value in enumerate(losses.tolist()):
             if not math.isfinite(value):
                 names = self.fabric.broadcast(names, src=rank)
@@ -237,6 +240,11 @@ class _Training:
         self.journal.say(f"stopped {where}")
         print(f"\nsaved {where}; the same command resumes from there", file=sys.stderr)
         return interrupt(self.asked)
+
+
+def _seed_of(*numbers: int) -> int:
+    """Return a seed for PyTorch, another one for every series of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def seed_everything(seed: int) -> None:

@@ -78,7 +78,7 @@ def check_folder(settings: TrainSettings, stage: Stage, data: PreparedSet) -> No
     had, has = _BEFORE | before.get("training", {}), now["training"]
     if had.get("skip") == "concat":
         # Of when a U-Net was a skip of the UCA-Net.
-        had |= {"network": "unet3d", "skip": has["skip"]}
+        had |= {"network": "unet3d", **{name: has[name] for name in ("skip", "score_norm", "residual")}}
     options = [name for name in has if name not in FREE and had.get(name) != has[name]]
     if options or differ:
         reasons = [f"--{name.replace('_', '-')} was {had.get(name)}, is {has[name]}" for name in options]

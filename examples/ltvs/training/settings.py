@@ -176,16 +176,19 @@ class TrainSettings:
         """Raise InputError if the networks lack an option that is given, or a precision."""
         trained = [self.network_of(stage).network for stage in self.stages()]
         for network in trained:
-            levels = len(self.channels) if network in OPTIONS else LEVELS[network]
-            check_precision(self.precision, self.device, self.patch[0], levels)
-        # Also of a stage that is not trained now, so that both can be given the same words.
-        chosen = dict.fromkeys((self.liver_network, self.network))
+            levels, depth = LEVELS[network], self.patch[0]
+            if network in OPTIONS:
+                levels = len(self.channels)
+            else:
+                # Others pad.
+                depth += -depth % 2 ** (levels - 1)
+            check_precision(self.precision, self.device, depth, levels)
         for option in fields(self):
             has = [network for network, options in OPTIONS.items() if option.name in options]
-            if has and getattr(self, option.name) != option.default and not chosen.keys() & set(has):
+            if has and getattr(self, option.name) != option.default and not set(has) & set(trained):
                 raise InputError(
                     f"--{option.name.replace('_', '-')}: expected with {' or '.join(has)} only; got it with "
-                    f"{' and '.join(chosen)}; leave it out"
+                    f"{' and '.join(dict.fromkeys(trained))}; leave it out"
                 )
         if self.use_checkpoint and (others := [network for network in trained if network not in OPTIONS]):
             raise InputError(
@@ -193,10 +196,10 @@ class TrainSettings:
                 "and save memory by --accumulate or a smaller --patch"
             )
         if self.pretrained is not None and ("transunet" not in trained or self.init is not None):
-            got = " and ".join(trained) if "transunet" not in trained else f"--init {self.init}"
+            got = " and ".join(dict.fromkeys(trained)) if "transunet" not in trained else f"--init {self.init}"
             raise InputError(
-                f"--pretrained {self.pretrained}: expected with transunet and without --init, as weights begin once; "
-                f"got it with {got}; leave one of them out"
+                f"--pretrained {self.pretrained}: expected with transunet and without --init, since a network begins with "
+                f"one set of weights; got it with {got}; leave one of them out"
             )
 
 

@@ -90,8 +90,9 @@ def test_a_name_that_is_not_in_utf_8(tmp_path: Path, unchecked: None) -> None:
         (UNet3d(1, 2, NARROW, deep_supervision=True).eval(), r"expected deep supervision to be off; got a net with it"),
         (
             nn.Sequential(nn.ReLU()),
-            r"^export_onnx: expected a UNet3d or a UCANet; got Sequential; use torch\.onnx\.export",
+            r"^export_onnx: expected a UNet3d, a UCANet or a net with in_channels; got Sequential; use torch\.onnx",
         ),
+        (nn.Conv3d(1, 2, 3).eval(), r"^export_onnx: .* or a size; got Conv3d; give size=\(d, h, w\)"),
         (UNet3d, r"^export_onnx: expected a net; got the class UNet3d; make a net of it first, UNet3d\(\.\.\.\)"),
         (None, r"^export_onnx: expected a net, a torch\.nn\.Module; got NoneType; give the net itself"),
     ],
@@ -100,6 +101,14 @@ def test_a_name_that_is_not_in_utf_8(tmp_path: Path, unchecked: None) -> None:
 def test_nets_that_cannot_be_exported(net: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         export_onnx(net, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [8, (8, 8), (8, 8, 0), (8, 8, 8.5), "888"])
+@pytest.mark.usefixtures("unchecked")
+def test_sizes_that_are_none(size: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^export_onnx: expected size as 3 whole numbers of 1 or more; got .*; give"):
+        export_onnx(nn.Conv3d(1, 2, 3).eval(), tmp_path / "net.onnx", size=size)
     assert not list(tmp_path.iterdir())
 
 

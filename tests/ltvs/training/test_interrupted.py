@@ -70,6 +70,22 @@ def assert_can_go_on(output: Path) -> None:
         assert load_checkpoint(folder) is not None
 
 
+@pytest.mark.slow
+def test_a_network_with_dropout_drops_the_same_after_a_kill(data: PreparedSet, tmp_path: Path) -> None:
+    words = (
+        "--stage 2 --network vnet --epochs 2 --batch-size 2 --patch 8 24 24 --overlap 0 0 0 --workers 0 --device cpu "
+    )
+    words += "--validate-every 1 --save-every 60"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(data, whole, words)
+    process = begin(data, killed, kill_at=calls(whole) // 2, words=words)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    finish(data, killed, words)
+    assert "resumes" in (killed / "stage2" / "log.txt").read_text()
+    assert results(killed) == results(whole)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 23))]

@@ -8,6 +8,9 @@ from ltvs.model.networks import network_settings
 from ltvs.runtime.errors import InputError
 from support.trained_runs import tiny_settings
 
+#: The default, which every network may be given.
+WIDE = (32, 64, 128, 256)
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -44,6 +47,8 @@ from support.trained_runs import tiny_settings
             {"network": "vnet", "liver_network": "uxnet"},
             "--channels: expected with unet3d or ucanet only; got it with uxnet and vnet; leave it out",
         ),
+        ({"network": "vnet", "stage": "2"}, "--channels: expected with unet3d or ucanet only; got it with vnet; leave"),
+        ({"skip": "cca", "stage": "1"}, "--skip: expected with ucanet only; got it with unet3d; leave it out"),
         (
             {"network": "unet3d", "skip": "cca"},
             "--skip: expected with ucanet only; got it with unet3d; leave it out",
@@ -53,8 +58,8 @@ from support.trained_runs import tiny_settings
             "--use-checkpoint: expected with unet3d or ucanet only; got it with vnet; leave it out, and save memory by",
         ),
         (
-            {"network": "vnet", "precision": "bf16-mixed", "patch": (24, 16, 16), "stage": "2"},
-            r"--precision bf16-mixed: on CPU no level .* got \[24, 12, 6, 3, 2\] slices",
+            {"network": "vnet", "precision": "bf16-mixed", "patch": (24, 16, 16), "stage": "2", "channels": WIDE},
+            r"--precision bf16-mixed: on CPU no level .* got \[32, 16, 8, 4, 2\] slices",
         ),
         (
             {"pretrained": Path("weights.npz")},
@@ -83,16 +88,16 @@ def test_settings_that_make_no_sense(tmp_path: Path, changes: dict, message: str
         tiny_settings(tmp_path, tmp_path, **changes)
 
 
-def test_options_of_the_other_stage_may_be_given(tmp_path: Path) -> None:
-    """So that both stages can be trained by commands of their own with the same words."""
-    settings = tiny_settings(tmp_path, tmp_path, stage="1", skip="cca", residual=False)
+def test_an_option_may_be_of_one_stage_alone(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, tmp_path, network="vnet")
     assert settings.network_of(1) == network_settings(2, "unet3d", channels=(2, 3, 4))
-    other = tiny_settings(tmp_path, tmp_path, network="vnet", use_checkpoint=True, stage="1")
-    assert (other.network_of(1).channels, other.network_of(2)) == ((2, 3, 4), network_settings(3, "vnet"))
+    assert settings.network_of(2) == network_settings(3, "vnet")
+    tiny_settings(tmp_path, tmp_path, network="vnet", use_checkpoint=True, stage="1")
 
 
 def test_2d_networks_have_one_level_of_slices(tmp_path: Path) -> None:
-    tiny_settings(tmp_path, tmp_path, network="transunet", precision="bf16-mixed", patch=(8, 16, 16), stage="2")
+    words = {"precision": "bf16-mixed", "patch": (8, 16, 16), "stage": "2", "channels": WIDE}
+    tiny_settings(tmp_path, tmp_path, network="transunet", **words)
 
 
 def test_a_run_does_not_begin_with_itself(tmp_path: Path) -> None:
