@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(settings: TrainSettings) -> None:
-    """Train UCA-Net's two stages. The same command resumes an interrupted training.
+    """Train the two stages, a 3D U-Net and UCA-Net or other networks. The same command resumes what was interrupted.
 
     The defaults are the values that the paper prints, except for --score-norm, --residual, --jitter, --seeds and
     --devices (docs/defaults.md).

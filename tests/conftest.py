@@ -1,4 +1,4 @@
-"""Shared test setup: run-time shape checks, hypothesis profiles, threads, maps of a made patient."""
+"""Shared test setup: run-time shape checks, hypothesis profiles, threads, maps of a made patient, a trained run."""
 
 import os
 import signal
@@ -52,3 +52,12 @@ def coarse_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.shared_folders import shared_folder
 
     return shared_folder(tmp_path_factory, "coarse maps", lambda folder: paint_maps(3, folder, 8.0, 5.0))
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose stage 1 finds the tiny liver and whose stage 2 was trained for one epoch; its data lie beside it."""
+    from support.shared_folders import shared_folder
+    from support.trained_runs import train_both_stages_on_tiny_set
+
+    return shared_folder(tmp_path_factory, "trained run", train_both_stages_on_tiny_set) / "run"

@@ -1,17 +1,20 @@
 """python -m benchmarks.table1 --output DIR: the ten systems of the paper's Table 1, trained and tested alike.
 
 `--size cpu` takes hours on two cores, `--size gpu` larger patches, several seeds and learning rates. An interrupted
-study goes on where it was, and what is done is kept; `--minutes` ends it after a while with status 75. `--counts`
-compares the parameters with the paper's and trains nothing.
+study goes on where it was, and what is done is kept; `--minutes` ends it with status 75 at the next checkpoint or CT,
+though not while patients are made. `--counts` compares the parameters with the paper's and trains nothing.
 """
 
 import argparse
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.real_cases.cohorts import COHORTS, LABELED
 from benchmarks.reports import finish
@@ -55,11 +58,16 @@ def main() -> int:
         if "liver" not in LABELED.get(source, ()) or source == "prepared":
             real = ", ".join(name for name in COHORTS if "liver" in LABELED[name] and name != "prepared")
             parser.error(f"--cohort: expected a cohort of real CTs with labeled livers ({real}); got {source}")
+    if arguments.size == "gpu" and not torch.cuda.is_available():
+        parser.error("--size gpu: expected a GPU, it would take months without; got none; give --size cpu")
+    # So that a training that is at work saves, and does not go on alone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         report, done = _study(arguments)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
-    return finish(report, tables.text(report), [], arguments.json) if done else UNFINISHED
+    status = finish(report, tables.text(report), [], arguments.json)
+    return status if done else UNFINISHED
 
 
 def _study(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
@@ -87,9 +95,10 @@ def _make(
         if (left := deadline - time.monotonic()) <= 0:
             return False
         step(run.name)
-        if not train(run, BUDGETS[size], data, output, left):
+        if not train(run, BUDGETS[size], data.folder, output, left):
             return False
-        score(output / run.name, cases)
+        if not score(output / run.name, cases, deadline):
+            return False
         measured(run, size, cases[0], output)
     return True
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from demo_steps import CTS
 from ltvs.model.systems.registry import NETWORKS, Network
 
 Triple = tuple[int, int, int]
 
 #: Phantoms on their own CTs: training takes maps of other patients.
-CTS = "--source phantom --matrix 256 --ct-slice-spacing 2.5 --seed 3000"
+PHANTOMS = f"{CTS} --seed 3000"
 #: Patches of every map in an epoch.
 RENDERED = 4
 #: The learning rate that all systems are trained with: the paper's.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.real_cases.cohorts import COHORTS
-from benchmarks.table1.budgets import CTS, Budget
+from benchmarks.table1.budgets import PHANTOMS, Budget
 from demo_steps import command
 from ltvs.dataset.layout import PreparedSet
 from ltvs.dataset.one_case import compose_labels
@@ -40,7 +40,7 @@ def prepare(budget: Budget, output: Path) -> PreparedSet:
     """Make the data set, or find it made."""
     # One phantom more, since a data set needs one to train on; maps take its place.
     count = 1 + budget.validation + budget.test
-    words = f"{CTS} --count {count} --validation {budget.validation} --test {budget.test} --maps {budget.maps}"
+    words = f"{PHANTOMS} --count {count} --validation {budget.validation} --test {budget.test} --maps {budget.maps}"
     command("prepare_ltvs.py", words, budget.grids, "--output", output / "data")
     return PreparedSet(output / "data")
 

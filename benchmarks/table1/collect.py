@@ -6,43 +6,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.accuracy.statistics import Array
-from benchmarks.machine import PACKAGES, machine
 from benchmarks.table1.budgets import BUDGETS, Run
 from benchmarks.table1.cases import HeldOut
 from benchmarks.table1.costs import costs_file
-from benchmarks.table1.testing import scores_file
+from benchmarks.table1.provenance import made_with
+from benchmarks.table1.testing import scores_of_run
 from benchmarks.table1.training import validation_dice
-from ltvs.model.computing import best_device
+from ltvs.model.saved import stage_folder
 from ltvs.model.systems.registry import NETWORKS
 from ltvs.runtime.files import read_json
+from ltvs.training.run_folder import is_trained
 
 Json = dict[str, Any]
 
 
 def collected(size: str, runs: Iterable[Run], cases: Sequence[HeldOut], output: Path) -> Json:
-    """Return the results of all runs that have been scored, as JSON holds them."""
+    """Return the results of all runs that have been tested on all cases, as JSON holds them."""
     budget = BUDGETS[size]
-    done = [run for run in runs if scores_file(output / run.name).is_file()]
-    names = {case.name for case in cases}
+    scores = {run: found for run in runs if (found := _scores(output / run.name, cases)) is not None}
     return {
         "size": size,
         "budget": asdict(budget) | {"epochs": budget.epochs, "real_steps": budget.real_steps},
         "runs": [
-            asdict(run)
-            | {"validation": validation_dice(run, output)}
-            | {"cases": {k: v for k, v in read_json(scores_file(output / run.name)).items() if k in names}}
-            for run in done
+            {**asdict(run), "validation": validation_dice(run, output), "cases": found} for run, found in scores.items()
         ],
         "costs": {
             network: read_json(costs_file(network, output))
             for network in NETWORKS
             if costs_file(network, output).is_file()
         },
-        "machine": machine(torch.device(best_device()), (*PACKAGES, "SimpleITK")),
+        "machine": made_with(),
     }
+
+
+def _scores(run: Path, cases: Sequence[HeldOut]) -> Json | None:
+    """Return the scores of a run that is trained and tested on all cases; None for others."""
+    return scores_of_run(run, cases) if is_trained(stage_folder(run, 2)) else None
 
 
 def scores_of(report: Json, network: str, rate: float, structure: str, score: str, *, real: bool) -> Array:

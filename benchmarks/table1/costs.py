@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.child_process import peak_and_output
 from benchmarks.table1.budgets import Run
 from benchmarks.table1.cases import HeldOut
+from benchmarks.table1.provenance import made_with
 from ltvs.runtime.files import read_json, write_json
 
 
@@ -26,13 +27,14 @@ def measured(run: Run, size: str, case: HeldOut, output: Path) -> dict[str, Any]
 
     Returns:
         `parameters`; `flops` of a patch, forward; `step_seconds` and `step_bytes` of a training step; `ct_seconds` and
-        `ct_bytes` of stage 2 on a CT. Bytes are the most that the process held, on a GPU the most that tensors took.
+        `ct_bytes` of stage 2 on a CT whose liver is known; and `made_with`. Bytes are the most that the process held,
+        on a GPU the most that tensors took.
     """
     file = costs_file(run.network, output)
     if not file.is_file():
         step = _in_child("step", size, run.network)
         ct = _in_child("ct", *map(str, (output / run.name, case.ct, case.liver)))
-        write_json(file, step | ct)
+        write_json(file, {**step, **ct, "made_with": made_with()})
     return dict(read_json(file))
 
 

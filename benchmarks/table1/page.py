@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--study", type=Path, help="folder of the study, for the picture of labels")
     arguments = parser.parse_args()
     report = read_json(RESULT)
+    pages.write(PAGE, f"{MAKER}, printed", tables.printed_table())
     pages.write(PAGE, f"{MAKER}, counts", counts.table(counts.counted()))
     pages.write(PAGE, MAKER, tables.text(report))
     pages.write(README, MAKER, tables.short_table(report))

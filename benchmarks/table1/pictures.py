@@ -12,7 +12,8 @@ from benchmarks.accuracy.statistics import mean_sd
 from benchmarks.svg import TYPE, svg
 from benchmarks.table1.budgets import COMMON_RATE
 from benchmarks.table1.collect import scores_of
-from benchmarks.table1.tables import OURS, STRUCTURES
+from benchmarks.table1.tables import OURS
+from benchmarks.table1.testing import STRUCTURES
 from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.report.rendering import render
 from ltvs.report.slices import VIEWS, draw_slice, field_of_view, find_crossing, upright
@@ -64,7 +65,7 @@ def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk
 
 
 def draw_dice(report: dict[str, Any], path: Path) -> None:
-    """Write an SVG: Dice of tumors and of vessels over the parameters, a point per system, as here and in the paper."""
+    """Write an SVG: Dice of tumors and of vessels over the parameters, a point per system."""
     with svg(path, "table1", (7.0, 7.6)) as figure:
         for axes, structure in zip(figure.subplots(2, 1, sharex=True), STRUCTURES, strict=True):
             for network in NETWORKS:

@@ -10,9 +10,11 @@ from benchmarks.accuracy.statistics import Array, compare, differences, holm, me
 from benchmarks.table1.budgets import COMMON_RATE
 from benchmarks.table1.collect import best_rate, scores_of
 from benchmarks.table1.counts import millions
+from benchmarks.table1.testing import STRUCTURES
 from ltvs.model.systems.registry import NETWORKS, TABLE_1, Network
 
-STRUCTURES, SCORES = ("tumor", "vessel"), {"dice": "Dice", "iou": "IoU"}
+SCORES = {"dice": "Dice", "iou": "IoU"}
+_HEADS = ["system", "parameters, M", *(f"{structure} {name}" for structure in STRUCTURES for name in SCORES.values())]
 OURS: Network = "ucanet"
 
 
@@ -27,7 +29,7 @@ def text(report: dict[str, Any]) -> str:
         f"Each system against UCA-Net, points of Dice over {'seeds and cases' if len(seeds) > 1 else 'cases'}": (
             tests_table(report)
         ),
-        "At the best of three learning rates": rates_table(report),
+        f"At the best of {len(report['budget']['rates'])} learning rates": rates_table(report),
         "Costs": costs_table(report),
     }
     return "\n".join(f"**{title}**\n\n{body}" if title else body for title, body in sections.items() if body)
@@ -47,12 +49,19 @@ def _about(report: dict[str, Any]) -> str:
     )
 
 
+def printed_table() -> str:
+    """Return Table 1 as the paper prints it."""
+    rows = [
+        [row.title, row.millions, *(f"{value:.2f}" for value in (*row.tumor, *row.vessel))] for row in TABLE_1.values()
+    ]
+    return pages.table(_HEADS, rows)
+
+
 def scores_table(report: dict[str, Any], *, real: bool = False) -> str:
     """Return mean and, over several seeds, standard deviation of each system; a cell that was not run stays empty.
 
     Empty if no system was tested on such cases.
     """
-    heads = ["system", "parameters, M", *(f"{s} {title}" for s in STRUCTURES for title in SCORES.values())]
     cells = {
         network: [
             cell(scores_of(report, network, COMMON_RATE, structure, score, real=real))
@@ -64,11 +73,11 @@ def scores_table(report: dict[str, Any], *, real: bool = False) -> str:
     if not any(filter(None, (value for row in cells.values() for value in row))):
         return ""
     rows = [[TABLE_1[network].title, _parameters(report, network), *row] for network, row in cells.items()]
-    return pages.table(heads, rows)
+    return pages.table(_HEADS, rows)
 
 
 def paper_table(report: dict[str, Any]) -> str:
-    """Return the Dice that the paper prints and that came out here, with the ranks of both."""
+    """Return the Dice that the paper prints and that came out here; with several seeds, the ranks of both."""
     printed = {
         "tumor": {network: row.tumor[0] for network, row in TABLE_1.items()},
         "vessel": {network: row.vessel[0] for network, row in TABLE_1.items()},
@@ -81,16 +90,18 @@ def paper_table(report: dict[str, Any]) -> str:
         }
         for structure in STRUCTURES
     }
+    ranked = len(report["budget"]["seeds"]) > 1
     heads = ["system"]
     for structure in STRUCTURES:
-        heads += [f"{structure}, paper", "rank", f"{structure}, here", "rank"]
+        heads += [f"{structure}, paper", f"{structure}, here", *(("rank, paper", "rank, here") if ranked else ())]
     rows = []
     for network in NETWORKS:
         row = [TABLE_1[network].title]
         for structure in STRUCTURES:
-            row += [f"{printed[structure][network]:.2f}", _rank(printed[structure], network)]
             value = here[structure].get(network)
-            row += ["", ""] if value is None else [f"{value:.1f}", _rank(here[structure], network)]
+            row += [f"{printed[structure][network]:.2f}", "" if value is None else f"{value:.1f}"]
+            if ranked:
+                row += [_rank(printed[structure], network), "" if value is None else _rank(here[structure], network)]
         rows.append(row)
     return pages.table(heads, rows)
 
@@ -115,7 +126,8 @@ def tests_table(report: dict[str, Any]) -> str:
         line = [TABLE_1[network].title]
         for structure, result in enumerate(row):
             low, high = result.interval if np.isfinite(result.interval[0]) else result.interval_cases
-            line += [f"{result.difference:.1f} ({low:.1f} to {high:.1f})", f"{corrected[structure][number]:.2f}"]
+            p = corrected[structure][number]
+            line += [f"{result.difference:.1f} ({low:.1f} to {high:.1f})", f"{p:.2f}" if p >= 0.01 else "< 0.01"]
         lines.append(line)
     return pages.table(heads, lines)
 

@@ -3,29 +3,34 @@
 import importlib
 import json
 import re
+import shutil
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import tyro
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.pages import replaced
 from benchmarks.table1 import counts, one_cost, page, tables, testing, training
 from benchmarks.table1.budgets import BUDGETS, COMMON_RATE, Run, best_runs, first_runs
-from benchmarks.table1.cases import HeldOut
+from benchmarks.table1.cases import HeldOut, held_out
 from benchmarks.table1.collect import best_rate, scores_of
 from benchmarks.table1.pictures import draw_dice, draw_labels
+from ltvs.model.pipeline import NoLiverError
 from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.runtime.errors import InputError
-from ltvs.runtime.files import read_json
-from ltvs.training.settings import TrainSettings
+from ltvs.runtime.files import read_json, write_json
+from ltvs.volume.images import write_volume
 from support.markdown_tables import rows_of
 from support.tiny_cases import tiny_case
+from support.trained_runs import tiny_set
 from support.volume_file_layouts import write_own
 
 study = importlib.import_module("benchmarks.table1.__main__")
@@ -59,14 +64,12 @@ def test_a_settled_count_that_differs_fails(capsys, monkeypatch) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_command_that_trains_a_system(tmp_path: Path, size: str, network) -> None:
     budget, run = BUDGETS[size], Run(network, 3, 3e-4)
-    script, *words = training.words_of(run, budget, SimpleNamespace(folder=tmp_path / "data"), tmp_path)
-    assert script == "train_ltvs.py"
-    parts = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
-    settings = tyro.cli(TrainSettings, args=parts)
+    words = training.words_of(run, budget, tmp_path / "data", tmp_path)
+    assert words[-3:] == (tmp_path / "data", "--output", tmp_path / run.name)
+    settings = training.settings_of(run, budget)
     assert settings.stages() == (2,)
     assert (settings.network, settings.seed, settings.learning_rate) == (network, 3, 3e-4)
     assert (settings.patch, settings.overlap) == (budget.patch, budget.overlap)
-    assert settings.output == tmp_path / run.name
     steps = settings.epochs * settings.render * budget.maps // settings.batch_size
     assert steps == budget.real_steps >= max(600, budget.steps)
     assert settings.epochs % settings.validate_every == 0
@@ -120,12 +123,20 @@ def test_scores_and_empty_cells() -> None:
     assert rows_of(tables.scores_table(report(seeds=(0, 1))))["3D U-Net"]["vessel Dice"] == "64.5 ± 0.7"
 
 
+def lines_of(table: str) -> dict[str, list[str]]:
+    """Cells by system; headings may be the same."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
 def test_beside_the_paper() -> None:
-    found = rows_of(tables.paper_table(report()))
-    lines = tables.paper_table(report()).splitlines()
-    unet = next(line for line in lines if line.startswith("| 3D U-Net |")).strip("| ").split(" | ")
-    assert unet == ["3D U-Net", "80.36", "6", "52.0", "2", "66.00", "5", "65.0", "1"]
+    found = lines_of(tables.paper_table(report()))
     assert list(found) == [printed.title for printed in TABLE_1.values()]
+    assert found["3D U-Net"] == ["80.36", "52.0", "66.00", "65.0"]
+    assert found["3D V-Net"] == ["83.60", "", "65.53", ""]
+    several = lines_of(tables.paper_table(report(seeds=(0, 1))))
+    assert several["3D U-Net"] == ["80.36", "51.5", "6", "2", "66.00", "64.5", "5", "1"]
+    assert several["3D V-Net"] == ["83.60", "", "3", "", "65.53", "", "6", ""]
 
 
 def test_one_seed_ranks_nothing_and_says_so() -> None:
@@ -183,34 +194,117 @@ def test_what_is_compared() -> None:
     assert found["tumor"] == {"dice": None, "iou": None}
 
 
-def test_a_training_that_is_out_of_time_is_stopped(tmp_path: Path, monkeypatch) -> None:
-    """A stand-in that writes what it was sent: the real one resumes (tests of train_ltvs.py)."""
-    code = (
-        "import pathlib, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).write_text('saved'), sys.exit(143)))\n"
-        "pathlib.Path(sys.argv[2]).touch()\n"
-        "time.sleep(600)"
-    )
-    saved, begun = tmp_path / "saved", tmp_path / "begun"
-    monkeypatch.setattr(training, "arguments", lambda *_: [sys.executable, "-c", code, str(saved), str(begun)])
+#: A stand-in for train_ltvs.py that says that it has begun, and what it does when it is asked to end.
+STAND_IN = """
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path(sys.argv[1], "saved").write_text("saved")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end if sys.argv[2] == "saves" else signal.SIG_IGN)
+pathlib.Path(sys.argv[1], "begun").touch()
+time.sleep(600)
+"""
 
-    real = training.subprocess.Popen.wait
 
-    def wait(self, seconds=None):
-        while not begun.exists():
-            time.sleep(0.01)
-        return real(self, seconds)
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch) -> Callable[[str], list[subprocess.Popen]]:
+    """Start the stand-in instead of a training, and go on once it has begun; return those that were started."""
+    started: list[subprocess.Popen] = []
 
-    monkeypatch.setattr(training.subprocess.Popen, "wait", wait)
-    assert not training.train(Run("vnet", 0, 1e-3), TINY, SimpleNamespace(folder=tmp_path), tmp_path, 0.01)
-    assert saved.read_text() == "saved"
+    def begin(kind: str) -> list[subprocess.Popen]:
+        monkeypatch.setattr(training, "arguments", lambda *_: [sys.executable, "-c", STAND_IN, str(tmp_path), kind])
+        start = subprocess.Popen
+
+        def popen(command: list[str]) -> subprocess.Popen:
+            started.append(start(command))
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            return started[-1]
+
+        monkeypatch.setattr(training.subprocess, "Popen", popen)
+        return started
+
+    return begin
+
+
+def train_vnet(folder: Path, seconds: float) -> bool:
+    return training.train(Run("vnet", 0, 1e-3), TINY, folder, folder, seconds)
+
+
+def test_a_training_that_is_out_of_time_saves(tmp_path: Path, stand_in) -> None:
+    started = stand_in("saves")
+    assert not train_vnet(tmp_path, 0.01)
+    assert (tmp_path / "saved").read_text() == "saved"
+    assert [process.poll() for process in started] == [143]
+
+
+def test_a_training_that_does_not_end_is_killed(tmp_path: Path, stand_in, monkeypatch) -> None:
+    monkeypatch.setattr(training, "GRACE", 0.01)
+    started = stand_in("does not")
+    assert not train_vnet(tmp_path, 0.01)
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize("asked", [KeyboardInterrupt, SystemExit])
+def test_a_study_that_is_asked_to_end_leaves_no_training(tmp_path: Path, stand_in, monkeypatch, asked) -> None:
+    started = stand_in("saves")
+    begin = training.subprocess.Popen
+
+    def begin_and_be_asked(command: list[str]) -> subprocess.Popen:
+        process, first = begin(command), [asked]
+        wait = process.wait
+
+        def asked_once(seconds: float | None = None) -> int:
+            if first:
+                raise first.pop()
+            return wait(seconds)
+
+        process.wait = asked_once
+        return process
+
+    monkeypatch.setattr(training.subprocess, "Popen", begin_and_be_asked)
+    with pytest.raises(asked):
+        train_vnet(tmp_path, 3600)
+    assert (tmp_path / "saved").read_text() == "saved"
+    assert [process.poll() for process in started] == [143]
 
 
 def test_a_training_that_fails_is_said(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "arguments", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-
     with pytest.raises(InputError, match=r"vnet-seed0-rate0.001: training ended with 3, see above"):
-        training.train(Run("vnet", 0, 1e-3), TINY, SimpleNamespace(folder=tmp_path), tmp_path, 60)
+        train_vnet(tmp_path, 60)
+
+
+def test_a_ct_without_a_liver_ends_the_study(tmp_path: Path, monkeypatch) -> None:
+    def none(*_: object, **__: object) -> sitk.Image:
+        raise NoLiverError("stage 1 finds no liver in this CT")
+
+    monkeypatch.setattr("benchmarks.table1.cases.find_liver", none)
+    with pytest.raises(InputError, match="b: stage 1 finds no liver in this CT"):
+        held_out(tiny_set(tmp_path / "data"), [], tmp_path)
+
+
+def test_scores_are_those_of_the_weights_there_are(trained_run: Path, tmp_path: Path) -> None:
+    run, tiny = tmp_path / "run", tiny_case("b")
+    shutil.copytree(trained_run, run)
+    case = HeldOut("b", False, *(tmp_path / f"{part}.nii.gz" for part in ("ct", "labels", "liver")))
+    for image, file in ((tiny.ct, case.ct), (tiny.liver, case.reference), (tiny.liver, case.liver)):
+        write_volume(image, file)
+    assert testing.scores_of_run(run, [case]) is None
+    assert not testing.score(run, [case], time.monotonic() - 1), "the time is up"
+    assert testing.scores_of_run(run, [case]) is None
+    assert testing.score(run, [case], time.monotonic() + 600)
+    scores = testing.scores_of_run(run, [case])
+    assert scores is not None
+    assert set(scores["b"]) == {"real", "tumor", "vessel"}
+    assert testing.prediction_file(run, "b").is_file()
+    before = (run / "scores.json").stat().st_mtime_ns
+    assert testing.score(run, [case], time.monotonic() - 1), "nothing is left to do"
+    assert (run / "scores.json").stat().st_mtime_ns == before
+    result = read_json(run / "stage2" / "result.json")
+    write_json(run / "stage2" / "result.json", result | {"weights": "others"})
+    assert testing.scores_of_run(run, [case]) is None
+    assert not testing.score(run, [case], time.monotonic() - 1)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +318,11 @@ def test_a_training_that_fails_is_said(tmp_path: Path, monkeypatch) -> None:
         (("--output", "o", "--cohort", "prepared", "x"), "real CTs with labeled livers .*; got prepared"),
         (("--output", "o", "--networks", "unet"), "invalid choice: 'unet'"),
         (("--output", "o", "--size", "tpu"), "invalid choice: 'tpu'"),
+        (("--output", "o", "--size", "gpu"), "--size gpu: expected a GPU, .*; got none; give --size cpu"),
     ],
 )
 def test_what_cannot_be_is_said(words: tuple, message: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["table1", *words])
     with pytest.raises(SystemExit, match="2"):
         study.main()
@@ -252,29 +348,47 @@ def test_the_docs_show_the_results() -> None:
     result = read_json(page.RESULT)
     shown = page.PAGE.read_text(encoding="utf-8")
     assert replaced(shown, page.MAKER, tables.text(result)) == shown
+    assert replaced(shown, f"{page.MAKER}, printed", tables.printed_table()) == shown
     assert replaced(shown, f"{page.MAKER}, counts", counts.table(counts.counted())) == shown
     readme = page.README.read_text(encoding="utf-8")
     assert replaced(readme, page.MAKER, tables.short_table(result)) == readme
 
 
+def test_the_docs_say_what_the_budget_is() -> None:
+    budget, shown = BUDGETS["cpu"], page.PAGE.read_text(encoding="utf-8")
+    d, h, w = budget.patch
+    assert f"| {budget.maps} made patients to train, " in shown
+    assert f"; {budget.validation} phantoms to validate, {budget.test} to test |" in shown
+    assert f"| {d}x{h}x{w} of about 2 mm, batch {budget.batch} |" in shown
+    assert f"| {budget.real_steps} steps, " in shown
+    assert f"- {budget.real_steps} steps are a beginning." in shown
+    on_gpu = BUDGETS["gpu"]
+    d, h, w = on_gpu.patch
+    assert f"patches of {d}x{h}x{w}, {on_gpu.real_steps:,} steps, three seeds and three learning rates" in shown
+    assert len(on_gpu.seeds) == len(on_gpu.rates) == 3
+
+
 @pytest.mark.slow
 def test_a_study_is_made_resumed_and_kept(tmp_path: Path, monkeypatch, capsys) -> None:
-    for module in (study, one_cost):
-        monkeypatch.setitem(module.BUDGETS, "cpu", TINY)
+    """Of two seeds and two rates: the seed that is left is trained at each system's best rate, too."""
+    monkeypatch.setitem(study.BUDGETS, "cpu", replace(TINY, seeds=(0, 1), rates=(COMMON_RATE, 1e-2)))
     # Costs are measured by processes of their own, which know nothing of the tiny budget.
     monkeypatch.setattr(study, "measured", lambda *_: {})
     write_own(tmp_path / "cohort" / "a", tiny_case("a"))
-    monkeypatch.setattr(
-        "benchmarks.table1.cases.find_liver", lambda ct, *_, **__: sitk.Cast(ct > -1000, sitk.sitkUInt8)
-    )
+    body = "benchmarks.table1.cases.find_liver"
+    monkeypatch.setattr(body, lambda ct, *_, **__: sitk.Cast(ct > -1000, sitk.sitkUInt8))
     words = ["--output", tmp_path / "out", "--networks", "unet2d", "ucanet", "--json", tmp_path / "report.json"]
     words += ["--cohort", "ltvs", tmp_path / "cohort"]
     monkeypatch.setattr(sys, "argv", ["table1", *map(str, words), "--minutes", "0"])
     assert study.main() == 75
+    assert json.loads((tmp_path / "report.json").read_text())["runs"] == []
     monkeypatch.setattr(sys, "argv", ["table1", *map(str, words)])
     assert study.main() == 0
     made = json.loads((tmp_path / "report.json").read_text())
-    assert [run["network"] for run in made["runs"]] == ["unet2d", "ucanet"]
+    common = {(network, seed, COMMON_RATE) for network in ("unet2d", "ucanet") for seed in (0, 1)}
+    better = {(network, 0, 1e-2) for network in ("unet2d", "ucanet")}
+    best = {(network, 1, 1e-2) for network in ("unet2d", "ucanet") if best_rate(made, network) == 1e-2}
+    assert {(run["network"], run["seed"], run["rate"]) for run in made["runs"]} == common | better | best
     for run in made["runs"]:
         assert sorted(of["real"] for of in run["cases"].values()) == [False, True]
     assert tables.text(made) in capsys.readouterr().out
@@ -287,7 +401,6 @@ def test_a_study_is_made_resumed_and_kept(tmp_path: Path, monkeypatch, capsys) -
 @pytest.mark.slow
 def test_costs_are_measured_in_processes_of_their_own(trained_run: Path, tmp_path: Path) -> None:
     from benchmarks.table1.costs import measured
-    from ltvs.volume.images import write_volume
 
     tiny = tiny_case("b")
     case = HeldOut("b", False, *(tmp_path / f"{part}.nii.gz" for part in ("ct", "labels", "liver")))
@@ -297,7 +410,20 @@ def test_costs_are_measured_in_processes_of_their_own(trained_run: Path, tmp_pat
     (tmp_path / run.name).symlink_to(trained_run)
     found = measured(run, "cpu", case, tmp_path)
     assert found["parameters"] == 5_905_452
-    assert min(found.values()) > 0
+    assert found.pop("made_with")["versions"]["torch"]
     assert set(found) == {"parameters", "flops", "step_seconds", "step_bytes", "ct_seconds", "ct_bytes"}
+    assert min(found.values()) > 0
     assert found["step_bytes"] > 2**29 > 0
-    assert measured(run, "cpu", case, tmp_path) == found
+    again = measured(run, "cpu", case, tmp_path)
+    assert again.items() >= found.items()
+
+
+@pytest.mark.slow
+def test_flops_of_an_attention_are_counted() -> None:
+    """Of TransUnet's: 12 blocks of two products of 9 x 9 tokens of 768 channels, for each of 16 slices."""
+    counted = []
+    for made_of in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one_cost, "sdpa_kernel", lambda *_, backend=made_of: sdpa_kernel(backend))
+            counted.append(one_cost.of_step("transunet", BUDGETS["cpu"])["flops"])
+    assert counted[0] - counted[1] == 16 * 12 * 2 * 2 * 9 * 9 * 768

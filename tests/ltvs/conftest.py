@@ -14,14 +14,6 @@ SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose stage 1 finds the tiny liver and whose stage 2 was trained for one epoch; its data lie beside it."""
-    from support.trained_runs import train_both_stages_on_tiny_set
-
-    return shared_folder(tmp_path_factory, "trained run", train_both_stages_on_tiny_set) / "run"
-
-
-@pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     """Three phantoms of 128 x 128 pixels and slices 3 mm apart."""
 

@@ -30,7 +30,7 @@ class TrainedStage:
     """A trained network, ready to predict with.
 
     Args:
-        net: in eval mode, batch normalization folded.
+        net: in eval mode, batch normalization of the package's blocks folded.
         preparation: of the CTs that it was trained on.
         patch: (d, h, w) voxels.
         overlap: (d, h, w) voxels shared by neighboring patches.

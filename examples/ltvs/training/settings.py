@@ -198,8 +198,8 @@ class TrainSettings:
         if self.pretrained is not None and ("transunet" not in trained or self.init is not None):
             got = " and ".join(dict.fromkeys(trained)) if "transunet" not in trained else f"--init {self.init}"
             raise InputError(
-                f"--pretrained {self.pretrained}: expected with transunet and without --init, since a network begins with "
-                f"one set of weights; got it with {got}; leave one of them out"
+                f"--pretrained {self.pretrained}: expected with transunet and without --init, since a network begins "
+                f"with one set of weights; got it with {got}; leave one of them out"
             )
 
 

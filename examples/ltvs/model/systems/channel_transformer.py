@@ -19,8 +19,8 @@ class ChannelAttention(nn.Module):
     """The channels of each scale attend to those of all scales.
 
     Each head has queries, keys and values of the full width, and the mean over the heads is projected. Scores are
-    normalized over each head's whole matrix: softmax((Q K^T - mean) / deviation) V. No row of a softmax sees what is
-    taken off all its scores, and `score_variance` needs no scores, so that no matrix of them is made.
+    normalized over each head's whole matrix: softmax((Q K^T - mean) / deviation) V. Softmax ignores a constant that is
+    subtracted from all scores, and the deviation is a factor of the queries, so that PyTorch's fused attention applies.
 
     Args:
         widths: of the scales.

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ltvs.model.systems.registry import NETWORKS, make_system
@@ -99,6 +101,19 @@ def test_any_size_in_eval_mode(name: str, net: nn.Module, size: tuple[int, ...])
     with torch.inference_mode():
         logits = net(x)
     assert logits.shape == (1, 3, *x.shape[2:])
+    assert logits.isfinite().all()
+
+
+@pytest.mark.slow
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*(st.integers(1, most) for most in (4, 40, 40))), st.integers(1, 2), st.booleans())
+def test_any_size_that_is_drawn(
+    name: str, made: nn.Module, size: tuple[int, int, int], batch: int, training: bool
+) -> None:
+    x = patch(name, size, batch)
+    with torch.no_grad():
+        logits = made.train(training)(x)
+    assert logits.shape == (batch, 3, *x.shape[2:])
     assert logits.isfinite().all()
 
 

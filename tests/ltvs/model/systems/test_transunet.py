@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ltvs.model.systems.positions import GRID, LearnedPositions, resized
@@ -137,53 +135,3 @@ def test_a_single_channel_is_repeated_to_three(net: TransUnet) -> None:
     x = patch(9, (1, 32, 32))
     with torch.inference_mode():
         torch.testing.assert_close(of_three(x.repeat(1, 3, 1, 1, 1)), net(x), rtol=0, atol=0)
-
-
-@settings(max_examples=5)
-@given(
-    st.tuples(*[st.integers(1, limit) for limit in (4, 40, 40)]), st.integers(1, 2), st.booleans(), st.integers(0, 99)
-)
-def test_any_size_works(net: TransUnet, size: tuple[int, int, int], batch: int, training: bool, seed: int) -> None:
-    net.train(training)
-    try:
-        with torch.no_grad():
-            logits = net(normal((batch, 1, *size), generator(seed), torch.float32))
-    finally:
-        net.eval()
-    assert logits.shape == (batch, 3, *size)
-    assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("size", [(1, 1, 1), (5, 17, 40)])
-@pytest.mark.parametrize("training", [False, True])
-def test_bfloat16_works(net: TransUnet, size: tuple[int, int, int], training: bool) -> None:
-    net.train(training)
-    try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = net(patch(10, size))
-    finally:
-        net.eval()
-    assert logits.shape == (1, 3, *size)
-    assert logits.isfinite().all()
-
-
-def test_every_parameter_gets_a_gradient(net: TransUnet) -> None:
-    net(patch(11)).square().mean().backward()
-    without = [name for name, p in net.named_parameters() if p.grad is None or not 0 < p.grad.norm() < math.inf]
-    net.zero_grad()
-    assert not without
-
-
-def test_slices_do_not_see_each_other(net: TransUnet) -> None:
-    x = patch(12)
-    changed = x.clone()
-    changed[:, :, 1] += 1
-    with torch.inference_mode():
-        before, after = net(x), net(changed)
-    torch.testing.assert_close(after[:, :, ::2], before[:, :, ::2], rtol=0, atol=0)
-    assert not torch.equal(after[:, :, 1], before[:, :, 1])
-
-
-def test_prediction_is_deterministic(net: TransUnet) -> None:
-    with torch.inference_mode():
-        torch.testing.assert_close(net(patch(13)), net(patch(13)), rtol=0, atol=0)

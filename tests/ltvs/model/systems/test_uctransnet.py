@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -174,53 +172,3 @@ def test_the_decoder_weights_the_channels_of_the_skip() -> None:
     up.convs.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     up(x, skip)
     torch.testing.assert_close(seen[0], torch.cat([expected, enlarged], dim=1))
-
-
-@settings(max_examples=5)
-@given(
-    st.tuples(*[st.integers(1, limit) for limit in (3, 40, 40)]), st.integers(1, 2), st.booleans(), st.integers(0, 99)
-)
-def test_any_size_works(net: UCTransNet, size: tuple[int, int, int], batch: int, training: bool, seed: int) -> None:
-    net.train(training)
-    try:
-        with torch.no_grad():
-            logits = net(normal((batch, 1, *size), generator(seed), torch.float32))
-    finally:
-        net.eval()
-    assert logits.shape == (batch, 3, *size)
-    assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("size", [(1, 1, 1), (5, 17, 40)])
-@pytest.mark.parametrize("training", [False, True])
-def test_bfloat16_works(net: UCTransNet, size: tuple[int, int, int], training: bool) -> None:
-    net.train(training)
-    try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = net(patch(14, size))
-    finally:
-        net.eval()
-    assert logits.shape == (1, 3, *size)
-    assert logits.isfinite().all()
-
-
-def test_every_parameter_gets_a_gradient(net: UCTransNet) -> None:
-    net(patch(15)).square().mean().backward()
-    without = [name for name, p in net.named_parameters() if p.grad is None or not 0 < p.grad.norm() < math.inf]
-    net.zero_grad()
-    assert not without
-
-
-def test_slices_do_not_see_each_other(net: UCTransNet) -> None:
-    x = patch(16)
-    changed = x.clone()
-    changed[:, :, 1] += 1
-    with torch.inference_mode():
-        before, after = net(x), net(changed)
-    torch.testing.assert_close(after[:, :, ::2], before[:, :, ::2], rtol=0, atol=0)
-    assert not torch.equal(after[:, :, 1], before[:, :, 1])
-
-
-def test_prediction_is_deterministic(net: UCTransNet) -> None:
-    with torch.inference_mode():
-        torch.testing.assert_close(net(patch(17)), net(patch(17)), rtol=0, atol=0)
