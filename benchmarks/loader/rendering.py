@@ -76,7 +76,7 @@ def _calls(data: PreparedSet, stage: Stage, patch: Triple, device: torch.device)
     """Return calls that render a patch, another each time, and that take a training step with one."""
     dataset, numbers = RenderedDataset(data, stage, Rendered(patch, 4, jitter=8.0), device), count()
     classes = len(CLASSES[stage])
-    net = make_network(NetworkSettings(classes, "concat" if stage == 1 else "csca", CHANNELS, norm="instance"))
+    net = make_network(NetworkSettings(classes, "unet3d" if stage == 1 else "ucanet", CHANNELS, norm="instance"))
     net = net.to(device)
     sample = dataset[0, 0]
     image = sample.image[None].to(device, memory_format=torch.channels_last_3d)

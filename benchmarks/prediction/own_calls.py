@@ -57,7 +57,7 @@ def prepare_to_label(
 
 def _stage(stage: Stage, size: Size) -> TrainedStage:
     """Return a stage of random weights, which finds nothing if it is the first."""
-    settings = NetworkSettings(len(CLASSES[stage]), "concat" if stage == 1 else "csca", size.channels)
+    settings = NetworkSettings(len(CLASSES[stage]), "unet3d" if stage == 1 else "ucanet", size.channels)
     prediction = {**asdict(size), "preparation": size.preparation.json(), "precision": "32"}
     net = make_network(settings).eval()
     if stage == 1:

@@ -23,9 +23,9 @@ def text(report: dict[str, Any]) -> str:
     seeds = report["budget"]["seeds"]
     sections = {
         "": _about(report),
-        "Dice and IoU, percent": scores_table(report),
+        "Dice and IoU on the phantoms, percent": scores_table(report),
         "Beside the paper's Dice, percent": paper_table(report),
-        "The same on the real CTs": scores_table(report, real=True),
+        _real_title(report): scores_table(report, real=True),
         f"Each system against UCA-Net, points of Dice over {'seeds and cases' if len(seeds) > 1 else 'cases'}": (
             tests_table(report)
         ),
@@ -33,6 +33,12 @@ def text(report: dict[str, Any]) -> str:
         "Costs": costs_table(report),
     }
     return "\n".join(f"**{title}**\n\n{body}" if title else body for title, body in sections.items() if body)
+
+
+def _real_title(report: dict[str, Any]) -> str:
+    names = sorted({name for run in report["runs"] for name, case in run["cases"].items() if case["real"]})
+    named = f"one real CT, {names[0]}, which ranks nothing either" if len(names) == 1 else f"{len(names)} real CTs"
+    return f"Dice and IoU on {named}"
 
 
 def _about(report: dict[str, Any]) -> str:

@@ -283,7 +283,10 @@ def test_a_run_from_before_settings_had_a_part_for_prediction(data: PreparedSet,
     now = load_stage(tmp_path, 1)
     path = tmp_path / "stage1" / "settings.json"
     content = in_the_old_layout(json.loads(path.read_text()))
-    assert list(content["network"]) == ["classes", "skip", "channels", "norm", "score_norm", "residual"]
+    content["network"] = {
+        "classes": 2, "skip": "concat", "channels": [2, 3, 4], "norm": "batch", "score_norm": "instance",
+        "residual": True,
+    }  # fmt: skip
     path.write_text(json.dumps(content))
     before = load_stage(tmp_path, 1)
     assert dataclasses.replace(before, net=now.net) == now
