@@ -46,7 +46,7 @@ def millions(count: int) -> str:
 def table(counts: dict[Network, int]) -> str:
     """Return the counts as Markdown."""
     rows = [_row(network, count) for network, count in counts.items()]
-    return pages.table(["system", "`--network`", "printed, M", "here, M", "parameters here", "verdict"], rows, words=2)
+    return pages.table(["system", "`--network`", "verdict", "printed, M", "here, M", "parameters here"], rows, words=3)
 
 
 def _row(network: Network, count: int) -> list[str]:
@@ -54,8 +54,8 @@ def _row(network: Network, count: int) -> list[str]:
     difference = (count / 1e6 / float(printed.millions) - 1) * 100
     verdict = "settled: equal" if here == printed.millions else "settled: differs"
     if not printed.settled:
-        verdict = f"{difference:+.1f}%: {REASONS[network]}"
-    return [printed.title, f"`{network}`", printed.millions, here, f"{count:,}", verdict]
+        verdict = f"{difference:+.2f}%: {REASONS[network]}"
+    return [printed.title, f"`{network}`", verdict, printed.millions, here, f"{count:,}"]
 
 
 def report(counts: dict[Network, int]) -> dict[str, Any]:
