@@ -26,8 +26,8 @@ PANEL, DPI = 300, 150
 COLUMNS = 6
 #: Pixels above a panel for its title.
 TITLE = 34
-#: In the last panel, which eleven leave free.
-LEGEND = ("liver", "vessel", "tumor")
+#: Below all panels, and its height in pixels.
+LEGEND, LINE = ("liver", "vessel", "tumor"), 44
 
 
 def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk.Image], path: Path) -> None:
@@ -44,7 +44,7 @@ def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk
     maps = {title: upright(image) for title, image in shown.items()}
     index, field = find_crossing([maps["Reference"]]), field_of_view(organ, [maps["Reference"]])
     lines = -(-len(maps) // COLUMNS)
-    height, width = lines * (TITLE + 2 * PANEL), COLUMNS * PANEL
+    height, width = lines * (TITLE + 2 * PANEL) + LINE, COLUMNS * PANEL
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     for number, (title, image) in enumerate(maps.items()):
         line, column = divmod(number, COLUMNS)
@@ -59,7 +59,7 @@ def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk
             else:
                 axes.imshow(render(image, *field, PANEL), interpolation="none")
     patches = [Patch(color=COLORS[name], label=name) for name in LEGEND]
-    figure.legend(handles=patches, loc="lower right", bbox_to_anchor=(0.98, 0.04), frameon=False, fontsize=11)
+    figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 
