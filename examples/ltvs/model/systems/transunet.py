@@ -11,11 +11,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.positions import LearnedPositions
-from ltvs.model.systems.resnet_v2 import ResNetV2
-from ltvs.model.systems.sizes import in_multiples, with_two_at_the_deepest
-from ltvs.model.systems.slices import slice_by_slice
-from ltvs.model.systems.vit import TransformerEncoder
+from ltvs.model.systems.parts.positions import LearnedPositions
+from ltvs.model.systems.parts.resnet_v2 import ResNetV2
+from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.slices import slice_by_slice
+from ltvs.model.systems.parts.vit import TransformerEncoder
 
 #: Width of a token.
 WIDTH = 768

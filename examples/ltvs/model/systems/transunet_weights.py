@@ -17,10 +17,10 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
-from ltvs.model.systems.positions import GRID, resized
-from ltvs.model.systems.resnet_v2 import Bottleneck
+from ltvs.model.systems.parts.positions import GRID, resized
+from ltvs.model.systems.parts.resnet_v2 import Bottleneck
+from ltvs.model.systems.parts.vit import Block
 from ltvs.model.systems.transunet import WIDTH, TransUnet
-from ltvs.model.systems.vit import Block
 from ltvs.runtime.errors import InputError, one_line
 
 #: The file, for messages.

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.channel_transformer import ChannelTransformer
-from ltvs.model.systems.sizes import in_multiples, with_two_at_the_deepest
-from ltvs.model.systems.slices import slice_by_slice
+from ltvs.model.systems.parts.channel_transformer import ChannelTransformer
+from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.slices import slice_by_slice
 
 #: Widths of the encoder, from the full size on; the last of them is no skip.
 ENCODER = (64, 128, 256, 512, 512)

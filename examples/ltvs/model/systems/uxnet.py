@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
 
 CHANNELS = (48, 96, 192, 384)
 DEEPEST = 768

@@ -5,7 +5,7 @@ from typing import cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
 
 
 class VNet(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltvs.model.systems.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
 
 SIZES = st.tuples(*[st.integers(1, 40)] * 3)
 MULTIPLES = st.tuples(st.sampled_from([1, 2, 8, 16]), *[st.sampled_from([2, 8, 16])] * 2)

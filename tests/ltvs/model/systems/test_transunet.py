@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltvs.model.systems.positions import GRID, LearnedPositions, resized
-from ltvs.model.systems.resnet_v2 import Bottleneck, ResNetV2, StandardizedConv
+from ltvs.model.systems.parts.positions import GRID, LearnedPositions, resized
+from ltvs.model.systems.parts.resnet_v2 import Bottleneck, ResNetV2, StandardizedConv
+from ltvs.model.systems.parts.vit import Block
 from ltvs.model.systems.transunet import TransUnet, UpBlock
-from ltvs.model.systems.vit import Block
 from support.random_parameters import generator, normal, randomize
 
 SIZE = (3, 40, 56)

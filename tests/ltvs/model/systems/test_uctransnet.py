@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltvs.model.systems.channel_transformer import Block, ChannelAttention, ChannelTransformer, ToMap, score_variance
+from ltvs.model.systems.parts.channel_transformer import (
+    Block,
+    ChannelAttention,
+    ChannelTransformer,
+    ToMap,
+    score_variance,
+)
 from ltvs.model.systems.uctransnet import ChannelGate, UCTransNet, UpBlock
 from support.random_parameters import generator, normal, randomize
 

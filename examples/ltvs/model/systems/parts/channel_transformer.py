@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.positions import LearnedPositions
+from ltvs.model.systems.parts.positions import LearnedPositions
 
 #: Of layer norms, and of the norm of the scores.
 EPS, NORM_EPS = 1e-6, 1e-5

@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.resnet_v2 import EPS
+from ltvs.model.systems.parts.resnet_v2 import EPS
 
 
 class SelfAttention(nn.Module):
