@@ -1,11 +1,20 @@
 """The ten systems of Table 1 by name, with what the paper prints of each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from torch import nn
 
 from crossattn3d import UCANet, UNet3d
+from ltvs.model.systems.attention_unet import AttentionUnet
+from ltvs.model.systems.resunet import ResUnet
+from ltvs.model.systems.transunet import TransUnet
+from ltvs.model.systems.uctransnet import UCTransNet
+from ltvs.model.systems.unet2d import unet2d
+from ltvs.model.systems.uxnet import UXNet
+from ltvs.model.systems.vnet import VNet
 from ltvs.runtime.choices import check_choice
 
 Network = Literal[
@@ -54,6 +63,20 @@ LEVELS: dict[Network, int] = dict.fromkeys(NETWORKS, 1) | {
 }  # fmt: skip
 
 
+_MAKERS: dict[Network, Callable[[int, int], nn.Module]] = {
+    "unet2d": unet2d,
+    "resunet2d": partial(ResUnet, flat=True),
+    "uctransnet": UCTransNet,
+    "transunet": TransUnet,
+    "unet3d": UNet3d,
+    "resunet3d": ResUnet,
+    "attention_unet": AttentionUnet,
+    "vnet": VNet,
+    "uxnet": UXNet,
+    "ucanet": UCANet,
+}
+
+
 def make_system(name: Network, in_channels: int, out_channels: int) -> nn.Module:
     """Return a system of Table 1 with new weights.
 
@@ -74,35 +97,4 @@ def make_system(name: Network, in_channels: int, out_channels: int) -> nn.Module
         2142947
     """
     check_choice("network", name, NETWORKS)
-    # Each with what it needs alone: MONAI takes seconds.
-    if name == "unet3d":
-        return UNet3d(in_channels, out_channels)
-    if name == "ucanet":
-        return UCANet(in_channels, out_channels)
-    if name == "unet2d":
-        from ltvs.model.systems.unet2d import unet2d
-
-        return unet2d(in_channels, out_channels)
-    if name in ("resunet2d", "resunet3d"):
-        from ltvs.model.systems.resunet import ResUnet
-
-        return ResUnet(in_channels, out_channels, flat=name == "resunet2d")
-    if name == "uctransnet":
-        from ltvs.model.systems.uctransnet import UCTransNet
-
-        return UCTransNet(in_channels, out_channels)
-    if name == "transunet":
-        from ltvs.model.systems.transunet import TransUnet
-
-        return TransUnet(in_channels, out_channels)
-    if name == "attention_unet":
-        from ltvs.model.systems.attention_unet import AttentionUnet
-
-        return AttentionUnet(in_channels, out_channels)
-    if name == "vnet":
-        from ltvs.model.systems.vnet import VNet
-
-        return VNet(in_channels, out_channels)
-    from ltvs.model.systems.uxnet import UXNet
-
-    return UXNet(in_channels, out_channels)
+    return _MAKERS[name](in_channels, out_channels)

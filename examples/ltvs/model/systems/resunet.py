@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples
 
 CHANNELS = (32, 64, 128, 256)
 Triple = tuple[int, int, int]
@@ -78,7 +78,7 @@ class ResUnet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits."""
-        return in_multiples(x, with_two_at_the_deepest(x.shape[2:], self.multiples), self._logits)
+        return in_multiples(x, self.multiples, self._logits)
 
     def _logits(self, x: Tensor) -> Tensor:
         x = self.residual(x) + self.shortcut(x)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ltvs.model.systems.parts.positions import LearnedPositions
 from ltvs.model.systems.parts.resnet_v2 import ResNetV2
-from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples
 from ltvs.model.systems.parts.slices import slice_by_slice
 from ltvs.model.systems.parts.vit import TransformerEncoder
 
@@ -103,8 +103,7 @@ class TransUnet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits of a patch of any size."""
-        multiples = with_two_at_the_deepest(x.shape[3:], (16, 16))
-        return slice_by_slice(x, lambda slices: in_multiples(slices, multiples, self._of_slices))
+        return slice_by_slice(x, lambda slices: in_multiples(slices, (16, 16), self._of_slices))
 
     def _of_slices(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         if self.in_channels == 1:

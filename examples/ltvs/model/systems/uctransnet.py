@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ltvs.model.systems.parts.channel_transformer import ChannelTransformer
-from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples
 from ltvs.model.systems.parts.slices import slice_by_slice
 
 #: Widths of the encoder, from the full size on; the last of them is no skip.
@@ -106,8 +106,7 @@ class UCTransNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits of a patch of any size."""
-        multiples = with_two_at_the_deepest(x.shape[3:], (16, 16))
-        return slice_by_slice(x, lambda slices: in_multiples(slices, multiples, self._of_slices))
+        return slice_by_slice(x, lambda slices: in_multiples(slices, (16, 16), self._of_slices))
 
     def _of_slices(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         skips = [self.first(x)]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples
 
 CHANNELS = (48, 96, 192, 384)
 DEEPEST = 768
@@ -154,7 +154,7 @@ class UXNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits."""
-        return in_multiples(x, with_two_at_the_deepest(x.shape[2:], (16, 16, 16)), self._logits)
+        return in_multiples(x, (16, 16, 16), self._logits)
 
     def _logits(self, x: Tensor) -> Tensor:
         *maps, x = (block(m) for block, m in zip(self.blocks, [x, *self.encoder(x)], strict=True))

@@ -5,7 +5,7 @@ from typing import cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ltvs.model.systems.parts.sizes import in_multiples, with_two_at_the_deepest
+from ltvs.model.systems.parts.sizes import in_multiples
 
 
 class VNet(nn.Module):
@@ -44,4 +44,4 @@ class VNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
         """Return logits."""
-        return in_multiples(x, with_two_at_the_deepest(x.shape[2:], (16, 16, 16)), self.net)
+        return in_multiples(x, (16, 16, 16), self.net)

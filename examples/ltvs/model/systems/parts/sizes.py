@@ -14,9 +14,12 @@ def in_multiples(
 ) -> Float[Tensor, "b k *size"]:
     """Call a network with its input padded by zeros to multiples, and cut its result to the input's size.
 
+    Where that would leave one voxel at the network's deepest level, over which no norm can be taken, there are two.
+
     Args:
         x: input of any size.
-        multiples: of which each of its axes has to be one, voxels or pixels.
+        multiples: of which each of its axes has to be one, voxels or pixels: as much of it becomes one voxel at the
+            deepest level.
         net: whose result is as large as its input.
 
     Example:
@@ -25,17 +28,17 @@ def in_multiples(
         torch.Size([1, 2, 3, 5])
     """
     size = x.shape[2:]
-    lacking = [-n % multiple for n, multiple in zip(size, multiples, strict=True)]
+    lacking = [-n % multiple for n, multiple in zip(size, padded_multiples(size, multiples), strict=True)]
     if any(lacking):
         # From the last axis on, and at its end only.
         x = F.pad(x, [amount for n in reversed(lacking) for amount in (0, n)])
     return net(x)[(slice(None), slice(None), *(slice(n) for n in size))]
 
 
-def with_two_at_the_deepest(size: Sequence[int], multiples: Sequence[int]) -> tuple[int, ...]:
+def padded_multiples(size: Sequence[int], multiples: Sequence[int]) -> tuple[int, ...]:
     """Return the multiples, the last one doubled if they would leave a single voxel at the network's deepest level.
 
-    A norm cannot be taken over one voxel. Axes with a multiple of 1, which the network does not halve, do not count, so
+    Axes with a multiple of 1, which the network does not halve, do not count, so
     that the slices of a 2D network are padded alike whatever their number.
 
     Args:
@@ -43,9 +46,9 @@ def with_two_at_the_deepest(size: Sequence[int], multiples: Sequence[int]) -> tu
         multiples: of which each of its axes has to be one: as much of it becomes one voxel at the deepest level.
 
     Example:
-        >>> with_two_at_the_deepest((5, 16, 3), (16, 16, 16))
+        >>> padded_multiples((5, 16, 3), (16, 16, 16))
         (16, 16, 32)
-        >>> with_two_at_the_deepest((5, 17, 3), (16, 16, 16))
+        >>> padded_multiples((5, 17, 3), (16, 16, 16))
         (16, 16, 16)
     """
     *first, last = multiples
