@@ -19,7 +19,7 @@ from ltvs.model.systems.registry import NETWORKS, TABLE_1
 from ltvs.runtime.files import read_json
 from ltvs.volume.images import read_ct, read_labels
 
-RESULT = RESULTS / "table1" / "cpu.json"
+RESULT, GPU_RESULT = RESULTS / "table1" / "cpu.json", RESULTS / "table1" / "gpu.json"
 PAGE, README = DOCS / "table1.md", ROOT / "README.md"
 DICE, LABELS = DOCS / "images" / "table1-dice.svg", DOCS / "images" / "table1-labels.png"
 MAKER = "benchmarks.table1.page"
@@ -33,11 +33,19 @@ def main() -> int:
     pages.write(PAGE, f"{MAKER}, printed", tables.printed_table())
     pages.write(PAGE, f"{MAKER}, counts", counts.table(counts.counted()))
     pages.write(PAGE, MAKER, tables.text(report))
+    pages.write(PAGE, f"{MAKER}, GPU", gpu_text())
     pages.write(README, MAKER, tables.short_table(report))
     draw_dice(report, DICE)
     if arguments.study is not None:
         draw_study(report, arguments.study)
     return 0
+
+
+def gpu_text() -> str:
+    """Return the tables of `--size gpu`, or that it has not been run."""
+    if not GPU_RESULT.is_file():
+        return "**It has not been run yet.**\n"
+    return tables.text(read_json(GPU_RESULT))
 
 
 def draw_study(report: dict[str, Any], study: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.pages import replaced
 from benchmarks.table1 import counts, page, tables
@@ -11,7 +12,7 @@ from benchmarks.table1.budgets import BUDGETS, COMMON_RATE
 from benchmarks.table1.collect import best_rate, scores_of
 from benchmarks.table1.pictures import draw_dice, draw_labels
 from ltvs.model.systems.registry import TABLE_1
-from ltvs.runtime.files import read_json
+from ltvs.runtime.files import read_json, write_json
 from support.markdown_tables import rows_of
 from support.tiny_cases import tiny_case
 
@@ -136,10 +137,20 @@ def test_the_docs_show_the_results() -> None:
     result = read_json(page.RESULT)
     shown = page.PAGE.read_text(encoding="utf-8")
     assert replaced(shown, page.MAKER, tables.text(result)) == shown
+    assert replaced(shown, f"{page.MAKER}, GPU", page.gpu_text()) == shown
     assert replaced(shown, f"{page.MAKER}, printed", tables.printed_table()) == shown
     assert replaced(shown, f"{page.MAKER}, counts", counts.table(counts.counted())) == shown
     readme = page.README.read_text(encoding="utf-8")
     assert replaced(readme, page.MAKER, tables.short_table(result)) == readme
+
+
+def test_the_page_shows_the_gpu_study_once_it_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "GPU_RESULT", tmp_path / "gpu.json")
+    assert page.gpu_text() == "**It has not been run yet.**\n"
+    found = report(seeds=(0, 1), rates=(COMMON_RATE, 3e-4))
+    write_json(page.GPU_RESULT, found)
+    assert page.gpu_text() == tables.text(found)
+    assert "At the best of 2 learning rates" in page.gpu_text()
 
 
 def test_the_docs_say_what_the_budget_is() -> None:
