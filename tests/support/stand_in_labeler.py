@@ -87,9 +87,9 @@ def job(inputs: Path, output: Path, *, overwrite: bool = False, networks: str = 
 
 
 def outcomes(output: Path) -> dict[str, str]:
-    """Return what became of every case on record."""
-    folders = sorted((output / RECORDS).iterdir())
-    return {folder.name: Record.read(folder).outcome for folder in folders}
+    """Return what became of every case on record; a case that a command is about to begin has a folder without one."""
+    records = {folder.name: Record.read(folder) for folder in sorted((output / RECORDS).iterdir())}
+    return {name: record.outcome for name, record in records.items() if record is not None}
 
 
 def contents(output: Path) -> dict[str, bytes]:
