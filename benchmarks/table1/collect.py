@@ -12,7 +12,7 @@ from benchmarks.table1.budgets import BUDGETS, Run
 from benchmarks.table1.cases import HeldOut
 from benchmarks.table1.costs import costs_file
 from benchmarks.table1.provenance import made_with
-from benchmarks.table1.testing import scores_of_run
+from benchmarks.table1.testing import scored_with, scores_of_run
 from benchmarks.table1.training import validation_dice
 from ltvs.model.saved import stage_folder
 from ltvs.model.systems.registry import NETWORKS
@@ -30,7 +30,13 @@ def collected(size: str, runs: Iterable[Run], cases: Sequence[HeldOut], output: 
         "size": size,
         "budget": asdict(budget) | {"epochs": budget.epochs, "real_steps": budget.real_steps},
         "runs": [
-            {**asdict(run), "validation": validation_dice(run, output), "cases": found} for run, found in scores.items()
+            {
+                **asdict(run),
+                "validation": validation_dice(run, output),
+                "cases": found,
+                "made_with": scored_with(output / run.name),
+            }
+            for run, found in scores.items()
         ],
         "costs": {
             network: read_json(costs_file(network, output))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchmarks.accuracy.statistics import mean_sd
+from benchmarks.point_names import name_points
 from benchmarks.svg import TYPE, svg
 from benchmarks.table1.budgets import COMMON_RATE
 from benchmarks.table1.collect import scores_of
@@ -67,7 +68,10 @@ def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk
 def draw_dice(report: dict[str, Any], path: Path) -> None:
     """Write an SVG: Dice of tumors and of vessels over the parameters, a point per system."""
     with svg(path, "table1", (7.0, 7.6)) as figure:
-        for axes, structure in zip(figure.subplots(2, 1, sharex=True), STRUCTURES, strict=True):
+        panels = figure.subplots(2, 1, sharex=True)
+        points: list[dict[str, tuple[float, float]]] = []
+        for axes, structure in zip(panels, STRUCTURES, strict=True):
+            points.append({})
             for network in NETWORKS:
                 scores = scores_of(report, network, COMMON_RATE, structure, "dice", real=False)
                 costs = report["costs"].get(network)
@@ -76,7 +80,7 @@ def draw_dice(report: dict[str, Any], path: Path) -> None:
                 x, y = costs["parameters"] / 1e6, mean_sd(scores)[0]
                 color = "#b5392f" if network == OURS else "#1f6fb4"
                 axes.plot([x], [y], "o", color=color)
-                axes.annotate(TABLE_1[network].title, (x, y), (5, 4), textcoords="offset points", size=TYPE - 2)
+                points[-1][TABLE_1[network].title] = x, y
             axes.set_xscale("log")
             axes.set_xlim(1.5, 260)
             axes.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
@@ -87,3 +91,6 @@ def draw_dice(report: dict[str, Any], path: Path) -> None:
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("parameters, millions")
+        figure.draw_without_rendering()
+        for axes, named in zip(panels, points, strict=True):
+            name_points(axes, named, TYPE - 2)

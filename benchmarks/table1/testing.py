@@ -45,6 +45,11 @@ def scores_of_run(run: Path, cases: Sequence[HeldOut]) -> Json | None:
     return {case.name: found[case.name] for case in cases}
 
 
+def scored_with(run: Path) -> Json:
+    """Return device, versions and commit that the last case of a run was scored with."""
+    return dict(read_json(_file(run))["made_with"])
+
+
 def score(run: Path, cases: Sequence[HeldOut], deadline: float) -> bool:
     """Label and score the cases that have not been; return whether all are done, and not ended by the deadline.
 

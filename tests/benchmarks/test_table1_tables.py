@@ -24,6 +24,7 @@ def case(tumor: float | None, vessel: float, *, real: bool = False) -> dict:
 
 def report(seeds: tuple[int, ...] = (0,), rates: tuple[float, ...] = (COMMON_RATE,)) -> dict:
     """Results of two systems: the U-Net is 10 points of tumor Dice below UCA-Net, and 5 above in vessels."""
+    about = {"name": "a CPU", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
     runs = []
     for network, (tumor, vessel) in {"unet3d": (0.5, 0.65), "ucanet": (0.6, 0.6)}.items():
         for seed in seeds:
@@ -31,12 +32,10 @@ def report(seeds: tuple[int, ...] = (0,), rates: tuple[float, ...] = (COMMON_RAT
                 less = seed / 100 + (rate != COMMON_RATE) / 10
                 cases = {str(i): case(tumor - less + i / 50, vessel - less) for i in range(3)}
                 cases |= {"none": case(None, vessel - less), "ct": case(0.1, 0.2, real=True)}
-                runs.append(
-                    {"network": network, "seed": seed, "rate": rate, "validation": tumor - less, "cases": cases}
-                )
+                of_run = {"validation": tumor - less, "cases": cases, "made_with": about}
+                runs.append({"network": network, "seed": seed, "rate": rate, **of_run})
     costs = {"parameters": 6_419_747, "flops": 2e9, "step_seconds": 1.234, "step_bytes": 3e9, "ct_seconds": 5.67,
              "ct_bytes": 8e8}  # fmt: skip
-    about = {"name": "a CPU", "processors": 2, "versions": {"torch": "2"}, "commit": "abc"}
     budget = asdict(replace(BUDGETS["cpu"], seeds=seeds, rates=rates)) | {"epochs": 1, "real_steps": 600}
     return {"size": "cpu", "budget": budget, "runs": runs, "costs": {"unet3d": costs}, "machine": about}
 
@@ -127,6 +126,23 @@ def test_pictures(tmp_path: Path) -> None:
     drawn = (tmp_path / "dice.svg").read_text()
     assert "3D U-Net" in drawn
     assert "V-Net" not in drawn, "it was not run"
+
+
+def test_where_the_paper_is_not_confirmed() -> None:
+    here = "Here these have a higher one: for tumors none; for vessels 3D U-Net."
+    assert tables.disagreement(report()) == f"\nThe paper prints the highest Dice for UCA-Net. {here}\n"
+    assert here in tables.text(report())
+    alone = report()
+    alone["runs"] = [run for run in alone["runs"] if run["network"] != "ucanet"]
+    assert tables.disagreement(alone) == ""
+
+
+def test_each_commit_of_a_study_is_named() -> None:
+    found = report(seeds=(0, 1))
+    assert "On a CPU, 2 processors, PyTorch 2; commit abc." in tables.text(found)
+    found["runs"][-1]["made_with"] = found["runs"][0]["made_with"] | {"commit": "def"}
+    assert "On a CPU, 2 processors, PyTorch 2; commit abc, def." in tables.text(found)
+    assert "commit abc." in tables.text({**found, "runs": []}), "of the command, before the first run is done"
 
 
 def test_the_typical_phantom_is_in_the_middle() -> None:
