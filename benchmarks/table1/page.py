@@ -34,7 +34,7 @@ def main() -> int:
     pages.write(PAGE, f"{MAKER}, counts", counts.table(counts.counted()))
     pages.write(PAGE, MAKER, tables.text(report))
     pages.write(PAGE, f"{MAKER}, GPU", gpu_text())
-    pages.write(README, MAKER, tables.short_table(report))
+    pages.write(README, MAKER, tables.for_readme(report))
     draw_dice(report, DICE)
     if arguments.study is not None:
         draw_study(report, arguments.study)

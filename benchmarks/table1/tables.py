@@ -182,8 +182,8 @@ def costs_table(report: dict[str, Any]) -> str:
     return pages.table(heads, rows)
 
 
-def short_table(report: dict[str, Any]) -> str:
-    """Return the table of README: Dice that the paper prints and that came out here."""
+def for_readme(report: dict[str, Any]) -> str:
+    """Return the short table of README, Dice that the paper prints and that came out here, and where they disagree."""
     heads = ["system", "parameters, M", "tumor, paper", "tumor, here", "vessel, paper", "vessel, here"]
     rows = []
     for network in NETWORKS:
@@ -191,7 +191,7 @@ def short_table(report: dict[str, Any]) -> str:
         tumor, vessel = (cell(scores_of(report, network, COMMON_RATE, s, "dice", real=False)) for s in STRUCTURES)
         rows.append([printed.title, _parameters(report, network), f"{printed.tumor[0]:.1f}", tumor,
                      f"{printed.vessel[0]:.1f}", vessel])  # fmt: skip
-    return pages.table(heads, rows)
+    return f"{pages.table(heads, rows)}{disagreement(report)}"
 
 
 def cell(scores: Array) -> str:

@@ -157,7 +157,7 @@ def test_the_docs_show_the_results() -> None:
     assert replaced(shown, f"{page.MAKER}, printed", tables.printed_table()) == shown
     assert replaced(shown, f"{page.MAKER}, counts", counts.table(counts.counted())) == shown
     readme = page.README.read_text(encoding="utf-8")
-    assert replaced(readme, page.MAKER, tables.short_table(result)) == readme
+    assert replaced(readme, page.MAKER, tables.for_readme(result)) == readme
 
 
 def test_the_page_shows_the_gpu_study_once_it_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
