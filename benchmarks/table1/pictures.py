@@ -22,13 +22,13 @@ from ltvs.runtime.files import atomic_path
 from ltvs.volume.labels import COLORS
 
 #: Pixels of a panel, and of the picture per inch.
-PANEL, DPI = 300, 150
+PANEL, DPI = 240, 120
 #: Panels side by side: the reference and the ten systems in two rows.
 COLUMNS = 6
 #: Pixels above a panel for its title.
-TITLE = 34
+TITLE = 27
 #: Below all panels, and its height in pixels.
-LEGEND, LINE = ("liver", "vessel", "tumor"), 44
+LEGEND, LINE = ("liver", "vessel", "tumor"), 35
 
 
 def draw_labels(ct: sitk.Image, reference: sitk.Image, labels: Mapping[str, sitk.Image], path: Path) -> None:

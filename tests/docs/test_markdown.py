@@ -1,4 +1,4 @@
-"""What no tool warns of: fences that stay open, rows with cells too few or too many, and styles that are not there."""
+"""What no tool warns of: fences left open, rows with cells too few or too many, styles not there, and large pictures."""
 
 import re
 from pathlib import Path
@@ -46,3 +46,8 @@ def test_what_is_broken_is_found(text: str, found: list[str]) -> None:
 def test_styles_of_the_site_are_there() -> None:
     (listed,) = re.findall(r"^extra_css: \[(.+)\]$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert all((ROOT / "docs" / name.strip()).is_file() for name in listed.split(","))
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").iterdir()), ids=named)
+def test_no_picture_is_large(picture: Path) -> None:
+    assert picture.stat().st_size <= 2**20, "a page has to open on a phone, and every clone carries all its versions"
