@@ -1,4 +1,4 @@
-"""What no tool warns of: fences left open, rows with cells too few or too many, styles not there, and large pictures."""
+"""What no tool warns of: fences left open, rows with too few or too many cells, styles not there, large pictures."""
 
 import re
 from pathlib import Path
