@@ -1,6 +1,7 @@
 """ONNX: another runtime computes the same at sizes that were never traced, from standard operators."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import nn
 from crossattn3d import UCANet, UNet3d
 from crossattn3d.export import OPSET, export_onnx
 from crossattn3d.folding import fold_batch_norm
+from export_onnx import ExportSettings
+from ltvs.runtime.errors import InputError
 from support.random_parameters import randomize
 
 #: Three halvings, as in the paper's net: sizes in multiples of 8.
@@ -110,6 +113,12 @@ def test_sizes_that_are_none(size: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^export_onnx: expected size as 3 whole numbers of 1 or more; got .*; give"):
         export_onnx(nn.Conv3d(1, 2, 3).eval(), tmp_path / "net.onnx", size=size)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net", "net.ONNX", "net.onnx.gz"])
+def test_the_command_refuses_names_of_other_formats(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"/{re.escape(name)}: expected a name that ends in \.onnx$"):
+        ExportSettings(tmp_path, tmp_path / name)
 
 
 def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
