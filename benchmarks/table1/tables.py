@@ -46,12 +46,13 @@ def _about(report: dict[str, Any]) -> str:
     d, h, w = budget["patch"]
     seeds = len(budget["seeds"])
     named = "seeds" if seeds > 1 else "seed"
+    commits = _each("{commit}", abouts)
     ranks = "" if seeds > 1 else " **One seed ranks nothing**: another seed may reverse any two rows."
     return (
         f"{budget['real_steps']} steps of {budget['batch']} patches of {d}x{h}x{w}, {budget['maps']} made patients, "
         f"{budget['test']} held-out phantoms, learning rate {COMMON_RATE:g}, {seeds} {named}."
-        f"{ranks} On {_each('{name}, {processors} processors, PyTorch {versions[torch]}', abouts)}; commit "
-        f"{_each('{commit}', abouts)}.\n"
+        f"{ranks} On {_each('{name}, {processors} processors, PyTorch {versions[torch]}', abouts)}; "
+        f"{'commits' if ', ' in commits else 'commit'} {commits}.\n"
     )
 
 
@@ -118,8 +119,8 @@ def disagreement(report: dict[str, Any]) -> str:
         if OURS not in here:
             return ""
         higher = [TABLE_1[network].title for network, value in here.items() if value > here[OURS]]
-        clauses.append(f"for {structure}s {', '.join(higher) or 'none'}")
-    return f"\nThe paper prints the highest Dice for UCA-Net. Here these have a higher one: {'; '.join(clauses)}.\n"
+        clauses.append(f"by {structure} Dice: {', '.join(higher) or 'none'}")
+    return f"\nThe paper prints the highest Dice for UCA-Net. Higher than UCA-Net here, {'; '.join(clauses)}.\n"
 
 
 def _dice_here(report: dict[str, Any], structure: str) -> dict[Network, float]:

@@ -129,7 +129,7 @@ def test_pictures(tmp_path: Path) -> None:
 
 
 def test_where_the_paper_is_not_confirmed() -> None:
-    here = "Here these have a higher one: for tumors none; for vessels 3D U-Net."
+    here = "Higher than UCA-Net here, by tumor Dice: none; by vessel Dice: 3D U-Net."
     assert tables.disagreement(report()) == f"\nThe paper prints the highest Dice for UCA-Net. {here}\n"
     assert here in tables.text(report())
     alone = report()
@@ -141,7 +141,7 @@ def test_each_commit_of_a_study_is_named() -> None:
     found = report(seeds=(0, 1))
     assert "On a CPU, 2 processors, PyTorch 2; commit abc." in tables.text(found)
     found["runs"][-1]["made_with"] = found["runs"][0]["made_with"] | {"commit": "def"}
-    assert "On a CPU, 2 processors, PyTorch 2; commit abc, def." in tables.text(found)
+    assert "On a CPU, 2 processors, PyTorch 2; commits abc, def." in tables.text(found)
     assert "commit abc." in tables.text({**found, "runs": []}), "of the command, before the first run is done"
 
 
