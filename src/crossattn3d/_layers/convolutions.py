@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossattn3d._checks.nets import Triple
+from crossattn3d._layers.one_slice import is_one_bfloat16_slice, middle_of
 from crossattn3d._layers.weight_gradient import correlate
 from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
 
@@ -45,11 +47,20 @@ class Conv3d(nn.Conv3d):
             return cast("Tensor", _Convolution.apply(input, self.weight, self.bias))  # type: ignore[no-untyped-call]
         return _convolve(input, self.weight, self.bias)
 
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
+        if not (is_one_bfloat16_slice(input) and self._has_geometry()):
+            return cast("Tensor", super()._conv_forward(input, weight, bias))
+        weight, padding = middle_of(weight, _padding(self.kernel_size))
+        return F.conv3d(input, weight, bias, padding=padding)
+
     def _is_as_made(self) -> bool:
         """Return whether nobody changed the layer; PyTorch's own `forward` goes by all attributes."""
+        return self._has_geometry() and type(self) is Conv3d and "_conv_forward" not in self.__dict__
+
+    def _has_geometry(self) -> bool:
+        """Return whether the layer is still one that keeps the size."""
         geometry = self.stride, self.padding, self.dilation, self.groups, self.padding_mode
-        as_made = ONES, _padding(self.kernel_size), ONES, 1, "zeros"
-        return geometry == as_made and type(self) is Conv3d and "_conv_forward" not in self.__dict__
+        return geometry == (ONES, _padding(self.kernel_size), ONES, 1, "zeros")
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
