@@ -87,3 +87,16 @@ def test_a_trace_holds_for_any_depth() -> None:
         traced = torch.jit.trace(layer, torch.randn(1, 3, 1, 6, 7), check_trace=False)
         x = torch.randn(1, 3, 4, 6, 7)
         torch.testing.assert_close(traced(x), layer(x))
+
+
+@pytest.mark.slow
+def test_a_compiled_layer() -> None:
+    torch.manual_seed(0)
+    layer = Conv3d(3, 4, (3, 3, 3)).eval()
+    compiled = torch.compile(layer, fullgraph=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for depth in (4, 1, 5):
+            x = torch.randn(1, 3, depth, 6, 7)
+            poison_memory()
+            # Both sum the same products of bfloat16 numbers in float32, and round once.
+            torch.testing.assert_close(compiled(x), layer(x), rtol=2**-7, atol=2**-7)

@@ -16,10 +16,11 @@ from crossattn3d.kernels.modes import is_recorded
 
 def is_one_bfloat16_slice(x: Tensor) -> bool:
     """Return whether a CPU convolves `x`, of one slice, in bfloat16; False in traces, which hold for any depth."""
-    if is_recorded(x) or not x.is_cpu or x.ndim < 4 or x.shape[-3] != 1:
+    if not torch.compiler.is_compiling() and is_recorded(x):
         return False
+    # The size last: a graph that is made for any depth must not ask for it in vain.
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return autocast or x.dtype == torch.bfloat16
+    return x.is_cpu and (autocast or x.dtype == torch.bfloat16) and x.ndim >= 4 and x.shape[-3] == 1
 
 
 def middle_of(weight: Tensor, padding: Sequence[int]) -> tuple[Tensor, Triple]:
