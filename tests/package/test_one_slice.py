@@ -90,7 +90,7 @@ def test_a_trace_holds_for_any_depth() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_layer() -> None:
+def test_a_compiled_layer(unchecked: None) -> None:
     torch.manual_seed(0)
     layer = Conv3d(3, 4, (3, 3, 3)).eval()
     compiled = torch.compile(layer, fullgraph=True)
