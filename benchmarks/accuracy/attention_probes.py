@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from benchmarks.accuracy.cases import Prepared
-from benchmarks.accuracy.skips import StudiedCSCA, projected, scores
+from benchmarks.accuracy.skips.studied_csca import StudiedCSCA, projected, scores
 from benchmarks.accuracy.task import Triple
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.unet import UNet3d

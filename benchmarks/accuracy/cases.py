@@ -19,8 +19,12 @@ from ltvs.runtime.files import atomic_path
 from ltvs.training.augmentation import rotate_patch
 from ltvs.volume.labels import LIVER, TUMOR
 
-#: Prefixes of the names of test cases: plain phantoms, and those around livers of 3D-IRCADb.
-PLAIN, REAL = "plain-", "3dircadb-"
+#: Prefixes of names: plain phantoms, those around livers of 3D-IRCADb, and scenes rendered from maps.
+PLAIN, REAL, RENDERED = "plain-", "3dircadb-", "rendered-"
+#: Prefix of real CTs, which are scored apart.
+CT = "ct-"
+#: In the names of phantoms and scenes to train on.
+TRAIN = "-train-"
 WINDOW = (-160.0, 240.0)
 
 
@@ -66,6 +70,11 @@ def names_for_testing(folder: Path) -> list[str]:
     return [name for name in _names(folder) if _tested(name)]
 
 
+def names_of_cts(folder: Path) -> list[str]:
+    """Return the names of the real CTs."""
+    return [name for name in _names(folder) if name.startswith(CT)]
+
+
 def names_for_training(folder: Path, data: str) -> list[str]:
     """Return the names of the training cases: `all`, or the `plain` phantoms only.
 
@@ -73,11 +82,12 @@ def names_for_training(folder: Path, data: str) -> list[str]:
         ValueError: data is neither.
     """
     check_option("names_for_training", "data", data, DATA)
-    return [n for n in _names(folder) if not _tested(n) and (data == "all" or n.startswith(PLAIN))]
+    trained = [name for name in _names(folder) if not _tested(name) and not name.startswith(CT)]
+    return [name for name in trained if data == "all" or name.startswith(PLAIN)]
 
 
 def _tested(name: str) -> bool:
-    return name.startswith(REAL) or (name.startswith(PLAIN) and not name.startswith("plain-train"))
+    return name.startswith(REAL) or (name.startswith((PLAIN, RENDERED)) and TRAIN not in name)
 
 
 def _names(folder: Path) -> list[str]:
@@ -117,6 +127,8 @@ def hardened(volume: Volume, task: Task, rng: np.random.Generator) -> ndarray:
             # Smoothed, since the voxels at its surface are partly tissue.
             hu += (tissue - hu[mask].mean()) * ndimage.gaussian_filter(mask.astype(np.float32), 0.6)
     hu = np.where(liver, tissue + task.contrast * (hu - tissue), hu)
+    if not task.noise:
+        return hu.round().astype(np.int16)
     noise = ndimage.gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), 0.5)
     return np.round(hu + task.noise / noise.std() * noise).clip(-1024, 3071).astype(np.int16)
 

@@ -6,19 +6,22 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.accuracy.attention_probes import probed
-from benchmarks.accuracy.case_scores import predicted, scored
-from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, prepared
-from benchmarks.accuracy.run_files import checkpoints_of, file_of, net_of
-from benchmarks.accuracy.task import Task
+from benchmarks.accuracy.case_scores import Scores, predicted, scored
+from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, names_of_cts, prepared
+from benchmarks.accuracy.causes.frozen_attention import frozen, mean_maps
+from benchmarks.accuracy.run_files import FROZEN, REAL_CT, checkpoints_of, file_of, net_of
+from benchmarks.accuracy.task import Task, Triple
 from benchmarks.accuracy.variants import make
 from benchmarks.machine import machine
 from crossattn3d import UNet3d
+from ltvs.model.computing import check_precision
 from ltvs.runtime.files import atomic_path, write_json
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
 from ltvs.training.devices import start_processes
@@ -38,6 +41,8 @@ NOTED = 20
 #: Sizes of the patches to predict with, as shares of the training patch's voxels; other sizes than the training patch's
 #: are tried on every other case.
 SHARES = (1.0, 0.25, 4.0)
+#: Batches after the last one of training over which attention maps and gates are averaged to freeze them.
+AVERAGED = 16
 #: Beyond these, the patch at which scores and attention are probed; and in how many cases, fewer of the large ones.
 PAPER_PATCH, PROBED = (32, 320, 320), 4
 
@@ -63,10 +68,15 @@ def run(
     seconds: float = math.inf,
     sizes: Sequence[float] = SHARES,
 ) -> int:
-    """Train, test and write the result; return 0, or `UNFINISHED` once the time is up, leaving a checkpoint."""
+    """Train, test and write the result; return 0, or `UNFINISHED` once the time is up, leaving a checkpoint.
+
+    Raises:
+        ValueError: a case is damaged, or the task's precision gives wrong gradients on this device.
+    """
+    check_precision(task.precision, device.type, task.patch[0], len(task.channels))
     deadline = time.monotonic() + seconds
     result = file_of(runs, variant, seed, data)
-    fabric = start_processes(str(device), 1, 1, "32")
+    fabric = start_processes(str(device), 1, 1, task.precision)
     net = make(variant, task, seed).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     learner = Learner(fabric, net, task.settings(), task.steps)
     training = prepared(folder, names_for_training(folder, data), task)
@@ -74,15 +84,13 @@ def run(
     if progress["step"] < task.steps and progress["finite"]:
         return UNFINISHED
     peak = _peak(device)
-    net.eval()
+    net = cast("UNet3d", learner.result).eval()
     cases = prepared(folder, names_for_testing(folder), task)
     scores: dict[str, Any] = {}
-    for share in sizes if progress["finite"] else ():
-        patch, whole = task.patch_of(share), share == 1
-        scores[f"{share:g}"] = {
-            case.name: scored(predicted(net, case, patch, device), case, skeletons=whole)
-            for case in (cases if whole else cases[::2])
-        }
+    if progress["finite"]:
+        averaged = [batch(training, task, seed, task.steps + i)[0] for i in range(AVERAGED)]
+        cts = prepared(folder, names_of_cts(folder), task)
+        scores = scores_by_size(net, cases, cts, averaged, task, device, sizes)
     report = {
         "variant": variant,
         "data": data,
@@ -132,6 +140,41 @@ def train(
             progress["losses"].append([progress["step"], round(sum(progress["recent"]) / NOTED, 4)])
             progress["recent"] = []
     return progress
+
+
+def scores_by_size(
+    net: UNet3d,
+    cases: list[Prepared],
+    cts: list[Prepared],
+    averaged: Sequence[Tensor],
+    task: Task,
+    device: torch.device,
+    sizes: Sequence[float],
+) -> dict[str, Any]:
+    """Return a net's scores by size of the patches, of real CTs, and with its attention frozen, where there is any.
+
+    Args:
+        net: trained.
+        cases: to test.
+        cts: real ones, if any.
+        averaged: images over which maps and gates are averaged to freeze them.
+        task: the setting.
+        device: to compute on.
+        sizes: of the patches, as shares of the training patch's voxels.
+    """
+
+    def scores_of(net: UNet3d, cases: list[Prepared], patch: Triple, *, skeletons: bool = False) -> dict[str, Scores]:
+        return {case.name: scored(predicted(net, case, patch, device), case, skeletons=skeletons) for case in cases}
+
+    scores: dict[str, Any] = {}
+    for share in sizes:
+        patch, whole = task.patch_of(share), share == 1
+        scores[f"{share:g}"] = scores_of(net, cases if whole else cases[::2], patch, skeletons=whole)
+    if cts:
+        scores[REAL_CT] = scores_of(net, cts, task.patch)
+    if any(maps := mean_maps(net, [image.to(device) for image in averaged])):
+        scores[FROZEN] = scores_of(frozen(net, maps), cases, task.patch)
+    return scores
 
 
 def _probes(net: UNet3d, cases: list[Prepared], task: Task, device: torch.device) -> dict[str, Any]:

@@ -8,6 +8,10 @@ from typing import Any
 
 #: The size of the training patches, at which variants are compared.
 SIZE = "1"
+#: In place of a size: scores at the training's with attention maps and gates frozen to their means.
+FROZEN = "frozen"
+#: In place of a size: scores of real CTs.
+REAL_CT = "ct"
 #: Cases to train on: plain phantoms and ones around real anatomies, or plain ones only.
 DATA = ("all", "plain")
 _FIGURE = (int, float, type(None))

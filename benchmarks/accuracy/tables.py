@@ -38,7 +38,7 @@ PAPER = {"concat": (66.00, 80.36), "sca": (65.16, 84.20), "cca": (67.40, 82.73),
 
 Groups = Mapping[str, Sequence[str]]
 #: The variants of each table by its title.
-TITLED: Groups = {TITLES[name]: variants for name, variants in GROUPS.items()}
+TITLED: Groups = {title: GROUPS[name] for name, title in TITLES.items()}
 
 
 def results(whole: Json, groups: Groups) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ltvs.model.computing import Precision
 from ltvs.model.stages import CLASSES
 from ltvs.training.losses import make_loss
 from ltvs.training.settings import TrainSettings
@@ -28,6 +29,9 @@ class Task:
         noise: standard deviation of the noise that is added, HU.
         isodense: share of the tumors that are on average as bright as the liver.
         norm: of the networks, except for the variants that change it.
+        clip_norm: largest norm of the gradients; 0 for any.
+        ema: decay of the average of the weights that is tested; 0 for the last weights.
+        precision: of training, as train_ltvs.py names it.
     """
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
@@ -40,6 +44,9 @@ class Task:
     noise: float = 3.0
     isodense: float = 0.25
     norm: str = "batch"
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    precision: Precision = "32"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the task as JSON holds it."""
@@ -64,12 +71,27 @@ class Task:
             schedule="cosine",
             loss="dice_ce",
             background_weight=self.background_weight,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
         )
 
 
 #: `cpu` fits the cases of data.py as they are. `gpu`, at the paper's widths, is for finer ones (`--matrix 352
-#: --slice-spacing 1.25`) and has not been run yet.
+#: --slice-spacing 1.25`) and has not been run yet. `rendered` is that of the study of skips, on the
+#: scenes of data/rendered.py; it was frozen before any variant was compared.
 TASKS = {
     "cpu": Task(),
     "gpu": Task(channels=(32, 64, 128, 256), patch=(32, 160, 160), steps=1500, learning_rate=1e-3, noise=8.0),
+    "rendered": Task(
+        patch=(24, 48, 48),
+        batch=3,
+        steps=1000,
+        learning_rate=3e-3,
+        contrast=1.0,
+        noise=0.0,
+        isodense=0.0,
+        clip_norm=1.0,
+        ema=0.995,
+        precision="bf16-mixed",
+    ),
 }

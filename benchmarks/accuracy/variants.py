@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.accuracy.skips import AddSkip, AllAxes, BesideConcat, NoSkip, QuietCSCA, StudiedCSCA, at_widths
+from benchmarks.accuracy.skips.axial import AxialSliceAttention
+from benchmarks.accuracy.skips.changed_csca import AllAxes, BesideConcat, QuietCSCA, at_widths
+from benchmarks.accuracy.skips.controls import AddSkip, AttentionGate, NoSkip, StaticSkip
+from benchmarks.accuracy.skips.gated import GatedMixture
+from benchmarks.accuracy.skips.selective import SelectiveGate
+from benchmarks.accuracy.skips.studied_csca import StudiedCSCA
+from benchmarks.accuracy.skips.windowed import WindowedChannelAttention
 from benchmarks.accuracy.task import Task
 from crossattn3d import UNet3d
 from crossattn3d.functional import SCORE_NORMS
@@ -22,8 +28,18 @@ from crossattn3d.ucanet import SKIPS
 from crossattn3d.unet import ConcatSkip, SkipFactory
 from ltvs.model.stages import CLASSES
 
-#: Skips without attention.
-PLAIN_SKIPS: dict[str, SkipFactory] = {"concat": ConcatSkip, "add": AddSkip, "no-skip": NoSkip}
+#: Skips that have no options.
+PLAIN_SKIPS: dict[str, SkipFactory] = {
+    "concat": ConcatSkip,
+    "add": AddSkip,
+    "static": StaticSkip,
+    "no-skip": NoSkip,
+    "attention-gate": AttentionGate,
+    "gated": GatedMixture,
+    "selective": SelectiveGate,
+    "windowed": WindowedChannelAttention,
+    "axial": AxialSliceAttention,
+}
 #: Changes that may follow the normalization of an attention's scores.
 CHANGES = ("residual", "temperature", "centered", "axes", "quiet", "concat", "fine", "coarse")
 #: Skips in place of CSCA by the changes that ask for them; they exclude each other.
@@ -54,9 +70,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
                 "no-skip", "add"),
     "mending": ("concat", _BEST, f"{_BEST}+axes", "csca-instance+concat",
                 *(f"{_BEST}+{change}" for change in ("fine", "coarse", "quiet"))),
+    "skips": ("concat", "static", _BEST, "add", "attention-gate", "gated", "selective", "windowed", "axial"),
 }  # fmt: skip
 
-#: Title of each group's table.
+#: Titles of the tables of the first study, by group.
 TITLES = {
     "scores": "Score normalization and residual",
     "layers": "Up-sampling and normalization layers",

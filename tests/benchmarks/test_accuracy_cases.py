@@ -9,7 +9,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from benchmarks.accuracy import data
 from benchmarks.accuracy.cases import (
     batch,
     hardened,
@@ -19,6 +18,7 @@ from benchmarks.accuracy.cases import (
     read_case,
     write_case,
 )
+from benchmarks.accuracy.data import phantoms
 from benchmarks.accuracy.task import Task
 from ltvs.volume.case import Case
 from support.study_cases import TINY, volume, write_cases
@@ -72,33 +72,39 @@ def test_a_folder_without_cases(tmp_path: Path) -> None:
 def test_patients_of_ircadb_under_another_name_are_left_out(tmp_path: Path) -> None:
     for name in ("lits-27", "lits-28", "lits-48", "lits-49", "3dircadb-1"):
         (tmp_path / f"{name}.nii.gz").touch()
-    names = [name for name in data.planned(tmp_path) if not name.startswith("plain")]
+    names = [name for name in phantoms.planned(tmp_path) if not name.startswith("plain")]
     assert sorted(names) == ["3dircadb-1", "lits-27", "lits-49"]
-    seeds = [seed + attempt * data.NEXT for seed, _ in data.planned(tmp_path).values() for attempt in range(data.TRIES)]
+    seeds = [
+        seed + attempt * phantoms.NEXT
+        for seed, _ in phantoms.planned(tmp_path).values()
+        for attempt in range(phantoms.TRIES)
+    ]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_a_made_case_is_a_box_around_its_liver() -> None:
-    made = data.made(3, None, matrix=64)
+    made = phantoms.made(3, None, matrix=64)
     inside = np.argwhere(made.labels > 0)
-    assert inside.min(0).tolist() == [data.MARGIN] * 3
-    assert (np.array(made.labels.shape) - 1 - inside.max(0)).tolist() == [data.MARGIN] * 3
+    assert inside.min(0).tolist() == [phantoms.MARGIN] * 3
+    assert (np.array(made.labels.shape) - 1 - inside.max(0)).tolist() == [phantoms.MARGIN] * 3
     assert set(np.unique(made.labels)) == {0, 1, 2, 3}
 
 
 def test_a_case_without_labeled_vessels_is_refused() -> None:
     image = sitk.Image(3, 4, 5, sitk.sitkUInt8)
     with pytest.raises(ValueError, match="a: expected vessels; got none; use a source that labels them"):
-        data.cut(Case("a", image, image + 1, None, image))
+        phantoms.cut(Case("a", image, image + 1, None, image))
 
 
 def test_a_case_that_cannot_be_made_is_told_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(data, "planned", lambda _: {"plain-000": (3, None), "lits-1": (4, tmp_path / "none.nii.gz")})
+    monkeypatch.setattr(
+        phantoms, "planned", lambda _: {"plain-000": (3, None), "lits-1": (4, tmp_path / "none.nii.gz")}
+    )
     words = ["--output", str(tmp_path), "--matrix", "64", "--workers", "1"]
     monkeypatch.setattr("sys.argv", ["data", *words])
-    assert data.main() == 2
+    assert phantoms.main() == 2
     said = capsys.readouterr()
     assert re.fullmatch(r"plain-000: \d+ voxels\n", said.out)
     assert re.fullmatch(r"error: lits-1: unexpected RuntimeError: .*none\.nii\.gz.*\n", said.err)

@@ -59,7 +59,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     whole, again = (json.loads((tmp_path / n / "csca-instance-1.json").read_text()) for n in ("whole", "killed"))
     for key in ("scores", "losses", "parameters", "task", "probes", "finite"):
         assert again[key] == whole[key]
-    assert set(whole["scores"]) == {"1", "0.25", "4"}
+    assert set(whole["scores"]) == {"1", "0.25", "4", "frozen"}
     assert set(whole["scores"]["1"]) == {"plain-000", "3dircadb-1"}
     assert set(whole["probes"]) == {"8x8x8", "8x16x16", "8x32x32", "32x320x320"}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.accuracy.skips import StudiedCSCA, scores
+from benchmarks.accuracy.skips.studied_csca import StudiedCSCA, scores
 from benchmarks.accuracy.variants import CHOSEN, GROUPS, make
 from crossattn3d import CSCA, UCANet
 from crossattn3d.functional import SCORE_NORMS

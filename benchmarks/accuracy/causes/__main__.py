@@ -137,7 +137,12 @@ def _read(path: Path, task: Json) -> list[Json]:
 
 
 def _rounded(maps: Maps) -> dict[str, list[list[float]]]:
-    return {name: [[round(value, 4) for value in row] for row in of_half.tolist()] for name, of_half in maps.items()}
+    """Return the attention maps of a whole level; gates and maps of windows have more dimensions."""
+    return {
+        name: [[round(value, 4) for value in row] for row in of_half.tolist()]
+        for name, of_half in maps.items()
+        if of_half.ndim == 2
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The effect of attention in a trained net: its mean maps, the net with these only, and how much each half adds."""
+"""The effect of attention in a trained net: its mean maps and gates, the net with these only, what each half adds."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -8,15 +8,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from benchmarks.accuracy.attention_probes import halves_of, maps_of, mean_of, observe
-from benchmarks.accuracy.skips import QuietCSCA
+from benchmarks.accuracy.skips.adaptive import AdaptiveSkip
+from benchmarks.accuracy.skips.changed_csca import QuietCSCA
+from benchmarks.accuracy.skips.studied_csca import StudiedCSCA
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.unet import UNet3d
 
-#: The skips that are examined: attention in the package's forms, in place of the concatenation.
+#: The package's forms of attention that are examined, in place of the concatenation.
 KINDS = (CSCA, QuietCSCA, ChannelCrossAttention3d, SliceCrossAttention3d)
 
-#: An attention map of each half of an attention.
-Maps = dict[str, Float[Tensor, "n n"]]
+#: An attention map of each half of an attention, or what an adaptive skip computes, by name.
+Maps = dict[str, Tensor]
 
 
 class Frozen(nn.Module):
@@ -40,22 +42,26 @@ class Frozen(nn.Module):
 
 @torch.inference_mode()
 def mean_maps(net: UNet3d, images: Sequence[Tensor]) -> list[Maps]:
-    """Return means over images of each skip's attention maps, finest first; empty where a skip has none.
+    """Return means over images of each skip's attention maps and gates, finest first; empty where a skip has none.
 
     All images hold the same number of patches.
     """
 
-    def look(attention: nn.Module, query: Tensor, context: Tensor) -> Maps:
-        return {name: maps.mean(0) for name, maps in maps_of(attention, query, context).items()}
+    def look(skip: nn.Module, query: Tensor, context: Tensor) -> Maps:
+        if isinstance(skip, AdaptiveSkip):
+            return skip.averaged(query, context)
+        return {name: maps.mean(0) for name, maps in maps_of(skip, query, context).items()}
 
-    return [mean_of(maps) for maps in observe(net, _examined(net), images, look)]
+    return [mean_of(maps) for maps in observe(net, _examined(net, (*KINDS, AdaptiveSkip)), images, look)]
 
 
 def frozen(net: UNet3d, maps: Sequence[Maps]) -> UNet3d:
     """Return a copy of the net with these maps in place of its own."""
     copied = deepcopy(net)
     for number, skip in enumerate(copied.skips):
-        if maps[number]:
+        if isinstance(skip, AdaptiveSkip):
+            skip.fixed = maps[number]
+        elif maps[number]:
             copied.skips[number] = Frozen(skip, maps[number])
     return copied
 
@@ -69,11 +75,11 @@ def terms(net: UNet3d, images: Sequence[Tensor]) -> list[dict[str, float]]:
         added = _mixtures(attention, maps_of(attention, query, context), context)
         return {name: float(term.square().mean().sqrt() / size) for name, term in added.items()}
 
-    return [mean_of(ratios) for ratios in observe(net, _examined(net), images, look)]
+    return [mean_of(ratios) for ratios in observe(net, _examined(net, KINDS), images, look)]
 
 
-def _examined(net: UNet3d) -> list[nn.Module | None]:
-    return [skip if type(skip) in KINDS else None for skip in net.skips]
+def _examined(net: UNet3d, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module | None]:
+    return [skip if isinstance(skip, kinds) and not isinstance(skip, StudiedCSCA) else None for skip in net.skips]
 
 
 def _mixtures(attention: nn.Module, maps: dict[str, Float[Tensor, "*b n n"]], context: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Skip connections that exist for comparison only: controls without attention, and changes to CSCA under study."""
+"""CSCA with scores that the package does not offer, computed literally."""
 
 import torch
 from jaxtyping import Float
@@ -6,76 +6,10 @@ from torch import Tensor, nn
 
 from crossattn3d import CSCA
 from crossattn3d._checks.options import check_option
-from crossattn3d.attention import SliceCrossAttention3d
 from crossattn3d.kernels.parameters import EPS, SCORE_NORMS
-from crossattn3d.unet import ConcatSkip, SkipFactory
 
 #: Normalizations that a temperature or centered scores can be combined with.
 SCALED = ("mean", "instance")
-
-
-class NoSkip(nn.Module):
-    """The decoder map alone: a U-Net without skips."""
-
-    def __init__(self, decoder_channels: int, encoder_channels: int) -> None:  # noqa: ARG002 - the protocol of skips
-        super().__init__()
-        self.out_channels = decoder_channels
-
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002 - the protocol of skips
-        """Return the decoder map."""
-        return query
-
-
-class AddSkip(NoSkip):
-    """The sum of both maps, of one width: as many channels as attention returns, and no parameters."""
-
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Return the sum."""
-        return query + context
-
-
-class BesideConcat(nn.Module):
-    """[attention(U, E), U]: attention in front of the concatenation instead of in its place."""
-
-    def __init__(self, decoder_channels: int, encoder_channels: int, *, make: SkipFactory) -> None:
-        super().__init__()
-        self.attention = make(decoder_channels, encoder_channels)
-        self.out_channels = decoder_channels + encoder_channels
-
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Concatenate along the channels, attention first."""
-        return torch.cat([self.attention(query, context), query], dim=1)
-
-
-class AllAxes(nn.Module):
-    """The sum of CSCA and slice-wise attention along rows and columns as well."""
-
-    def __init__(self, decoder_channels: int, encoder_channels: int, *, score_norm: str, residual: bool) -> None:
-        super().__init__()
-        self.csca = CSCA(decoder_channels, encoder_channels, score_norm=score_norm, residual=residual)
-        options = {"score_norm": score_norm, "residual": False}
-        self.rows = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-2, **options)
-        self.columns = SliceCrossAttention3d(decoder_channels, encoder_channels, slice_dim=-1, **options)
-        self.out_channels = encoder_channels
-
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Return the sum of all."""
-        out: Tensor = self.csca(query, context) + self.rows(query, context) + self.columns(query, context)
-        return out
-
-
-def at_widths(decoder_channels: int, encoder_channels: int, *, widths: tuple[int, ...], make: SkipFactory) -> nn.Module:
-    """Return the skip of `make` at the levels of these widths, concatenation at the others."""
-    return (make if encoder_channels in widths else ConcatSkip)(decoder_channels, encoder_channels)
-
-
-class QuietCSCA(CSCA):
-    """CSCA whose slice-wise half adds nothing at first: its last projection starts at 0."""
-
-    def quieten(self) -> None:
-        """Set the last projection to 0."""
-        for parameter in self.slices.to_out.parameters():
-            nn.init.zeros_(parameter)
 
 
 class StudiedCSCA(CSCA):

@@ -1,4 +1,4 @@
-"""python -m benchmarks.accuracy.data --output DATA [--anatomy FOLDER]: the cases of the study, as compressed arrays.
+"""python -m benchmarks.accuracy.data.phantoms --output DATA [--anatomy FOLDER]: phantoms, one contrast, one noise.
 
 Anyone can make the plain phantoms; those around real livers and vessel trees need a folder of label maps (1 liver, 2
 vessel in it), one `SOURCE-NUMBER.nii.gz` each: `3dircadb` for testing, all others for training, so that no patient is
@@ -32,7 +32,7 @@ TRIES, NEXT = 5, 10_000
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.data.phantoms", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for the arrays")
     parser.add_argument("--anatomy", type=Path, help="folder of label maps of real livers")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")

@@ -1,0 +1,74 @@
+"""python -m benchmarks.accuracy.power STUDY...: how far seeds are apart, and the smallest difference that they tell.
+
+Each study is a file of `benchmarks.accuracy.collect`; the spread is that of one variant's runs in it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import optimize, stats
+
+from benchmarks import pages
+from benchmarks.accuracy.collect import COMPARED, by_seed
+from benchmarks.accuracy.run_files import Json
+from benchmarks.accuracy.statistics import LEVEL, mean_sd
+from ltvs.runtime.files import read_json
+
+#: Chance with which a difference of the smallest size is found.
+POWER = 0.8
+#: Seeds of each variant for which it is told.
+SEEDS = (3, 10)
+
+
+def smallest_difference(deviation: float, seeds: int, power: float = POWER) -> float:
+    """Return the smallest difference of two variants' means that a t-test of their seeds finds with this power.
+
+    Seeds of the two are taken as independent, and their deviations as equal: sqrt(2 / seeds) of it is the standard
+    error of the difference. Pairs of seeds leave seeds - 1 degrees of freedom.
+
+    Args:
+        deviation: standard deviation of one variant's means over seeds.
+        seeds: of each variant.
+        power: chance that the interval lies above 0.
+    """
+    freedom = seeds - 1
+    critical = stats.t.ppf((1 + LEVEL) / 2, freedom)
+
+    def missing(shift: float) -> float:
+        return float(stats.nct.sf(critical, freedom, shift)) - power
+
+    shift = optimize.brentq(missing, 0.0, 100.0)
+    return float(shift * deviation * np.sqrt(2 / seeds))
+
+
+def power_table(studies: dict[str, Json], variant: str, data: str = "all") -> str:
+    """Return Dice of a variant, its deviation over seeds, and the differences that seeds tell, by study and class."""
+    rows = []
+    for name, whole in studies.items():
+        for label, score in COMPARED:
+            found = by_seed(whole, data, variant, label, score)
+            middle, deviation = (100 * value for value in mean_sd(np.array(list(found.values()))))
+            told = {f"told by {n} seeds": f"{smallest_difference(deviation, n):.1f}" for n in SEEDS}
+            about = {"setting": name, "class": label, "seeds": str(len(found)), "Dice": f"{middle:.1f}"}
+            rows.append(about | {"deviation": f"{deviation:.2f}"} | told)
+    return pages.table_of(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.power", description=__doc__)
+    parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="files of benchmarks.accuracy.collect")
+    parser.add_argument("--variant", default="concat", help="whose seeds (default: concat)")
+    arguments = parser.parse_args()
+    try:
+        studies = {path.stem: read_json(path) for path in arguments.studies}
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(power_table(studies, arguments.variant))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
