@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.attention_probes import probed
 from benchmarks.accuracy.case_scores import Scores, predicted, scored
 from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, names_of_cts, prepared
+from benchmarks.accuracy.causes.attention_probes import probed
 from benchmarks.accuracy.causes.frozen_attention import frozen, mean_maps
 from benchmarks.accuracy.run_files import FROZEN, REAL_CT, checkpoints_of, file_of, net_of
 from benchmarks.accuracy.task import Task, Triple

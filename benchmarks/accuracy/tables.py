@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.tables`: results into docs/defaults.md, the rest into docs/study.md, and a plot."""
+"""`python -m benchmarks.accuracy.tables` writes the study behind the defaults into docs/study.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, median
@@ -7,17 +7,15 @@ import numpy as np
 
 from benchmarks import DOCS, RESULTS, pages
 from benchmarks.accuracy.collect import by_seed, names, plain
-from benchmarks.accuracy.dice_plot import draw
 from benchmarks.accuracy.run_files import DATA, SIZE, Json
 from benchmarks.accuracy.statistics import Array, mean_sd
 from benchmarks.accuracy.variants import CHOSEN, GROUPS, TITLES
 from ltvs.runtime.files import read_json
 
 RESULT = RESULTS / "accuracy" / "cpu.json"
-PLOT = DOCS / "images" / "accuracy.svg"
 MAKER = "benchmarks.accuracy.tables"
 
-#: The variant that costs are relative to, and whose mean is the plot's line.
+#: The variant that costs are relative to.
 REFERENCE = "concat"
 #: The variants that every other one is compared with: the usual skip, and the default.
 AGAINST = (REFERENCE, f"csca-{CHOSEN}")
@@ -41,13 +39,22 @@ Groups = Mapping[str, Sequence[str]]
 TITLED: Groups = {title: GROUPS[name] for name, title in TITLES.items()}
 
 
-def results(whole: Json, groups: Groups) -> str:
-    """Return plot and scores of the study as Markdown.
+def page(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> str:
+    """Return scores, costs, other sizes, attention and pairs as Markdown.
 
     Raises:
         ValueError: a variant that was run is in no group.
     """
-    parts = [f"![Dice of every variant, a point per seed, a bar at their mean](images/{PLOT.name})\n", _about(whole)]
+    return "\n".join((results(whole, groups), details(whole, groups, against)))
+
+
+def results(whole: Json, groups: Groups) -> str:
+    """Return scores and costs of the study as Markdown.
+
+    Raises:
+        ValueError: a variant that was run is in no group.
+    """
+    parts = [_about(whole)]
     for data in _data(whole, groups):
         ran = names(whole, data)
         # Few variants are trained on less, and they belong side by side.
@@ -59,7 +66,7 @@ def results(whole: Json, groups: Groups) -> str:
     return "\n".join(parts)
 
 
-def details(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> str:
+def details(whole: Json, groups: Groups, against: Iterable[str]) -> str:
     """Return other sizes, attention and pairs as Markdown.
 
     Raises:
@@ -75,10 +82,6 @@ def details(whole: Json, groups: Groups, against: Iterable[str] = AGAINST) -> st
                 titled[title] = pairs_table(whole, data, baseline, label, variants)
         parts += _section(data, titled)
     return "\n".join(parts)
-
-
-#: The functions that make each page's part between the marks.
-PAGES = {"defaults.md": results, "study.md": details}
 
 
 def ordered(groups: Groups) -> list[str]:
@@ -290,9 +293,7 @@ def _p(p: float) -> str:
 def main() -> None:
     pages.take_no_options(MAKER, __doc__)
     whole = read_json(RESULT)
-    for page, made in PAGES.items():
-        pages.write(DOCS / page, MAKER, made(whole, TITLED))
-    draw(whole, next(data for data in DATA if names(whole, data)), ordered(TITLED), REFERENCE, PLOT)
+    pages.write(DOCS / "study.md", MAKER, page(whole, TITLED))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ PLAIN_SKIPS: dict[str, SkipFactory] = {
     "no-skip": NoSkip,
     "attention-gate": AttentionGate,
     "gated": GatedMixture,
+    "gated-static": partial(GatedMixture, attends=False),
     "selective": SelectiveGate,
     "windowed": WindowedChannelAttention,
     "axial": AxialSliceAttention,
@@ -70,7 +71,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
                 "no-skip", "add"),
     "mending": ("concat", _BEST, f"{_BEST}+axes", "csca-instance+concat",
                 *(f"{_BEST}+{change}" for change in ("fine", "coarse", "quiet"))),
-    "skips": ("concat", "static", _BEST, "add", "attention-gate", "gated", "selective", "windowed", "axial"),
+    "skips": ("concat", "static", _BEST, "add", "attention-gate", "gated", "selective", "windowed", "axial",
+              "gated-static"),
 }  # fmt: skip
 
 #: Titles of the tables of the first study, by group.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy import attention_probes as probes
+from benchmarks.accuracy.causes import attention_probes as probes
 from benchmarks.accuracy.case_scores import predicted, scored
 from benchmarks.accuracy.cases import Prepared, prepare
 from benchmarks.accuracy.variants import make

@@ -100,7 +100,7 @@ def test_the_table_of_pairs_is_turned_to_the_baseline(whole: dict) -> None:
 
 def test_what_the_pages_hold(whole: dict) -> None:
     results, details = tables.results(whole, GROUPS), tables.details(whole, GROUPS, against=("concat", "instance"))
-    for part in ("#### Skips", "#### Scores", "8 runs", "steps 250", "| no-skip |", "(images/accuracy.svg)"):
+    for part in ("#### Skips", "#### Scores", "8 runs", "steps 250", "| no-skip |"):
         assert part in results
     for part in ("#### Patches of other sizes", "#### Entropy", "less `concat`, tumor", "less `instance`, vessel"):
         assert part in details
@@ -119,33 +119,23 @@ def test_networks_trained_on_less_are_in_one_table(whole: dict) -> None:
     assert list(rows_of(part.split("All that were\n\n")[1])) == ["concat", "mean"]
 
 
-@pytest.mark.parametrize("page", tables.PAGES)
-def test_the_docs_have_a_place_for_the_study(page: str) -> None:
-    pages.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)
-
-
-@pytest.mark.skipif(not tables.RESULT.exists(), reason="no study has been collected yet")
-@pytest.mark.parametrize("page", tables.PAGES)
-def test_the_docs_show_the_study(page: str) -> None:
+def test_the_docs_show_the_study() -> None:
     whole = json.loads(tables.RESULT.read_text(encoding="utf-8"))
-    shown = pages.parts((tables.DOCS / page).read_text(encoding="utf-8"), tables.MAKER)[1]
-    assert shown == tables.PAGES[page](whole, tables.TITLED)
+    shown = pages.parts((tables.DOCS / "study.md").read_text(encoding="utf-8"), tables.MAKER)[1]
+    assert shown == tables.page(whole, tables.TITLED)
 
 
-def test_the_command_writes_pages_and_plot(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plot, result = tmp_path / "images" / "accuracy.svg", tmp_path / "cpu.json"
-    for page in tables.PAGES:
-        (tmp_path / page).write_text(f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n", encoding="utf-8")
+def test_the_command_writes_the_page(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = tmp_path / "cpu.json"
+    (tmp_path / "study.md").write_text(f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n", encoding="utf-8")
     result.write_text(collect.text(whole), encoding="utf-8")
-    for name, value in {"DOCS": tmp_path, "PLOT": plot, "RESULT": result, "TITLED": GROUPS}.items():
+    for name, value in {"DOCS": tmp_path, "RESULT": result, "TITLED": GROUPS}.items():
         monkeypatch.setattr(tables, name, value)
     tables.main()
-    for page, made in tables.PAGES.items():
-        text = (tmp_path / page).read_text(encoding="utf-8")
-        assert text.startswith("before\n")
-        assert text.endswith("after\n")
-        assert made(whole, GROUPS) in text
-    assert "instance" in plot.read_text(encoding="utf-8")
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert tables.page(whole, GROUPS) in text
 
 
 def test_the_plot(whole: dict, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The defaults are those that docs/defaults.md states, and the paper's but for those that it lists."""
+"""The defaults are those that docs/defaults.md and its appendix state, and the paper's but for those that it lists."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,6 @@ from support.markdown_tables import rows_of
 from support.pages import ROOT
 from train_ltvs import TrainSettings
 
-PAGE = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
 
 #: What the paper prints (sections 2.2 and 3.1, Eq. 2 and 4), by the names of settings.
 PAPER: dict[str, Any] = {
@@ -49,15 +48,16 @@ PAPER: dict[str, Any] = {
 }
 
 
-def section(heading: str) -> str:
-    """Return the table below a heading of the page."""
-    found = re.search(rf"^## {heading}\n(?:[^|\n]*\n)*((?:\|[^\n]*\n)+)", PAGE, re.MULTILINE)
+def section(page: str, heading: str) -> str:
+    """Return the table below a heading of a page."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.search(rf"^## {heading}\n(?:[^|\n]*\n)*((?:\|[^\n]*\n)+)", text, re.MULTILINE)
     assert found, heading
     return found[1]
 
 
-DIFFER = rows_of(section("Where they differ from the paper"))
-FROM = rows_of(section("Where each comes from"))
+DIFFER = rows_of(section("defaults.md", "Where they differ from the paper"))
+FROM = rows_of(section("study.md", "Where each default comes from"))
 
 
 def ours() -> dict[str, Any]:

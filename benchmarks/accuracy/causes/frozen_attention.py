@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.accuracy.attention_probes import halves_of, maps_of, mean_of, observe
+from benchmarks.accuracy.causes.attention_probes import halves_of, maps_of, mean_of, observe
 from benchmarks.accuracy.skips.adaptive import AdaptiveSkip
 from benchmarks.accuracy.skips.changed_csca import QuietCSCA
 from benchmarks.accuracy.skips.studied_csca import StudiedCSCA

@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.attention_probes import mean_of
+from benchmarks.accuracy.causes.attention_probes import mean_of
 from crossattn3d.unet import UNet3d
 
 #: Image and target of a step.

@@ -67,5 +67,5 @@ def per_channel(weights: Tensor) -> Tensor:
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return x in float32 or wider, in which sums over a map are exact enough."""
+    """Return x in float32 or wider, for sums over a map; autocast still multiplies matrices in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -38,7 +38,10 @@ class AxialSliceAttention(AdaptiveSkip):
     def adapt(self, query: Tensor, context: Tensor) -> Adapted:
         """Return the map of each window and head, (b, windows along h, w, heads, d, d)."""
         q, k = (self._windows(widened(conv(x))) for conv, x in ((self.to_query, query), (self.to_key, context)))
-        q, k = (F.normalize(x - x.mean(-1, keepdim=True), dim=-1) for x in (q, k))
+        # Places beyond the map count neither in the mean nor in the cosine.
+        inside = self._windows(torch.ones_like(query)).to(q.dtype)
+        places = inside.sum(-1, keepdim=True)
+        q, k = (F.normalize((x - x.sum(-1, keepdim=True) / places) * inside, dim=-1) for x in (q, k))
         place = torch.arange(q.shape[-2], device=q.device)
         distance = (place[:, None] - place).abs()
         sharpness, slope = (weights[:, None, None] for weights in (self.sharpness, self.slope))

@@ -31,7 +31,7 @@ class StaticSkip(nn.Module):
 
         O = U + Ws E + b
 
-    It is what a CSCA computes whose attention maps are frozen.
+    It is what channel-wise attention with a residual computes when its map is frozen.
     """
 
     def __init__(self, decoder_channels: int, encoder_channels: int) -> None:

@@ -70,7 +70,7 @@ def windowed_cosine(
     """Return the correlation of each pair of channels in each window."""
     count = [max(1, round(size / WINDOW)) for size in q.shape[3:]]
     inside = _windows(torch.ones_like(q[:1, :1, :1]), count)
-    voxels = inside.sum(-1, keepdim=True)
+    voxels = inside.sum(-1, keepdim=True).clamp_min(1)
     q, k = (_windows(x, count) for x in (q, k))
     q, k = (F.normalize((x - x.sum(-1, keepdim=True) / voxels) * inside, dim=-1, eps=EPS) for x in (q, k))
     i, j, n = count

@@ -1,0 +1,133 @@
+"""`python -m benchmarks.accuracy.skip_tables`: results of skips into docs/defaults.md and study.md, and a plot."""
+
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+
+from benchmarks import DOCS, RESULTS, pages
+from benchmarks.accuracy.collect import by_seed, names
+from benchmarks.accuracy.dice_plot import draw
+from benchmarks.accuracy.run_files import REAL_CT, SIZE, Json
+from benchmarks.accuracy.statistics import Comparison, mean_sd
+from benchmarks.accuracy.variants import GROUPS
+from benchmarks.accuracy.verdicts import BASELINES, LABELS, counts, first_mean, goes_on, lead_of, verdicts
+from ltvs.runtime.files import read_json
+
+RESULT = RESULTS / "accuracy" / "skips.json"
+PLOT = DOCS / "images" / "skips.svg"
+MAKER = "benchmarks.accuracy.skip_tables"
+VARIANTS = GROUPS["skips"]
+REFERENCE, LARGER = "concat", "4"
+
+
+def short_table(whole: Json) -> str:
+    """Return Dice, its difference from concatenation, and costs of each skip."""
+    rows = []
+    for variant in _ran(whole):
+        found = verdicts(whole, variant)
+        cells: dict[str, str] = {"skip": f"`{variant}`", "seeds": str(_seeds(whole, variant))}
+        for label in LABELS:
+            cells[f"{label} Dice"] = _dice(whole, variant, label, SIZE)
+            cells[f"{label}, less `{REFERENCE}`"] = _difference(found[label].less.get(REFERENCE))
+        runs = [run for run in whole["runs"] if run["variant"] == variant]
+        cells["parameters"] = f"{runs[0]['parameters']:,}"
+        cells["step"] = f"{_step(whole, variant) / _step(whole, REFERENCE):.2f}"
+        rows.append(cells)
+    return pages.table_of(rows)
+
+
+def verdict_table(whole: Json) -> str:
+    """Return what each skip gains over both baselines and over itself frozen, and whether that counts."""
+    rows = []
+    for variant in _ran(whole):
+        found = verdicts(whole, variant)
+        cells = {"skip": f"`{variant}`", "seeds": str(_seeds(whole, variant))}
+        for label in LABELS:
+            cells |= {f"{label}, less `{name}`": _difference(found[label].less.get(name)) for name in BASELINES}
+            cells[f"{label}, less itself frozen"] = _difference(found[label].frozen)
+        rows.append(cells | {"counts": "yes" if counts(found) else "no"})
+    return pages.table_of(rows)
+
+
+def pruning_table(whole: Json) -> str:
+    """Return the means over the first seeds, and which skips went on."""
+    rows = []
+    for variant in _ran(whole):
+        cells = {"skip": f"`{variant}`"}
+        for label in LABELS:
+            cells[f"{label} Dice"] = f"{first_mean(whole, variant, label):.1f}"
+            cells[f"{label}, above both"] = "" if variant in BASELINES else f"{lead_of(whole, variant, label):+.1f}"
+        rows.append(cells | {"goes on": "" if variant in BASELINES else "yes" if goes_on(whole, variant) else "no"})
+    return pages.table_of(rows)
+
+
+def elsewhere_table(whole: Json) -> str:
+    """Return Dice with larger patches, on the cases that were predicted with them, and on the real CT."""
+    rows = []
+    for variant in _ran(whole):
+        cells = {"skip": f"`{variant}`"}
+        for label in LABELS:
+            larger = by_seed(whole, "all", variant, label, "dice", LARGER)
+            usual = by_seed(whole, "all", variant, label, "dice")
+            known = np.isfinite(np.array(list(larger.values()))).any(axis=0)
+            same = np.array([np.where(known, usual[seed], np.nan) for seed in larger])
+            cells[f"{label}, same cases"] = _mean_sd(same)
+            cells[f"{label}, 4 times the patch"] = _dice(whole, variant, label, LARGER)
+            cells[f"{label}, real CT"] = _dice(whole, variant, label, REAL_CT)
+        rows.append(cells)
+    return pages.table_of(rows)
+
+
+def appendix(whole: Json) -> str:
+    """Return all tables of the study as Markdown."""
+    machines = dict.fromkeys(f"{m['name']}, PyTorch {m['versions']['torch']}" for m in whole["machines"])
+    commits = dict.fromkeys(m["commit"] for m in whole["machines"])
+    about = f"{len(whole['runs'])} runs, {'; '.join(machines)}, one thread each, commits {', '.join(commits)}.\n"
+    made = {
+        "Verdicts": verdict_table(whole),
+        "After three seeds": pruning_table(whole),
+        "Larger patches, and a real CT": elsewhere_table(whole),
+    }
+    return "\n".join([about, *(f"### {title}\n\n{table}" for title, table in made.items())])
+
+
+def _ran(whole: Json) -> Sequence[str]:
+    ran = names(whole, "all")
+    return [variant for variant in VARIANTS if variant in ran]
+
+
+def _seeds(whole: Json, variant: str) -> int:
+    return len(by_seed(whole, "all", variant, LABELS[0], "dice"))
+
+
+def _step(whole: Json, variant: str) -> float:
+    return median(run["seconds_per_step"] for run in whole["runs"] if run["variant"] == variant)
+
+
+def _dice(whole: Json, variant: str, label: str, size: str) -> str:
+    return _mean_sd(np.array(list(by_seed(whole, "all", variant, label, "dice", size).values())))
+
+
+def _mean_sd(scores: np.ndarray) -> str:
+    middle, deviation = mean_sd(scores)
+    return f"{100 * middle:.1f}" + (f" ± {100 * deviation:.1f}" if np.isfinite(deviation) else "")
+
+
+def _difference(found: Comparison | None) -> str:
+    if found is None:
+        return ""
+    low, high = (100 * end for end in found.interval)
+    return f"{100 * found.difference:+.1f} ({low:.1f} to {high:.1f})"
+
+
+def main() -> None:
+    pages.take_no_options(MAKER, __doc__)
+    whole = read_json(RESULT)
+    pages.write(DOCS / "defaults.md", MAKER, short_table(whole))
+    pages.write(DOCS / "study.md", MAKER, appendix(whole))
+    draw(whole, "all", VARIANTS, REFERENCE, PLOT)
+
+
+if __name__ == "__main__":
+    main()
