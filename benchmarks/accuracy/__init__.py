@@ -2,7 +2,7 @@
 
 `python -m benchmarks.accuracy` trains and tests variants; it needs torch, numpy, scipy, scikit-image, einops,
 jaxtyping, MONAI, lightning-fabric and safetensors, and none of the libraries that read medical images.
-`python -m benchmarks.accuracy.data` makes its cases (phantoms; needs the extra `ltvs`),
-`python -m benchmarks.accuracy.collect` and `.tables` turn its runs into one result and docs/defaults.md, and
-`python -m benchmarks.accuracy.causes` looks into the trained networks.
+The commands of `benchmarks.accuracy.data` make its cases and need the extra `ltvs`; `.collect` turns runs into one
+result, `.skip_tables` and `.tables` write results into docs/defaults.md and docs/study.md, `.power` tells what they can
+find, and `python -m benchmarks.accuracy.causes` looks into the trained networks.
 """

@@ -45,7 +45,7 @@ def main() -> int:
     if not variants:
         parser.error("expected --group or --variants; got neither")
     if not arguments.cases.is_dir():
-        parser.error(f"--cases {arguments.cases}: no such folder; make it with benchmarks.accuracy.data")
+        parser.error(f"--cases {arguments.cases}: no such folder; make it with benchmarks.accuracy.data.rendered")
     try:
         for variant in variants:
             make(variant, TASKS[arguments.task], 0)

@@ -93,7 +93,9 @@ def _tested(name: str) -> bool:
 def _names(folder: Path) -> list[str]:
     names = sorted(path.stem for path in folder.glob("*.npz"))
     if not names:
-        raise ValueError(f"{folder}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data")
+        raise ValueError(
+            f"{folder}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data.rendered"
+        )
     return names
 
 

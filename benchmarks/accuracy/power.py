@@ -44,11 +44,17 @@ def smallest_difference(deviation: float, seeds: int, power: float = POWER) -> f
 
 
 def power_table(studies: dict[str, Json], variant: str, data: str = "all") -> str:
-    """Return Dice of a variant, its deviation over seeds, and the differences that seeds tell, by study and class."""
+    """Return Dice of a variant, its deviation over seeds, and the differences that seeds tell, by study and class.
+
+    Raises:
+        ValueError: a study has less than two runs of the variant.
+    """
     rows = []
     for name, whole in studies.items():
         for label, score in COMPARED:
             found = by_seed(whole, data, variant, label, score)
+            if len(found) < 2:
+                raise ValueError(f"{name}: expected two or more runs of {variant!r}; got {len(found)}; see --variant")
             middle, deviation = (100 * value for value in mean_sd(np.array(list(found.values()))))
             told = {f"told by {n} seeds": f"{smallest_difference(deviation, n):.1f}" for n in SEEDS}
             about = {"setting": name, "class": label, "seeds": str(len(found)), "Dice": f"{middle:.1f}"}
@@ -62,11 +68,11 @@ def main() -> int:
     parser.add_argument("--variant", default="concat", help="whose seeds (default: concat)")
     arguments = parser.parse_args()
     try:
-        studies = {path.stem: read_json(path) for path in arguments.studies}
+        table = power_table({path.stem: read_json(path) for path in arguments.studies}, arguments.variant)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(power_table(studies, arguments.variant))
+    print(table)
     return 0
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks import DOCS, RESULTS, pages
 from benchmarks.accuracy.collect import by_seed, names
 from benchmarks.accuracy.dice_plot import draw
-from benchmarks.accuracy.run_files import REAL_CT, SIZE, Json
-from benchmarks.accuracy.statistics import Comparison, mean_sd
+from benchmarks.accuracy.run_files import FROZEN, REAL_CT, SIZE, Json
+from benchmarks.accuracy.statistics import Array, Comparison, mean_sd
 from benchmarks.accuracy.variants import GROUPS
 from benchmarks.accuracy.verdicts import BASELINES, LABELS, counts, first_mean, goes_on, lead_of, verdicts
 from ltvs.runtime.files import read_json
@@ -18,6 +18,8 @@ RESULT = RESULTS / "accuracy" / "skips.json"
 PLOT = DOCS / "images" / "skips.svg"
 MAKER = "benchmarks.accuracy.skip_tables"
 VARIANTS = GROUPS["skips"]
+#: The skips that are dropped or go on after the first seeds; the others are what these are compared with.
+CANDIDATES = ("gated", "selective", "windowed", "axial", "gated-static", "attention-gate")
 REFERENCE, LARGER = "concat", "4"
 
 
@@ -26,7 +28,7 @@ def short_table(whole: Json) -> str:
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
-        cells: dict[str, str] = {"skip": f"`{variant}`", "seeds": str(_seeds(whole, variant))}
+        cells: dict[str, str] = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
         for label in LABELS:
             cells[f"{label} Dice"] = _dice(whole, variant, label, SIZE)
             cells[f"{label}, less `{REFERENCE}`"] = _difference(found[label].less.get(REFERENCE))
@@ -42,23 +44,39 @@ def verdict_table(whole: Json) -> str:
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
-        cells = {"skip": f"`{variant}`", "seeds": str(_seeds(whole, variant))}
+        cells = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
         for label in LABELS:
             cells |= {f"{label}, less `{name}`": _difference(found[label].less.get(name)) for name in BASELINES}
-            cells[f"{label}, less itself frozen"] = _difference(found[label].frozen)
-        rows.append(cells | {"counts": "yes" if counts(found) else "no"})
+            cells[f"{label}, less itself frozen"] = _difference(found[label].less_frozen)
+        rows.append(cells | {"counts": _word(counts(found)) if any(one.less_frozen for one in found.values()) else ""})
+    return pages.table_of(rows)
+
+
+def frozen_table(whole: Json) -> str:
+    """Return what each skip with its maps and gates frozen is better or worse by than both baselines."""
+    rows = []
+    for variant in _ran(whole):
+        found = verdicts(whole, variant)
+        if any(one.less_frozen for one in found.values()):
+            cells = {"skip": f"`{variant}`, frozen"}
+            for label in LABELS:
+                cells[f"{label} Dice"] = _dice(whole, variant, label, FROZEN)
+                less = found[label].frozen_less
+                cells |= {f"{label}, less `{name}`": _difference(less.get(name)) for name in BASELINES}
+            rows.append(cells)
     return pages.table_of(rows)
 
 
 def pruning_table(whole: Json) -> str:
-    """Return the means over the first seeds, and which skips went on."""
+    """Return the means over the first seeds, and which candidates went on."""
     rows = []
     for variant in _ran(whole):
         cells = {"skip": f"`{variant}`"}
         for label in LABELS:
-            cells[f"{label} Dice"] = f"{first_mean(whole, variant, label):.1f}"
-            cells[f"{label}, above both"] = "" if variant in BASELINES else f"{lead_of(whole, variant, label):+.1f}"
-        rows.append(cells | {"goes on": "" if variant in BASELINES else "yes" if goes_on(whole, variant) else "no"})
+            cells[f"{label} Dice"] = _points(first_mean(whole, variant, label), "")
+            lead = np.nan if variant in BASELINES else lead_of(whole, variant, label)
+            cells[f"{label}, above both"] = _points(lead, "+")
+        rows.append(cells | {"goes on": _word(goes_on(whole, variant)) if variant in CANDIDATES else ""})
     return pages.table_of(rows)
 
 
@@ -70,8 +88,7 @@ def elsewhere_table(whole: Json) -> str:
         for label in LABELS:
             larger = by_seed(whole, "all", variant, label, "dice", LARGER)
             usual = by_seed(whole, "all", variant, label, "dice")
-            known = np.isfinite(np.array(list(larger.values()))).any(axis=0)
-            same = np.array([np.where(known, usual[seed], np.nan) for seed in larger])
+            same = [np.where(np.isfinite(larger[seed]), usual[seed], np.nan) for seed in larger]
             cells[f"{label}, same cases"] = _mean_sd(same)
             cells[f"{label}, 4 times the patch"] = _dice(whole, variant, label, LARGER)
             cells[f"{label}, real CT"] = _dice(whole, variant, label, REAL_CT)
@@ -86,6 +103,7 @@ def appendix(whole: Json) -> str:
     about = f"{len(whole['runs'])} runs, {'; '.join(machines)}, one thread each, commits {', '.join(commits)}.\n"
     made = {
         "Verdicts": verdict_table(whole),
+        "With maps and gates frozen": frozen_table(whole),
         "After three seeds": pruning_table(whole),
         "Larger patches, and a real CT": elsewhere_table(whole),
     }
@@ -97,8 +115,10 @@ def _ran(whole: Json) -> Sequence[str]:
     return [variant for variant in VARIANTS if variant in ran]
 
 
-def _seeds(whole: Json, variant: str) -> int:
-    return len(by_seed(whole, "all", variant, LABELS[0], "dice"))
+def _seeds(whole: Json, variant: str) -> str:
+    done = [run["finite"] for run in whole["runs"] if run["variant"] == variant]
+    failed = done.count(False)
+    return f"{len(done) - failed}" + (f", {failed} failed" if failed else "")
 
 
 def _step(whole: Json, variant: str) -> float:
@@ -106,12 +126,22 @@ def _step(whole: Json, variant: str) -> float:
 
 
 def _dice(whole: Json, variant: str, label: str, size: str) -> str:
-    return _mean_sd(np.array(list(by_seed(whole, "all", variant, label, "dice", size).values())))
+    return _mean_sd([*by_seed(whole, "all", variant, label, "dice", size).values()])
 
 
-def _mean_sd(scores: np.ndarray) -> str:
-    middle, deviation = mean_sd(scores)
+def _mean_sd(scores: Sequence[Array]) -> str:
+    if not scores:
+        return ""
+    middle, deviation = mean_sd(np.array(scores))
     return f"{100 * middle:.1f}" + (f" ± {100 * deviation:.1f}" if np.isfinite(deviation) else "")
+
+
+def _points(value: float, sign: str) -> str:
+    return f"{value:{sign}.1f}" if np.isfinite(value) else ""
+
+
+def _word(answer: bool | None) -> str:
+    return "" if answer is None else "yes" if answer else "no"
 
 
 def _difference(found: Comparison | None) -> str:

@@ -76,7 +76,7 @@ class Task:
         )
 
 
-#: `cpu` fits the cases of data.py as they are. `gpu`, at the paper's widths, is for finer ones (`--matrix 352
+#: `cpu` fits the cases of data/phantoms.py as they are. `gpu`, at the paper's widths, is for finer ones (`--matrix 352
 #: --slice-spacing 1.25`) and has not been run yet. `rendered` is that of the study of skips, on the
 #: scenes of data/rendered.py; it was frozen before any variant was compared.
 TASKS = {

@@ -2,9 +2,9 @@
 
 A name is a skip, followed by options after commas; it is spelled as the committed results spell it:
 
-    concat | add | no-skip
+    concat | add | static | no-skip | attention-gate | gated | gated-static | selective | windowed | axial
     {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centered][+axes][+quiet][+concat][+fine][+coarse]
-    ,interpolate  ,up-norm  ,norm=instance
+    ,interpolate  ,up-norm  ,norm=batch  ,norm=instance
 """
 
 import zlib

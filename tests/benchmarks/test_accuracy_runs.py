@@ -118,7 +118,7 @@ def test_a_folder_without_cases_ends_a_run_in_one_line(
     said = capfd.readouterr()
     assert "add 0: failed, exit 2" in said.out
     assert said.err.strip() == (
-        f"error: {tmp_path}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data"
+        f"error: {tmp_path}: expected cases, *.npz; found none; make them with benchmarks.accuracy.data.rendered"
     )
 
 

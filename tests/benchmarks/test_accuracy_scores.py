@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.causes import attention_probes as probes
 from benchmarks.accuracy.case_scores import predicted, scored
 from benchmarks.accuracy.cases import Prepared, prepare
+from benchmarks.accuracy.causes import attention_probes as probes
 from benchmarks.accuracy.variants import make
 from ltvs.evaluation.metrics import cldice
 from support.study_cases import CPU, TINY, volume

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import pages
 from benchmarks.accuracy import collect, power, run_files, skip_tables
-from benchmarks.accuracy.verdicts import Verdict, counts, goes_on, lead_of, verdicts
+from benchmarks.accuracy.verdicts import Verdict, by_patient, counts, goes_on, lead_of, verdicts
 from support.markdown_tables import rows_of
 from support.study_runs import MACHINE, TASK
 
@@ -26,7 +26,9 @@ def made(variant: str, seed: int, tumor: float, vessel: float, adapts: tuple[flo
             return float(np.clip(middle[label] / 100 + i / 100 + noise[label][i] - less[label] / 100, 0, 1))
 
         labels = ("tumor", "vessel")
-        return {f"rendered-{i}": {n: {"dice": dice(n, i), "iou": 0.1} for n in labels} for i in range(count)}
+        return {
+            f"rendered-{i // 2}-{i % 2}": {n: {"dice": dice(n, i), "iou": 0.1} for n in labels} for i in range(count)
+        }
 
     none = {"tumor": 0.0, "vessel": 0.0}
     by_size = {"1": scores(none), "4": scores({"tumor": 2.0, "vessel": 1.0}, 6)}
@@ -61,22 +63,38 @@ def test_a_gain_is_above_both_baselines_and_goes_when_it_is_frozen(whole: dict) 
     found = {name: verdicts(whole, name) for name in collect.names(whole, "all")}
     assert {name: counts(one) for name, one in found.items()} == {
         "concat": False, "static": False, "gated": True, "selective": False, "windowed": False,
-        "attention-gate": False, "axial": False,
+        "attention-gate": False, "axial": None,
     }  # fmt: skip
     gated = found["gated"]["tumor"]
     assert gated.gains
     assert 100 * gated.less["static"].difference == pytest.approx(3, abs=0.5)
-    assert 100 * gated.frozen.difference == pytest.approx(3, abs=1e-6)
+    assert 100 * gated.less_frozen.difference == pytest.approx(3, abs=1e-6)
+    assert (gated.less["concat"].seeds, gated.less["concat"].cases) == (10, 6)
+    assert gated.frozen_less["static"].interval[0] <= 0
     assert (found["windowed"]["tumor"].gains, found["windowed"]["vessel"].loses) == (True, True)
-    assert found["selective"]["tumor"].frozen.difference == 0
-    assert found["static"]["tumor"].frozen is None
+    assert found["selective"]["tumor"].less_frozen.difference == 0
+    assert found["static"]["tumor"].less_frozen is None
     assert set(found["static"]["tumor"].less) == {"concat"}
 
 
+def test_a_gain_that_stays_when_it_is_frozen_is_none(tmp_path: Path) -> None:
+    whole = study_of(tmp_path / "more", concat=(40, 50), static=(40, 50), gated=(46, 50, (2, 0)))
+    found = verdicts(whole, "gated")["tumor"]
+    assert all(one.interval[0] > 0 for one in (*found.less.values(), found.less_frozen, *found.frozen_less.values()))
+    assert not found.gains
+
+
 def test_without_a_baseline_nothing_counts() -> None:
-    one = Verdict({"concat": None}, None)
+    one = Verdict({"concat": None}, None, {"concat": None})
     assert not one.gains
     assert not one.loses
+    assert counts({"tumor": one}) is None
+
+
+def test_scenes_of_a_patient_are_one_case() -> None:
+    cases = ["rendered-1-0", "rendered-2-0", "rendered-1-1", "ct-a-7", "rendered-2-1"]
+    found = by_patient(cases, np.array([0.2, np.nan, 0.4, np.nan, 0.7]))
+    assert found == pytest.approx([0.3, 0.7, np.nan], nan_ok=True)
 
 
 def test_what_goes_on_is_ahead_in_one_class_and_not_far_behind_in_the_other(whole: dict) -> None:
@@ -86,7 +104,9 @@ def test_what_goes_on_is_ahead_in_one_class_and_not_far_behind_in_the_other(whol
         assert lead_of(whole, name, "vessel") == pytest.approx(vessel, abs=0.7)
     assert goes_on(whole, "gated")
     assert not goes_on(whole, "windowed")
-    assert not goes_on(whole, "never-run")
+    assert goes_on(whole, "never-run") is None
+    whole["runs"] = [run for run in whole["runs"] if (run["variant"], run["seed"]) != ("static", 1)]
+    assert goes_on(whole, "gated") is None
 
 
 def test_tables_say_what_was_found(whole: dict) -> None:
@@ -103,9 +123,20 @@ def test_tables_say_what_was_found(whole: dict) -> None:
     assert (short["`concat`"]["tumor, less `concat`"], short["`axial`"]["seeds"]) == ("", "3")
     assert short["`gated`"]["tumor, less `concat`"].startswith(("+2.", "+3."))
     assert short["`gated`"]["step"] == "1.00"
+    whole["runs"][0] |= {"finite": False, "scores": {}}
+    first = whole["runs"][0]["variant"]
+    assert rows_of(skip_tables.short_table(whole))[f"`{first}`"]["seeds"] == "9, 1 failed"
+
+
+def test_tables_of_the_appendix(whole: dict) -> None:
     verdict = rows_of(skip_tables.verdict_table(whole))
     assert [name for name, row in verdict.items() if row["counts"] == "yes"] == ["`gated`"]
     assert verdict["`gated`"]["tumor, less itself frozen"] == "+3.0 (3.0 to 3.0)"
+    assert (verdict["`static`"]["counts"], verdict["`axial`"]["counts"]) == ("", "")
+    fixed = rows_of(skip_tables.frozen_table(whole))
+    assert list(fixed) == [
+        f"`{name}`, frozen" for name in ("attention-gate", "gated", "selective", "windowed", "axial")
+    ]
     pruned = rows_of(skip_tables.pruning_table(whole))
     assert (pruned["`gated`"]["goes on"], pruned["`windowed`"]["goes on"], pruned["`static`"]["goes on"]) == (
         "yes", "no", "",
@@ -146,6 +177,12 @@ def test_power_of_a_study(
     assert lines[0] == "| setting | class | seeds | Dice | deviation | told by 3 seeds | told by 10 seeds |"
     middle, deviation = collect.by_seed(whole, "all", "concat", "tumor", "dice"), lines[3].split(" | ")[4]
     assert float(deviation) == pytest.approx(100 * np.std([np.nanmean(x) for x in middle.values()], ddof=1), abs=0.005)
-    monkeypatch.setattr("sys.argv", ["power", str(tmp_path / "none.json")])
-    assert power.main() == 2
-    assert "none.json" in capsys.readouterr().err
+    for words, message in (
+        (["none.json"], "none.json"),
+        (["made.json", "--variant", "add"], "error: made: expected two or more runs of 'add'; got 0; see --variant\n"),
+    ):
+        monkeypatch.setattr("sys.argv", ["power", str(tmp_path / words[0]), *words[1:]])
+        assert power.main() == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match="made: expected two or more runs of 'add'; got 0"):
+        power.power_table({"made": whole}, "add")

@@ -15,7 +15,6 @@ from support.markdown_tables import rows_of
 from support.pages import ROOT
 from train_ltvs import TrainSettings
 
-
 #: What the paper prints (sections 2.2 and 3.1, Eq. 2 and 4), by the names of settings.
 PAPER: dict[str, Any] = {
     "window": (-160.0, 240.0),

@@ -138,9 +138,10 @@ def _read(path: Path, task: Json) -> list[Json]:
 
 def _rounded(maps: Maps) -> dict[str, list[list[float]]]:
     """Return the attention maps of a whole level; gates and maps of windows have more dimensions."""
+    whole = {name: of_half.squeeze(0) if of_half.ndim == 3 else of_half for name, of_half in maps.items()}
     return {
         name: [[round(value, 4) for value in row] for row in of_half.tolist()]
-        for name, of_half in maps.items()
+        for name, of_half in whole.items()
         if of_half.ndim == 2
     }
 
