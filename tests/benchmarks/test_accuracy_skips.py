@@ -13,13 +13,14 @@ from benchmarks.accuracy.skips.adaptive import AdaptiveSkip
 from benchmarks.accuracy.skips.axial import AxialSliceAttention
 from benchmarks.accuracy.skips.controls import AttentionGate, StaticSkip
 from benchmarks.accuracy.skips.gated import GatedMixture
+from benchmarks.accuracy.skips.gated_csca import GatedCSCA
 from benchmarks.accuracy.skips.selective import SelectiveGate
 from benchmarks.accuracy.skips.windowed import WindowedChannelAttention, heads_of, interpolated, windowed_cosine
 from benchmarks.accuracy.variants import make
 from crossattn3d import UNet3d
 from support.study_cases import TINY
 
-ADAPTIVE = (AttentionGate, GatedMixture, SelectiveGate, WindowedChannelAttention, AxialSliceAttention)
+ADAPTIVE = (AttentionGate, GatedMixture, GatedCSCA, SelectiveGate, WindowedChannelAttention, AxialSliceAttention)
 SUMMED = tuple(kind for kind in ADAPTIVE if kind is not AttentionGate)
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 19), st.integers(1, 21))
 
@@ -118,6 +119,14 @@ def test_a_gated_mixture_starts_as_a_static_one_that_is_nearly_open() -> None:
     torch.testing.assert_close(skip(u, e), u + skip.static(e) / (1 + math.exp(-2)))
 
 
+def test_a_gated_csca_is_the_package_s_behind_a_gate() -> None:
+    skip = randomized(GatedCSCA(5, 5))
+    u, e = maps(5, (2, 3, 4), 0)
+    gate = torch.sigmoid(skip.gate_of_decoder(u) + skip.gate_of_encoder(e) + skip.gate_start.view(-1, 1, 1, 1))
+    torch.testing.assert_close(skip(u, e), u + gate * skip.csca(u, e))
+    torch.testing.assert_close(skip(u, e), skip.mix(u, e, skip.adapt(u, e)))
+
+
 def test_a_selective_gate_by_hand() -> None:
     skip = randomized(SelectiveGate(3, 3))
     u, e = maps(3, (2, 4, 5), 0)
@@ -183,7 +192,7 @@ def test_axial_attention_in_one_window_by_hand() -> None:
     torch.testing.assert_close(skip(u, e), u + skip.static(e) + skip.gamma.view(-1, 1, 1, 1) * mixed)
 
 
-@pytest.mark.parametrize("variant", ["attention-gate", "gated", "selective", "windowed", "axial"])
+@pytest.mark.parametrize("variant", ["attention-gate", "gated", "gated-csca", "selective", "windowed", "axial"])
 def test_a_net_with_its_means_is_a_fixed_one(variant: str) -> None:
     net: UNet3d = make(variant, TINY, 0).eval().double()
     for skip in net.skips:
@@ -195,6 +204,6 @@ def test_a_net_with_its_means_is_a_fixed_one(variant: str) -> None:
     with torch.inference_mode():
         assert not torch.allclose(fixed(images[0]), net(images[0]), rtol=0, atol=1e-9)
         # Another size, which the means of slices alone do not fit.
-        if variant != "axial":
+        if variant not in ("axial", "gated-csca"):
             assert fixed(torch.randn(1, 1, 16, 32, 24, dtype=torch.float64)).isfinite().all()
     assert all(skip.fixed is None for skip in net.skips)
