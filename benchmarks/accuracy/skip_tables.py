@@ -19,7 +19,7 @@ PLOT = DOCS / "images" / "skips.svg"
 MAKER = "benchmarks.accuracy.skip_tables"
 VARIANTS = GROUPS["skips"]
 #: The skips that are dropped or go on after the first seeds; the others are what these are compared with.
-CANDIDATES = ("gated", "selective", "windowed", "axial", "gated-static", "gated-csca", "attention-gate")
+CANDIDATES = ("gated", "selective", "windowed", "axial", "gated-static", "gated-csca", "gated-cca", "attention-gate")
 REFERENCE, LARGER = "concat", "4"
 
 

@@ -2,7 +2,7 @@
 
 A name is a skip, followed by options after commas; it is spelled as the committed results spell it:
 
-    concat | add | static | no-skip | attention-gate | gated | gated-static | gated-csca | selective | windowed | axial
+    concat | add | static | no-skip | attention-gate | gated[-static,-csca,-cca] | selective | windowed | axial
     {csca,cca,sca}-{none,sqrt,mean,cosine,instance}[+residual][+temperature][+centered][+axes][+quiet][+concat][+fine][+coarse]
     ,interpolate  ,up-norm  ,norm=batch  ,norm=instance
 """
@@ -18,7 +18,7 @@ from benchmarks.accuracy.skips.axial import AxialSliceAttention
 from benchmarks.accuracy.skips.changed_csca import AllAxes, BesideConcat, QuietCSCA, at_widths
 from benchmarks.accuracy.skips.controls import AddSkip, AttentionGate, NoSkip, StaticSkip
 from benchmarks.accuracy.skips.gated import GatedMixture
-from benchmarks.accuracy.skips.gated_csca import GatedCSCA
+from benchmarks.accuracy.skips.gated_attention import GatedAttention
 from benchmarks.accuracy.skips.selective import SelectiveGate
 from benchmarks.accuracy.skips.studied_csca import StudiedCSCA
 from benchmarks.accuracy.skips.windowed import WindowedChannelAttention
@@ -38,7 +38,8 @@ PLAIN_SKIPS: dict[str, SkipFactory] = {
     "attention-gate": AttentionGate,
     "gated": GatedMixture,
     "gated-static": partial(GatedMixture, attends=False),
-    "gated-csca": GatedCSCA,
+    "gated-csca": partial(GatedAttention, name="csca"),
+    "gated-cca": partial(GatedAttention, name="cca"),
     "selective": SelectiveGate,
     "windowed": WindowedChannelAttention,
     "axial": AxialSliceAttention,
@@ -74,7 +75,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "mending": ("concat", _BEST, f"{_BEST}+axes", "csca-instance+concat",
                 *(f"{_BEST}+{change}" for change in ("fine", "coarse", "quiet"))),
     "skips": ("concat", "static", _BEST, "add", "attention-gate", "gated", "selective", "windowed", "axial",
-              "gated-static", "gated-csca"),
+              "gated-static", "gated-csca", "gated-cca"),
 }  # fmt: skip
 
 #: Titles of the tables of the first study, by group.

@@ -1,6 +1,7 @@
 """Skips of the accuracy study that adapt: their formulas, their frozen forms, and what they refuse."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,14 +14,15 @@ from benchmarks.accuracy.skips.adaptive import AdaptiveSkip
 from benchmarks.accuracy.skips.axial import AxialSliceAttention
 from benchmarks.accuracy.skips.controls import AttentionGate, StaticSkip
 from benchmarks.accuracy.skips.gated import GatedMixture
-from benchmarks.accuracy.skips.gated_csca import GatedCSCA
+from benchmarks.accuracy.skips.gated_attention import GatedAttention
 from benchmarks.accuracy.skips.selective import SelectiveGate
 from benchmarks.accuracy.skips.windowed import WindowedChannelAttention, heads_of, interpolated, windowed_cosine
 from benchmarks.accuracy.variants import make
 from crossattn3d import UNet3d
 from support.study_cases import TINY
 
-ADAPTIVE = (AttentionGate, GatedMixture, GatedCSCA, SelectiveGate, WindowedChannelAttention, AxialSliceAttention)
+ADAPTIVE = (AttentionGate, GatedMixture, SelectiveGate, WindowedChannelAttention, AxialSliceAttention)
+GATED = [partial(GatedAttention, name=name) for name in ("csca", "cca")]
 SUMMED = tuple(kind for kind in ADAPTIVE if kind is not AttentionGate)
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 19), st.integers(1, 21))
 
@@ -38,7 +40,7 @@ def maps(width: int, size: tuple[int, int, int], seed: int, batch: int = 2) -> t
     return tuple(torch.randn(batch, width, *size, generator=generator, dtype=torch.float64) for _ in range(2))
 
 
-@pytest.mark.parametrize("kind", ADAPTIVE)
+@pytest.mark.parametrize("kind", [*ADAPTIVE, *GATED])
 @given(size=SIZES, width=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
 def test_a_skip_keeps_the_shape_and_what_it_is_frozen_to(kind: type, size: tuple, width: int, seed: int) -> None:
     skip = randomized(kind(width, width), seed)
@@ -57,7 +59,7 @@ def test_a_skip_keeps_the_shape_and_what_it_is_frozen_to(kind: type, size: tuple
     torch.testing.assert_close(shift[:, -width:], factor * (other - u), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ADAPTIVE)
+@pytest.mark.parametrize("kind", [*ADAPTIVE, *GATED])
 def test_all_parameters_learn(kind: type) -> None:
     skip = randomized(kind(6, 6))
     skip(*maps(6, (3, 17, 20), 1)).square().mean().backward()
@@ -68,6 +70,11 @@ def test_all_parameters_learn(kind: type) -> None:
 def test_maps_of_two_widths_are_refused(kind: type) -> None:
     with pytest.raises(ValueError, match=rf"{kind.__name__}: expected maps of equal widths; got 4 and 8; take concat"):
         kind(4, 8)
+
+
+def test_gated_attention_needs_equal_widths() -> None:
+    with pytest.raises(ValueError, match=r"GatedAttention: expected maps of equal widths; got 4 and 8"):
+        GatedAttention(4, 8, name="csca")
 
 
 def test_an_adaptive_skip_without_its_parts_says_so() -> None:
@@ -119,11 +126,12 @@ def test_a_gated_mixture_starts_as_a_static_one_that_is_nearly_open() -> None:
     torch.testing.assert_close(skip(u, e), u + skip.static(e) / (1 + math.exp(-2)))
 
 
-def test_a_gated_csca_is_the_package_s_behind_a_gate() -> None:
-    skip = randomized(GatedCSCA(5, 5))
+@pytest.mark.parametrize("name", ["csca", "cca", "sca"])
+def test_gated_attention_is_the_package_s_behind_a_gate(name: str) -> None:
+    skip = randomized(GatedAttention(5, 5, name=name))
     u, e = maps(5, (2, 3, 4), 0)
     gate = torch.sigmoid(skip.gate_of_decoder(u) + skip.gate_of_encoder(e) + skip.gate_start.view(-1, 1, 1, 1))
-    torch.testing.assert_close(skip(u, e), u + gate * skip.csca(u, e))
+    torch.testing.assert_close(skip(u, e), u + gate * skip.attention(u, e))
     torch.testing.assert_close(skip(u, e), skip.mix(u, e, skip.adapt(u, e)))
 
 
@@ -192,7 +200,9 @@ def test_axial_attention_in_one_window_by_hand() -> None:
     torch.testing.assert_close(skip(u, e), u + skip.static(e) + skip.gamma.view(-1, 1, 1, 1) * mixed)
 
 
-@pytest.mark.parametrize("variant", ["attention-gate", "gated", "gated-csca", "selective", "windowed", "axial"])
+@pytest.mark.parametrize(
+    "variant", ["attention-gate", "gated", "gated-csca", "gated-cca", "selective", "windowed", "axial"]
+)
 def test_a_net_with_its_means_is_a_fixed_one(variant: str) -> None:
     net: UNet3d = make(variant, TINY, 0).eval().double()
     for skip in net.skips:
