@@ -27,11 +27,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d._checks.maps import check_arguments, check_part
+from crossattn3d._checks.maps import check_arguments, check_gate, check_part
 from crossattn3d._checks.scripting import not_scriptable
 from crossattn3d.kernels import composed, operation, reference
 from crossattn3d.kernels.backends import backend_of
 from crossattn3d.kernels.derivative import Arguments
+from crossattn3d.kernels.gate import operation as gate_operation
 from crossattn3d.kernels.modes import is_traced, without_autocast
 from crossattn3d.kernels.parameters import (
     BACKENDS,
@@ -39,6 +40,7 @@ from crossattn3d.kernels.parameters import (
     Attention,
     Backend,
     ChannelParameters,
+    GateParameters,
     ScoreNorm,
     SliceParameters,
 )
@@ -50,18 +52,20 @@ __all__ = [
     "Attention",
     "Backend",
     "ChannelParameters",
+    "GateParameters",
     "ScoreNorm",
     "SliceParameters",
     "backend_of",
     "channel_attention_map",
     "channel_cross_attention",
     "channel_slice_cross_attention",
+    "gated",
     "slice_attention_map",
     "slice_cross_attention",
 ]
 
 # In the programs of `torch.fx.symbolic_trace`, each call is one node.
-for _name in ("attend", "channel_attention_map", "slice_attention_map"):
+for _name in ("attend", "channel_attention_map", "pass_gate", "slice_attention_map"):
     torch.fx.wrap(_name)
 
 
@@ -198,6 +202,46 @@ def channel_slice_cross_attention(
 
 
 @not_scriptable
+def gated(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    mixture: Float[Tensor, "b c x y z"],
+    gate: GateParameters,
+    *,
+    residual: bool = True,
+    backend: Backend = "auto",
+) -> Float[Tensor, "b c x y z"]:
+    """Let a mixture of the encoder's channels pass a gate for every channel and place, and add the decoder map.
+
+        O = sigmoid(Wu U + We E + b) X + U,   without the last term if not `residual`
+
+    Args:
+        query: decoder map U, (b, cq, d, h, w).
+        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        mixture: X, (b, c, d, h, w), such as the result of `channel_slice_cross_attention`.
+        gate: the projections of the gate.
+        residual: whether U is added to the result.
+        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+
+    Returns:
+        (b, c, d, h, w) in the dtype of `context`.
+
+    Raises:
+        ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
+
+    Source: ours; the gate of Attention U-Net (Oktay et al. 2018) with a value for every channel, after the attention.
+
+    Examples:
+        >>> import torch
+        >>> u, e, x = (torch.randn(1, c, 2, 4, 6) for c in (4, 3, 4))
+        >>> gated(u, e, x, GateParameters(torch.randn(4, 4), torch.randn(4, 3), torch.zeros(4))).shape
+        torch.Size([1, 4, 2, 4, 6])
+    """
+    check_part("gated", "gate", gate, GateParameters)
+    return pass_gate("gated", query, context, mixture, gate, Attention("instance", residual, -3, backend))
+
+
+@not_scriptable
 def channel_attention_map(
     query: Float[Tensor, "b cq d h w"],
     context: Float[Tensor, "b ce d h w"],
@@ -277,6 +321,23 @@ def attend(
     # Autocast would compute the scores in half precision, where a sum over millions of voxels overflows.
     with without_autocast(query):
         return compute(query.to(context.dtype), context, channel, slices, attention)
+
+
+def pass_gate(
+    who: str,
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    mixture: Float[Tensor, "b c x y z"],
+    gate: GateParameters,
+    attention: Attention,
+) -> Float[Tensor, "b c x y z"]:
+    """Return what `gated` returns, by the residual and the backend of an attention; errors name `who`."""
+    check_gate(who, query, context, mixture, gate, attention)
+    query, mixture, backend = query.to(context.dtype), mixture.to(context.dtype), backend_of(attention.backend)
+    with without_autocast(query):
+        if backend == "reference":
+            return reference.gated(query, context, mixture, gate, attention.residual)
+        return gate_operation.gated(query, context, mixture, gate, attention.residual, backend)
 
 
 def _negative(slice_dim: int) -> int:

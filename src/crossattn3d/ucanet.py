@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack
 
-from crossattn3d._checks.options import check_option, check_options
+from crossattn3d._checks.options import check_flag, check_option, check_options
 from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.functional import Attention, Backend, ScoreNorm
 from crossattn3d.unet import UNet3d, UNetOptions
@@ -38,7 +38,8 @@ def _of_all_skips(name: str, description: str) -> property:
 class UCANet(UNet3d):
     """UNet3d whose skip connections are cross-attention; by default of the paper's size (5.91 M parameters).
 
-        O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,   i = 1 .. levels - 1
+        O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,         i = 1 .. levels - 1
+        O_i = G_i (CCA(U_i, E_i) + SCA(U_i, E_i)) + U_i,   with `gated`
 
     The paper's formula as printed is `score_norm="none", residual=False`, which are not the defaults.
 
@@ -53,6 +54,7 @@ class UCANet(UNet3d):
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+        gated: whether each skip has a gate for every channel and place, as in `CSCA`; the paper's have none.
         strides: as in `UNet3d`, with the same default, as all that follow.
         kernel_sizes: of each level's convolutions.
         norm: `batch`, `instance` or `group`.
@@ -73,7 +75,7 @@ class UCANet(UNet3d):
         torch.Size([1, 3, 8, 16, 24])
     """
 
-    _FIXED: tuple[str, ...] = (*UNet3d._FIXED, "attention")
+    _FIXED: tuple[str, ...] = (*UNet3d._FIXED, "attention", "gated")
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class UCANet(UNet3d):
         residual: bool = True,
         slice_dim: int = -3,
         backend: Backend = "auto",
+        gated: bool = False,
         **options: Unpack[UNetOptions],
     ) -> None:
         who = type(self).__name__
@@ -96,9 +99,12 @@ class UCANet(UNet3d):
             )
         check_option(who, "attention", attention, tuple(SKIPS))
         check_options(who, Attention(score_norm, residual, slice_dim, backend))
-        skip = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+        check_flag(who, "gated", gated)
+        kind = partial(SKIPS[attention], gated=gated)
+        skip = partial(kind, score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
         super().__init__(in_channels, out_channels, channels, skip=skip, **options)
         self.attention: AttentionName = attention
+        self.gated = gated
 
     score_norm = _of_all_skips("score_norm", "How all skips normalize their scores.")
     residual = _of_all_skips("residual", "Whether all skips add the decoder map.")

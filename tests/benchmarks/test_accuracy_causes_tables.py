@@ -84,6 +84,7 @@ def test_the_page_is_written_between_its_marks(whole: dict, tmp_path: Path, monk
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     monkeypatch.setattr(tables, "PLOT", tmp_path / "maps.svg")
     file.write_text(json.dumps(whole))
+    monkeypatch.setattr("sys.argv", ["tables"])
     with pytest.raises(SystemExit, match=r"expected nets of one seed of csca-none, .*; found none"):
         tables.main()
     whole["nets"] += [net(name, 0, 1) for name in tables.DRAWN]

@@ -131,6 +131,7 @@ def test_the_command_writes_the_page(whole: dict, tmp_path: Path, monkeypatch: p
     result.write_text(collect.text(whole), encoding="utf-8")
     for name, value in {"DOCS": tmp_path, "RESULT": result, "TITLED": GROUPS}.items():
         monkeypatch.setattr(tables, name, value)
+    monkeypatch.setattr("sys.argv", ["tables"])
     tables.main()
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert text.startswith("before\n")

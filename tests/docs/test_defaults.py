@@ -27,6 +27,7 @@ PAPER: dict[str, Any] = {
     "skip": "csca",
     "score_norm": "none",
     "residual": False,
+    "gated": False,
     "loss": "dice",
     "learning_rate": 1e-3,
     "batch_size": 4,

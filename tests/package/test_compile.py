@@ -15,6 +15,10 @@ SCRIPTS = {
         module = crossattn3d.CSCA(3, 4, score_norm="cosine", slice_dim=-1)
         inputs = torch.randn(2, 3, 4, 5, 6, requires_grad=True), torch.randn(2, 4, 4, 5, 6, requires_grad=True)
     """,
+    "gated": """
+        module = crossattn3d.UCANet(1, 2, (2, 3, 4, 5), gated=True).eval()
+        inputs = (torch.randn(1, 1, 9, 10, 11, requires_grad=True),)
+    """,
     "ucanet": """
         module = crossattn3d.UCANet(1, 2, (2, 3, 4, 5)).eval()
         inputs = (torch.randn(1, 1, 9, 10, 11, requires_grad=True),)

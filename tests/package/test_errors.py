@@ -18,6 +18,7 @@ import crossattn3d
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, UCANet, UNet3d
 from crossattn3d._layers.norms import make_norm
 from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
+from crossattn3d.functional import GateParameters, gated
 from crossattn3d.kernels import reference, softmax
 from crossattn3d.kernels.backends import backend_of
 from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds, unet
@@ -83,6 +84,15 @@ def pruned() -> nn.Module:
 
 
 # Name: (what is called, what the message must say in this order).
+def derivative_of_a_gate() -> None:
+    """Of a gradient that was computed by the operation itself, which records none."""
+    x = torch.rand(1, 3, 2, 3, 4, requires_grad=True)
+    du, *_ = torch.ops.crossattn3d.gate_backward(
+        x, x, x, x, torch.rand(3, 3), torch.rand(3, 3), torch.rand(3), True, "torch"
+    )
+    du.sum().backward()
+
+
 CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     **CALLS,
     "a backend of the environment": (
@@ -187,6 +197,16 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
         lambda: CSCA(3, 4, residual=True),
         ["CSCA", "equal widths for residual=True", "query_channels=3", "context_channels=4", "residual=False"],
     ),
+    "a gate for other channels": (
+        lambda: gated(U, E, U, GateParameters(torch.rand(3, 3), torch.rand(3, 4), torch.rand(2))),
+        ["gated", "expected a gate for each of the mixture's 3 channels", "[3, 3, 2] rows", "give them as many rows"],
+    ),
+    "a gate that is no module": (
+        lambda: with_an_option(CSCA(3, gated=True), "gate", 3),
+        ["CSCA", "expected gate as a module that takes (query, context), by gated=True", "got int", "gated=False"],
+    ),
+    "a derivative of a gate's gradient": (derivative_of_a_gate, ["gate_backward", "no derivative of a gradient"]),
+    "a gate of no bool": (lambda: CSCA(3, gated="no"), ["CSCA", "expected gated", "got 'no'"]),
     "a projection to another width": (
         lambda: replaced("channel.to_value", nn.Sequential(nn.Conv3d(4, 5, 1)))(U, E),
         [

@@ -17,6 +17,7 @@ CASES = {
         "volume(3, d, 5, 6), volume(4, d, 5, 6)",
         "depth",
     ),
+    "gated": ("crossattn3d.UCANet(1, 2, (2, 3, 4, 5), gated=True)", "volume(1, d, 16, 24),", "8 * depth"),
     "ucanet": ("crossattn3d.UCANet(1, 2, (2, 3, 4, 5))", "volume(1, d, 16, 24),", "8 * depth"),
 }
 SCRIPT = """

@@ -83,7 +83,8 @@ def test_what_is_written(saved: Path) -> None:
 
 
 def test_the_arguments_of_a_config_are_those_of_the_class_in_order() -> None:
-    sizes, attention = ["in_channels", "out_channels", "channels"], ["attention", "score_norm", "residual", "slice_dim"]
+    sizes = ["in_channels", "out_channels", "channels"]
+    attention = ["attention", "score_norm", "residual", "slice_dim", "gated"]
     net = ["strides", "kernel_sizes", "norm", "upsample", "up_norm", "deep_supervision"]
     assert list(config_of(UNet3d(1, 3, NARROW))["arguments"]) == [*sizes, *net]
     assert list(config_of(UCANet(1, 3, NARROW))["arguments"]) == [*sizes, *attention, *net]

@@ -20,14 +20,14 @@ from support.backends import needs_cpp
 from support.random_parameters import randomize
 
 Size = tuple[int, int, int]
-KINDS = ["concatenation", "csca", "cca", "sca"]
+KINDS = ["concatenation", "csca", "cca", "sca", "gated csca", "gated cca", "gated sca"]
 CHANNELS = (4, 5, 6)
 Change = Callable[[UNet3d, UNet3d], None]
 
 
 def net_of(kind: str, seed: int = 0, channels: Sequence[int] = CHANNELS, **options) -> UNet3d:
     """A net with random parameters, folded, float64."""
-    attention = {} if kind == "concatenation" else {"attention": kind}
+    attention = {} if kind == "concatenation" else {"attention": kind.split()[-1], "gated": "gated" in kind}
     net = (UCANet if attention else UNet3d)(1, 3, channels, **attention, **options)
     return fold_batch_norm(randomize(net, seed).double().eval())
 

@@ -227,10 +227,11 @@ def check_attention(device: str) -> str:
     """
     worst = 0.0
     # Half precision has lost what is left of features with an offset.
-    for score_norm, (dtype, offset) in itertools.product(
-        ("instance", "cosine", "sqrt", "mean"), [*((dtype, 0) for dtype in DTYPES), (torch.float32, 30)]
+    kinds = [*itertools.product(("instance", "cosine", "sqrt", "mean"), [False]), ("instance", True)]
+    for (score_norm, gated), (dtype, offset) in itertools.product(
+        kinds, [*((dtype, 0) for dtype in DTYPES), (torch.float32, 30)]
     ):
-        module = randomize(CSCA(4, 6, score_norm=score_norm, slice_dim=-2), 1).to(device, dtype)
+        module = randomize(CSCA(4, 6, score_norm=score_norm, slice_dim=-2, gated=gated), 1).to(device, dtype)
         u, e = ((x + offset).to(device, dtype) for x in maps(2, 2, 4, 6, (3, 5, 19)))
         e = e.to(memory_format=torch.channels_last_3d)
         exact = copy.deepcopy(module).double(), u.double(), e.double()

@@ -23,7 +23,7 @@ Skip = Literal["csca", "cca", "sca"]
 #: The settings that a network has, beyond its classes: of others of Table 1, the paper leaves nothing to choose.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "unet3d": ("channels", "norm"),
-    "ucanet": ("channels", "norm", "skip", "score_norm", "residual"),
+    "ucanet": ("channels", "norm", "skip", "score_norm", "residual", "gated"),
 }
 
 
@@ -40,6 +40,7 @@ class NetworkSettings:
         skip: UCA-Net with both of its attentions or one.
         score_norm: how attention scores are normalized.
         residual: whether the decoder map is added to the attention's result.
+        gated: whether the attention's result passes a gate for every channel and voxel before that.
     """
 
     classes: int
@@ -49,6 +50,7 @@ class NetworkSettings:
     skip: Skip = "csca"
     score_norm: ScoreNorm = "instance"
     residual: bool = True
+    gated: bool = False
 
     def __post_init__(self) -> None:
         check_choices(self, options=False)
@@ -86,6 +88,7 @@ def make_network(settings: NetworkSettings) -> nn.Module:
             attention=settings.skip,
             score_norm=settings.score_norm,
             residual=settings.residual,
+            gated=settings.gated,
             norm=settings.norm,
         )
     else:

@@ -34,7 +34,7 @@ FREE = {
 #: Settings that runs may lack because they are older, and what those did.
 _BEFORE = {
     "augment": False, "clip_norm": 0.0, "ema": 0.0, "fixed": [], "init": None, "render": 0, "network": "ucanet",
-    "liver_network": "unet3d", "pretrained": None,
+    "liver_network": "unet3d", "pretrained": None, "gated": False,
 }  # fmt: skip
 
 

@@ -86,6 +86,8 @@ class TrainSettings:
     """Normalization of the attention's scores before the softmax in ucanet."""
     residual: bool = True
     """Add the decoder map to the attention's result in ucanet."""
+    gated: bool = False
+    """Let the attention's result pass a gate for every channel and voxel in ucanet, which the paper does not have."""
     norm: Norm = "batch"
     """Normalization after each convolution of unet3d and ucanet."""
     validate_every: int = 5

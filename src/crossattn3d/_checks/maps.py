@@ -7,7 +7,7 @@ from torch import Tensor
 
 from crossattn3d._checks.options import check_options, check_temperature
 from crossattn3d.kernels.modes import untraced
-from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, GateParameters, SliceParameters
 
 
 def check_arguments(
@@ -17,6 +17,27 @@ def check_arguments(
     check_options(who, attention)
     with untraced():
         _check_sizes(who, query, context, parts, attention)
+
+
+def check_gate(
+    who: str, query: Tensor, context: Tensor, mixture: Tensor, gate: GateParameters, attention: Attention
+) -> None:
+    """Raise ValueError, naming `who`, unless the maps, the gate and the options fit together."""
+    check_options(who, attention)
+    with untraced():
+        _check_maps(who, query, context)
+        _check_maps(who, query, mixture, "mixture")
+        for name, parameter in gate._asdict().items():
+            _check_parameter(who, name, parameter, query)
+        for name, x, weight in (("query", query, gate.query_weight), ("context", context, gate.context_weight)):
+            _check_width(who, name, x, weight.shape[1])
+        widths = [len(gate.query_weight), len(gate.context_weight), len(gate.bias), mixture.shape[1]]
+        if len(set(widths)) != 1:
+            raise ValueError(
+                f"{who}: expected a gate for each of the mixture's {widths[3]} channels; got query_weight, "
+                f"context_weight and bias of {widths[:3]} rows; give them as many rows"
+            )
+        _check_residual(who, query, attention, widths[3])
 
 
 def check_inputs(who: str, query: Tensor, context: Tensor, channels: tuple[int, int]) -> None:
@@ -49,14 +70,20 @@ def _check_sizes(
     widths = [_check_projections(who, query, context, part, attention) for part in parts]
     if len(set(widths)) != 1:
         raise ValueError(f"{who}: expected both parts to give as many channels; got {widths[0]} and {widths[1]}")
-    if attention.residual and query.shape[1] != widths[0]:
+    _check_residual(who, query, attention, widths[0])
+
+
+def _check_residual(who: str, query: Tensor, attention: Attention, width: int) -> None:
+    if attention.residual and query.shape[1] != width:
         raise ValueError(
-            f"{who}: expected a query with the {widths[0]} channels of the output, for residual=True; "
+            f"{who}: expected a query with the {width} channels of the output, for residual=True; "
             f"got {query.shape[1]}; use residual=False or equal widths"
         )
 
 
-def check_part(who: str, name: str, part: object, kind: type[ChannelParameters | SliceParameters]) -> None:
+def check_part(
+    who: str, name: str, part: object, kind: type[ChannelParameters | SliceParameters | GateParameters]
+) -> None:
     """Raise ValueError unless the projections are of the kind that the attention takes."""
     if not isinstance(part, kind):
         raise ValueError(
@@ -64,8 +91,8 @@ def check_part(who: str, name: str, part: object, kind: type[ChannelParameters |
         )
 
 
-def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
-    for name, x in (("query", query), ("context", context)):
+def _check_maps(who: str, query: Tensor, context: Tensor, other: str = "context") -> None:
+    for name, x in (("query", query), (other, context)):
         if not isinstance(x, Tensor):
             raise ValueError(
                 f"{who}: expected {name} as a tensor, (batch, channels, depth, height, width); got "
@@ -80,10 +107,10 @@ def _check_maps(who: str, query: Tensor, context: Tensor) -> None:
             raise ValueError(f"{who}: expected {name} of floating-point numbers; got {x.dtype}; convert it to float32")
     if query.shape[0] != context.shape[0] or query.shape[2:] != context.shape[2:]:
         raise ValueError(
-            f"{who}: expected query and context of one batch and spatial size; got {tuple(query.shape)} and "
-            f"{tuple(context.shape)}; resize the query to the context first"
+            f"{who}: expected query and {other} of one batch and spatial size; got {tuple(query.shape)} and "
+            f"{tuple(context.shape)}; resize the query to the {other} first"
         )
-    _check_device(who, "context", context, query)
+    _check_device(who, other, context, query)
 
 
 def _check_device(who: str, name: str, x: Tensor, query: Tensor) -> None:
@@ -102,21 +129,24 @@ def _check_width(who: str, name: str, x: Tensor, channels: int) -> None:
         )
 
 
+def _check_parameter(who: str, name: str, parameter: object, query: Tensor) -> None:
+    if not isinstance(parameter, Tensor) or not parameter.is_floating_point():
+        got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
+        raise ValueError(f"{who}: expected {name} as a tensor of floating-point numbers; got {got}; convert it")
+    _check_device(who, name, parameter, query)
+    if parameter.ndim != (dimensions := 2 if "weight" in name else 1 if "bias" in name else 0):
+        raise ValueError(
+            f"{who}: expected {name} with {dimensions} dimensions; got {tuple(parameter.shape)}; flatten or reshape it"
+        )
+
+
 def _check_projections(
     who: str, query: Tensor, context: Tensor, part: ChannelParameters | SliceParameters, attention: Attention
 ) -> int:
     """Return the number of output channels; raise ValueError unless the projections fit the maps."""
     for name, parameter in part._asdict().items():
         if parameter is not None or name != "temperature":
-            if not isinstance(parameter, Tensor) or not parameter.is_floating_point():
-                got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
-                raise ValueError(f"{who}: expected {name} as a tensor of floating-point numbers; got {got}; convert it")
-            _check_device(who, name, parameter, query)
-            if parameter.ndim != (dimensions := 2 if "weight" in name else 1 if "bias" in name else 0):
-                raise ValueError(
-                    f"{who}: expected {name} with {dimensions} dimensions; got {tuple(parameter.shape)}; flatten or "
-                    "reshape it"
-                )
+            _check_parameter(who, name, parameter, query)
     reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
     for name, x, weight in reads:
         _check_width(who, name, x, weight.shape[1])

@@ -87,6 +87,19 @@ def check_half(who: str, name: str, half: object) -> None:
         )
 
 
+def check_gate_module(who: str, gate: object, gated: bool) -> None:
+    """Raise ValueError unless `gate` is what an attention has by its option `gated`: a module of both maps, or None."""
+    if gate is None and not gated:
+        return
+    error = _call_error(gate.forward, 2) if isinstance(gate, nn.Module) else "it is no module"
+    if error or not gated:
+        raise ValueError(
+            f"{who}: expected gate as {'a module that takes (query, context)' if gated else 'None'}, by gated={gated}; "
+            f"got {type(gate).__name__}{f' ({error})' if gated else ''}; make the {who} with gated={not gated} for the "
+            "other"
+        )
+
+
 def _call_error(function: Callable[..., object], arguments: int) -> str:
     """Return why a function cannot be called with as many arguments; empty if it can, or does not tell."""
     try:

@@ -42,7 +42,7 @@ class Half(nn.Module):
 
     def has_plain_layers(self) -> bool:
         """Return whether the weights alone say what the layers return."""
-        return all(map(_is_plain_projection, self.children()))
+        return all(is_plain_projection(layer) for name, layer in self.named_children() if name != "gate")
 
     def _project(self, query: Tensor, context: Tensor, attention: Attention, width: int) -> tuple[Tensor, ...]:
         """Return queries, keys and values, as the layers return them."""
@@ -111,7 +111,7 @@ class SliceHalf(Half):
         return _attention_map(q, k, self.temperature, attention.score_norm)
 
 
-def _is_plain_projection(layer: nn.Module) -> bool:
+def is_plain_projection(layer: nn.Module) -> bool:
     """Return whether a layer is a 1x1x1 convolution and nothing else."""
     if not isinstance(layer, nn.Conv3d) or not is_plain(layer, nn.Conv3d):
         return False

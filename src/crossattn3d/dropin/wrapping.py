@@ -25,6 +25,7 @@ def wrap_skips(
     score_norm: ScoreNorm = "instance",
     slice_dim: int | None = None,
     backend: Backend = "auto",
+    gated: bool = False,
     zero_init: bool = False,
     concatenate: bool = True,
 ) -> N:
@@ -45,6 +46,7 @@ def wrap_skips(
         slice_dim: the dimension that counts slices; if None, -1 for MONAI's nets and -3 for nnU-Net's, the order in
             which these libraries load volumes.
         backend: as in `CSCA`.
+        gated: as in `CSCA`.
         zero_init: use E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output does not change
             until g is trained.
         concatenate: False passes only the attention's result to the decoder blocks, as in UCA-Net: their first
@@ -70,6 +72,7 @@ def wrap_skips(
     who = "wrap_skips"
     check_net(who, net)
     check_option(who, "attention", attention, get_args(AttentionName))
+    check_flag(who, "gated", gated)
     check_flag(who, "zero_init", zero_init)
     check_flag(who, "concatenate", concatenate)
     if any(isinstance(module, _WRAPPERS) for module in net.modules()):
@@ -85,7 +88,8 @@ def wrap_skips(
         _check_weights(who, net, joins)
     # A decoder map that stays beside the result, or that the net adds, is not added as well.
     residual = False if concatenate else None
-    make = partial(SKIPS[attention], score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+    kind = partial(SKIPS[attention], gated=gated)
+    make = partial(kind, score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
     # All are made before the first is put in its place, so that an error leaves the net as it was.
     wrapped = [_attended(join, make(join.query, join.context), known, concatenate, zero_init) for join in joins]
     for join, child in zip(joins, wrapped, strict=True):

@@ -26,12 +26,9 @@ def tell_flop_counters() -> None:
         return
     for mode in _get_current_dispatch_mode_stack():
         if isinstance(mode, module._FlopCounterMode):
-            for operation, formula in ((_packet("attend"), _forward), (_packet("attend_backward"), _backward)):
+            for name, formula in FORMULAS.items():
+                operation = getattr(torch.ops.crossattn3d, name)
                 mode.counter.flop_registry.setdefault(operation, module.shape_wrapper(formula))
-
-
-def _packet(name: str) -> Any:
-    return getattr(torch.ops.crossattn3d, name)
 
 
 def _forward(
@@ -79,3 +76,16 @@ def _of_slices(query: Shape, context: Shape, slices: Sequence[Shape], slice_dim:
     batch, cu, *size = query
     voxels = batch * prod(size)
     return (cu + 2 * context[1]) * voxels, query[slice_dim] * voxels, query[slice_dim] * voxels
+
+
+def _gate(query: Shape, context: Shape, mixture: Shape, *_parameters: Any, **_: Any) -> int:
+    return 2 * query[0] * mixture[1] * (query[1] + context[1]) * prod(query[2:])
+
+
+def _gate_backward(_dout: Shape, *given: Any, **_: Any) -> int:
+    # Again forward, and two gradients of each product.
+    return 3 * _gate(*given)
+
+
+#: By the name of the operation.
+FORMULAS = {"attend": _forward, "attend_backward": _backward, "gate": _gate, "gate_backward": _gate_backward}

@@ -54,6 +54,20 @@ class ChannelParameters(NamedTuple):
     temperature: Float[Tensor, ""] | None = None
 
 
+class GateParameters(NamedTuple):
+    """The 1x1x1 projections of a gate between both maps.
+
+    Attributes:
+        query_weight: from the decoder map.
+        context_weight: from the encoder map.
+        bias: of the gate before the sigmoid.
+    """
+
+    query_weight: Float[Tensor, "c cq"]
+    context_weight: Float[Tensor, "c ce"]
+    bias: Float[Tensor, " c"]
+
+
 class SliceParameters(NamedTuple):
     """The 1x1x1 projections of slice-wise cross-attention (Eq. 3): to one channel, and back from it.
 

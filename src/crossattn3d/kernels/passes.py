@@ -49,7 +49,7 @@ def reduce(
         The Gram matrices; wq U~, wk E~ and wv E~, (b, 3, voxels).
     """
     of_u, of_e = _centered(u, e, centers)
-    stack = _Stack(u=of_u, ones=ONES, e=of_e)
+    stack = Stack(u=of_u, ones=ONES, e=of_e)
     grams = [stack.gram("u ones", "ones e")] if gram else []
     if gram and norms:
         grams += [stack.gram("u ones", "u ones"), stack.gram("ones e", "ones e")]
@@ -83,7 +83,7 @@ def apply(
     """
     out = new_map(e, bias.shape[1])
     wo, o = (None, None) if single is None else (single[0][:, None], SingleChannel(single[1][:, None]))
-    stack = _Stack(
+    stack = Stack(
         ones=ONES, e=None if p is None else e.flatten(2), o=o, u=None if residual is None else residual.flatten(2)
     )
     mixture = stack.mixture(
@@ -110,7 +110,7 @@ def reduce_backward(
         Gradients of [bias P], (b, c, 1+ce); q, k, do and v, (b, 4, voxels).
     """
     of_u, of_e = _centered(u, e, centers)
-    stack = _Stack(u=None if weights is None else of_u, ones=ONES, e=of_e, dout=dout.flatten(2))
+    stack = Stack(u=None if weights is None else of_u, ones=ONES, e=of_e, dout=dout.flatten(2))
     single, mixtures = None, []
     if weights is not None:
         single = e.new_empty((len(e), 4, e.shape[2:].numel()), dtype=sum_dtype(e))
@@ -159,7 +159,7 @@ def apply_backward(
         dq, dkv, o = (SingleChannel(x) for x in (single[:, :1], single[:, 1:3], single[:, 3:]))
         for_u["dq"], for_e["dkv"] = weights.q[..., :-1, None], weights.kv[..., 1:].mT
     # dU is made of the last rows, dE of those up to the ones; for `cosine` of more.
-    stack = _Stack(dkv=dkv, dout=dout.flatten(2), u=u.flatten(2), ones=ONES, e=e.flatten(2), dq=dq, o=o)
+    stack = Stack(dkv=dkv, dout=dout.flatten(2), u=u.flatten(2), ones=ONES, e=e.flatten(2), dq=dq, o=o)
     mixtures = [
         stack.mixture(du.flatten(2), for_u, add="dout" if residual else None),
         stack.mixture(de.flatten(2), for_e),
@@ -179,7 +179,7 @@ def _centered(u: Tensor, e: Tensor, centers: Centers | None) -> tuple[Input, Inp
     return (of_u, of_e) if centers is None else (Centered(of_u, centers.u), Centered(of_e, centers.e))
 
 
-class _Stack:
+class Stack:
     """Inputs of a pass under names, in the order in which they are stacked; those that are None are left out."""
 
     def __init__(self, **inputs: Input | None) -> None:

@@ -11,7 +11,15 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from crossattn3d.kernels.parameters import EPS, SCORE_NORMS, Attention, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.parameters import (
+    EPS,
+    SCORE_NORMS,
+    Attention,
+    ChannelParameters,
+    GateParameters,
+    ScoreNorm,
+    SliceParameters,
+)
 
 
 def attention_map(
@@ -88,6 +96,20 @@ def cross_attention(
     if attention.residual:
         parts.append(query)
     return sum(parts[1:], start=parts[0])
+
+
+def gated(
+    query: Float[Tensor, "b cq x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    mixture: Float[Tensor, "b c x y z"],
+    gate: GateParameters,
+    residual: bool,
+) -> Float[Tensor, "b c x y z"]:
+    """Return O = sigmoid(Wu U + We E + b) X (+ U); X is the mixture."""
+    of_query = _project(query, gate.query_weight, gate.bias)
+    of_context = _project(context, gate.context_weight, gate.bias.new_zeros(gate.bias.shape))
+    passed = (of_query + of_context).sigmoid() * mixture
+    return passed + query if residual else passed
 
 
 def mix_channels(m: Float[Tensor, "b c c"], v: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:

@@ -8,19 +8,24 @@ from torch import Tensor
 from crossattn3d.kernels import passes
 from crossattn3d.kernels.backends import implementation
 from crossattn3d.kernels.derivative import Arguments, mix
+from crossattn3d.kernels.gate.passes import open_gate
 from crossattn3d.kernels.modes import without_autocast
+from crossattn3d.kernels.parameters import GateParameters
 from crossattn3d.regional.boxes import Box
 
 
-def attention_in_boxes(query: Tensor, context: Tensor, arguments: Arguments) -> Callable[[Box], Tensor]:
+def attention_in_boxes(
+    query: Tensor, context: Tensor, arguments: Arguments, gate: GateParameters | None, residual: bool
+) -> Callable[[Box], Tensor]:
     """Return a function that gives the attention's result in a box, in memory of its own.
 
     Args:
         query: decoder map, (1, cq, d, h, w), channels last; it may not change before the last call.
         context: encoder map, (1, ce, d, h, w), likewise.
         arguments: parameters and options; the backend is not `reference`.
+        gate: that the attention passes before the decoder map is added, if there is one.
+        residual: whether the decoder map is added.
     """
-    residual = arguments[2].residual
     with without_autocast(context):
         how = implementation(arguments[2], query, context)
         (p, bias, single), _ = mix(how, query, context, arguments)
@@ -32,10 +37,12 @@ def attention_in_boxes(query: Tensor, context: Tensor, arguments: Arguments) -> 
         if single is not None:
             out, o = single
             mixed = out, o.view(1, *context.shape[2:])[:, *box].flatten(1)
+        u, e = _cut(query, box) if residual or gate is not None else None, _cut(context, box)
         with without_autocast(context):
-            return passes.apply(
-                how.run_pass, _cut(context, box), p, bias, mixed, _cut(query, box) if residual else None
-            )
+            if u is None or gate is None:
+                return passes.apply(how.run_pass, e, p, bias, mixed, u)
+            out = open_gate(how, u, e, gate).mul_(passes.apply(how.run_pass, e, p, bias, mixed, None))
+            return out.add_(u) if residual else out
 
     return result
 

@@ -13,8 +13,9 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from crossattn3d._layers.convolutions import ConvTranspose3d
+from crossattn3d._layers.cross_attention import CrossAttention3d
+from crossattn3d._layers.gate import Gate
 from crossattn3d._layers.hooks import has_hooks, is_plain
-from crossattn3d.attention import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
 from crossattn3d.kernels.cpp import convolution
 from crossattn3d.kernels.derivative import Arguments
 from crossattn3d.regional.blocks import is_folded, layers_of, weights_of
@@ -135,8 +136,10 @@ class RegionalNet:
         if isinstance(skip, ConcatSkip):
             return _concatenation(encoded, self._below(encoded, layers), layers)
         arguments = _attention_of(skip)
+        assert isinstance(skip, CrossAttention3d), "the net is regional"
         assert arguments is not None, "the net is regional"
-        return attention_in_boxes(self._query(encoded, layers), encoded, arguments)
+        gate = skip.gate.parameters_of_gate() if isinstance(skip.gate, Gate) else None
+        return attention_in_boxes(self._query(encoded, layers), encoded, arguments, gate, skip.residual)
 
     def _query(self, encoded: Tensor, layers: "_Layers") -> Tensor:
         """Return the decoder map of the finest level; not kept for the next input, since other levels need the room."""
@@ -253,6 +256,4 @@ def is_regional(net: nn.Module) -> TypeGuard[UNet3d]:
 
 def _attention_of(skip: nn.Module) -> Arguments | None:
     """Return what one operation computes a skip from; None if the skip is no attention, or layers have to be called."""
-    if isinstance(skip, CSCA | ChannelCrossAttention3d | SliceCrossAttention3d):
-        return skip.fused_arguments()
-    return None
+    return skip.fused_arguments() if isinstance(skip, CrossAttention3d) else None

@@ -49,7 +49,8 @@ def test_a_backend_in_the_environment_that_is_none_is_told_at_once(
 def test_settings_reach_the_network() -> None:
     net = make_network(SMALL)
     assert (net.channels, net.out_channels, net.norm) == ((2, 3, 4), 3, "instance")
-    assert (net.score_norm, net.residual) == ("mean", True)
+    assert (net.score_norm, net.residual, net.gated) == ("mean", True, False)
+    assert make_network(dataclasses.replace(SMALL, gated=True)).gated
 
 
 @pytest.mark.parametrize(

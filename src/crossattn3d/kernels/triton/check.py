@@ -9,7 +9,8 @@ from torch import Tensor
 
 from crossattn3d.kernels import torch_pass
 from crossattn3d.kernels.derivative import Implementation, backward, forward
-from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.kernels.gate.passes import gradients, open_gate
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, GateParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.triton.run import TRITON
 
 logger = logging.getLogger("crossattn3d")
@@ -36,7 +37,7 @@ found: dict[Kind, bool] = {}
 
 
 def is_right_for(u: Tensor, e: Tensor, score_norm: ScoreNorm) -> bool:
-    """Return whether all four passes on maps like these agree with PyTorch; found out once in a process.
+    """Return whether all passes on maps like these agree with PyTorch; found out once in a process.
 
     While a CUDA graph is captured nothing can be compared: then False, if it is not known yet.
     """
@@ -89,10 +90,13 @@ def _worst(kind: Kind) -> float:
         normal(1, cu), normal(1), normal(1, ce), normal(1), normal(1, ce), normal(1), normal(c, 1), normal(c), one
     )
     given = channel, slices, Attention(kind.score_norm, True, -3, "triton")
+    gate = GateParameters(normal(c, cu), normal(c, ce), normal(c))
+    mixture = dout.flip(2).contiguous(memory_format=last[kind.channels_last[1]])
     results = []
     for how in (TRITON, Implementation(torch_pass.run_pass)):
         out, sums = forward(how, u, e, given)
-        results.append([out, *chain(sums.channel or (), sums.slices), *backward(how, dout, u, e, given, sums)])
+        found_now = [out, *chain(sums.channel or (), sums.slices), *backward(how, dout, u, e, given, sums)]
+        results.append([*found_now, open_gate(how, u, e, gate), *gradients(how, dout, u, e, mixture, gate, True)])
     pairs = [(a, b) for a, b in zip(*results, strict=True) if a is not None and b is not None]
     # Some gradients are 0 but for the rounding of what cancels, which has the size of the others.
     floor = 2.0**-10 * torch.stack([b.double().abs().max() for _, b in pairs]).max()

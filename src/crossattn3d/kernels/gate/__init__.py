@@ -1,0 +1,1 @@
+"""The gate that may follow an attention."""
