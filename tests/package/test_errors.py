@@ -83,16 +83,13 @@ def pruned() -> nn.Module:
     return net
 
 
-# Name: (what is called, what the message must say in this order).
 def derivative_of_a_gate() -> None:
-    """Of a gradient that was computed by the operation itself, which records none."""
-    x = torch.rand(1, 3, 2, 3, 4, requires_grad=True)
-    du, *_ = torch.ops.crossattn3d.gate_backward(
-        x, x, x, x, torch.rand(3, 3), torch.rand(3, 3), torch.rand(3), True, "torch"
-    )
+    x, w = torch.rand(1, 3, 2, 3, 4, requires_grad=True), torch.rand(3, 3)
+    du, *_ = torch.ops.crossattn3d.gate_backward(x, x, x, x, w, w, w[0], True, "torch")
     du.sum().backward()
 
 
+# Name: (what is called, what the message must say in this order).
 CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     **CALLS,
     "a backend of the environment": (

@@ -1,5 +1,7 @@
 """Skips that adapt to their input, written so that what adapts can be frozen."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 Adapted = dict[str, Tensor]
 
 
-class AdaptiveSkip(nn.Module):
+class AdaptiveSkip(nn.Module, ABC):
     """A skip O = mix(U, E, a(U, E)), in which `adapt` computes everything that depends on the input but is no value.
 
     With `fixed` in place of a(U, E) the skip is a static one.
@@ -22,13 +24,13 @@ class AdaptiveSkip(nn.Module):
         self.out_channels, self.means = out_channels, means
         self.fixed: Adapted | None = None
 
+    @abstractmethod
     def adapt(self, query: Tensor, context: Tensor) -> Adapted:
         """Return attention maps and gates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mix(self, query: Tensor, context: Tensor, adapted: Adapted) -> Tensor:
         """Return the result, made with these maps and gates."""
-        raise NotImplementedError
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """Join decoder map and encoder map."""
