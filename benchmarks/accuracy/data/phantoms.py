@@ -7,7 +7,6 @@ on both sides. An existing case is kept.
 
 import argparse
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from benchmarks.accuracy.cases import Volume, write_case
+from benchmarks.accuracy.data.making import make_all
 from ltvs.dataset.one_case import compose_labels
 from ltvs.phantom.cohort import make_phantom
-from ltvs.runtime.workers import Failure, work_through
 from ltvs.volume.case import Case
 
 PLAIN_TRAINING, PLAIN_TEST = 32, 12
@@ -45,15 +44,7 @@ def main() -> int:
     paths = {arguments.output / f"{name}.npz": job for name, job in planned(arguments.anatomy).items()}
     jobs = [(path, *job, arguments.matrix, arguments.slice_spacing) for path, job in paths.items() if not path.exists()]
     tasks = {job[0].stem: partial(_make, job) for job in jobs}
-    status = 0
-    with closing(work_through(tasks, max(1, min(arguments.workers, len(tasks))))) as results:
-        for name, made_now in results:
-            if isinstance(made_now, Failure):
-                print(f"error: {name}: {made_now.reason}", file=sys.stderr)
-                status = 2
-            else:
-                print(f"{name}: {made_now} voxels", flush=True)
-    return status
+    return make_all(tasks, arguments.workers, "voxels")
 
 
 def planned(anatomy: Path | None) -> dict[str, tuple[int, Path | None]]:

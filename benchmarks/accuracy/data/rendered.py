@@ -6,7 +6,6 @@ examples; no patient is on both sides. An existing case is kept.
 
 import argparse
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +13,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.accuracy.cases import RENDERED, Volume, write_case
+from benchmarks.accuracy.data.making import make_all
 from ltvs.phantom.maps import MappedPatient, open_maps, paint_maps
 from ltvs.phantom.scenes import part_of_liver
-from ltvs.runtime.workers import Failure, work_through
 from ltvs.volume.labels import TUMOR
 
 #: Seeds of the patients, and the scenes of each, to train on and to test on.
@@ -40,15 +39,7 @@ def main() -> int:
         paths = [arguments.output / f"{prefix}{seed}-{i}.npz" for i in range(count)]
         if not all(path.exists() for path in paths):
             tasks[str(seed)] = partial(_make, seed, paths)
-    status = 0
-    with closing(work_through(tasks, max(1, min(arguments.workers, len(tasks))))) as results:
-        for name, done in results:
-            if isinstance(done, Failure):
-                print(f"error: {name}: {done.reason}", file=sys.stderr)
-                status = 2
-            else:
-                print(f"{name}: {done} scenes", flush=True)
-    return status
+    return make_all(tasks, arguments.workers, "scenes")
 
 
 def scene(patient: MappedPatient, seed: int, number: int) -> Volume:
