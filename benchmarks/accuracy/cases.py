@@ -1,7 +1,7 @@
 """The cases as arrays: read, made harder, and cut into the patches that a step trains on."""
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +106,11 @@ def prepared(folder: Path, names: Iterable[str], task: Task) -> list[Prepared]:
         ValueError: a file is damaged.
     """
     return [prepare(name, read_case(folder / f"{name}.npz"), task) for name in names]
+
+
+def evenly(cases: Sequence[Prepared], number: int) -> list[Prepared]:
+    """Return this many cases, or all there are, at even steps through them."""
+    return [cases[i * len(cases) // number] for i in range(number)] if number < len(cases) else list(cases)
 
 
 def prepare(name: str, volume: Volume, task: Task) -> Prepared:

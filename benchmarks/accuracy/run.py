@@ -12,8 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.case_scores import Scores, predicted, scored
-from benchmarks.accuracy.cases import Prepared, batch, names_for_testing, names_for_training, names_of_cts, prepared
+from benchmarks.accuracy.case_scores import Scores, calibrate, predicted, scored
+from benchmarks.accuracy.cases import (
+    Prepared,
+    batch,
+    evenly,
+    names_for_testing,
+    names_for_training,
+    names_of_cts,
+    prepared,
+)
 from benchmarks.accuracy.causes.attention_probes import probed
 from benchmarks.accuracy.causes.frozen_attention import frozen, mean_maps
 from benchmarks.accuracy.run_files import FROZEN, REAL_CT, checkpoints_of, file_of, net_of
@@ -90,7 +98,8 @@ def run(
     if progress["finite"]:
         averaged = [batch(training, task, seed, task.steps + i)[0] for i in range(AVERAGED)]
         cts = prepared(folder, names_of_cts(folder), task)
-        scores = scores_by_size(net, cases, cts, averaged, task, device, sizes)
+        for_odds = evenly(training, task.calibrated)
+        scores = scores_by_size(net, cases, cts, for_odds, averaged, task, device, sizes)
     report = {
         "variant": variant,
         "data": data,
@@ -146,6 +155,7 @@ def scores_by_size(
     net: UNet3d,
     cases: list[Prepared],
     cts: list[Prepared],
+    for_odds: Sequence[Prepared],
     averaged: Sequence[Tensor],
     task: Task,
     device: torch.device,
@@ -157,6 +167,7 @@ def scores_by_size(
         net: trained.
         cases: to test.
         cts: real ones, if any.
+        for_odds: training cases with which the odds of its classes are chosen, if any.
         averaged: images over which maps and gates are averaged to freeze them.
         task: the setting.
         device: to compute on.
@@ -166,6 +177,8 @@ def scores_by_size(
     def scores_of(net: UNet3d, cases: list[Prepared], patch: Triple, *, skeletons: bool = False) -> dict[str, Scores]:
         return {case.name: scored(predicted(net, case, patch, device), case, skeletons=skeletons) for case in cases}
 
+    if for_odds:
+        calibrate(net, for_odds, task.patch, device)
     scores: dict[str, Any] = {}
     for share in sizes:
         patch, whole = task.patch_of(share), share == 1
@@ -173,7 +186,11 @@ def scores_by_size(
     if cts:
         scores[REAL_CT] = scores_of(net, cts, task.patch)
     if any(maps := mean_maps(net, [image.to(device) for image in averaged])):
-        scores[FROZEN] = scores_of(frozen(net, maps), cases, task.patch)
+        fixed = frozen(net, maps)
+        if for_odds:
+            # Its own odds, so that what it loses is not a matter of these.
+            calibrate(fixed, for_odds, task.patch, device)
+        scores[FROZEN] = scores_of(fixed, cases, task.patch)
     return scores
 
 

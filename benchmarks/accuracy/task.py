@@ -32,6 +32,7 @@ class Task:
         clip_norm: largest norm of the gradients; 0 for any.
         ema: decay of the average of the weights that is tested; 0 for the last weights.
         precision: of training, as train_ltvs.py names it.
+        calibrated: training cases by which the odds of each class are chosen before a network is tested; 0 for none.
     """
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
@@ -47,6 +48,7 @@ class Task:
     clip_norm: float = 0.0
     ema: float = 0.0
     precision: Precision = "32"
+    calibrated: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the task as JSON holds it."""
@@ -93,5 +95,6 @@ TASKS = {
         clip_norm=1.0,
         ema=0.995,
         precision="bf16-mixed",
+        calibrated=24,
     ),
 }

@@ -15,8 +15,9 @@ from benchmarks.accuracy.cases import (
     batch,
 )
 from benchmarks.accuracy.run import UNFINISHED, run
-from benchmarks.accuracy.run_files import checkpoints_of, file_of
+from benchmarks.accuracy.run_files import checkpoints_of, file_of, net_of
 from benchmarks.accuracy.task import Task
+from crossattn3d import UNet3d
 from ltvs.training.checkpoints import has_checkpoint, load_checkpoint
 from support.study_cases import CPU, TINY, write_cases
 
@@ -62,6 +63,26 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     assert set(whole["scores"]) == {"1", "0.25", "4", "frozen"}
     assert set(whole["scores"]["1"]) == {"plain-000", "3dircadb-1"}
     assert set(whole["probes"]) == {"8x8x8", "8x16x16", "8x32x32", "32x320x320"}
+
+
+def test_a_run_chooses_the_odds_of_the_net_that_it_tests_and_keeps(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raised(net: UNet3d, cases: list[Prepared], patch: object, device: object) -> None:
+        assert [case.name for case in cases] == ["lits-10"]
+        with torch.no_grad():
+            net.head.bias[1] += 100
+
+    monkeypatch.setattr("benchmarks.accuracy.run.calibrate", raised)
+    task = replace(TINY, calibrated=1)
+    assert run(folder, tmp_path, "csca-instance", 1, "all", task, CPU, sizes=(1,)) == 0
+    result = file_of(tmp_path, "csca-instance", 1, "all")
+    scores = json.loads(result.read_text())["scores"]
+    for size in ("1", "frozen"):
+        # All is vessel, of which each case has some.
+        assert {by_class["tumor"]["dice"] for by_class in scores[size].values()} == {0}
+        assert all(0 < by_class["vessel"]["dice"] < 0.5 for by_class in scores[size].values())
+    assert torch.load(net_of(result))["head.bias"][1] > 50
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(folder: Path, tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """What the accuracy study measures of a network: scores by hand, attention and spread of scores."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from benchmarks.accuracy.case_scores import predicted, scored
-from benchmarks.accuracy.cases import Prepared, prepare
+from benchmarks.accuracy import case_scores
+from benchmarks.accuracy.case_scores import LABELS, calibrate, predicted, scored
+from benchmarks.accuracy.cases import Prepared, evenly, prepare
 from benchmarks.accuracy.causes import attention_probes as probes
 from benchmarks.accuracy.variants import make
 from ltvs.evaluation.metrics import cldice
+from ltvs.training import validation
 from support.study_cases import CPU, TINY, volume
 
 
@@ -58,6 +63,65 @@ def test_a_case_is_predicted_at_any_patch_size(patch: tuple[int, int, int]) -> N
     case = prepare("a", volume(), replace(TINY, noise=0.0, contrast=1.0, isodense=0.0))
     expected = Threshold()(torch.from_numpy(case.image)[None, None])[0].argmax(0)
     assert np.array_equal(predicted(Threshold(), case, patch, CPU), expected.numpy())
+
+
+class Ranked(torch.nn.Module):
+    """Logits that a bias shifts: the image, as vessel, against background; no tumor is ever likely."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.head = torch.nn.Conv3d(1, 3, 1)
+        torch.nn.init.zeros_(self.head.weight)
+        self.head.weight.data[1] = 1
+        self.head.bias.data = torch.tensor([0.0, shift, -20.0])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shift=st.sampled_from([-0.9, -0.6, 0.0, 0.5, 1.0]), seed=st.integers(0, 2**31))
+def test_odds_are_chosen_so_that_dice_is_highest(shift: float, seed: int) -> None:
+    target = (np.random.default_rng(seed).random((8, 12, 10)) < 0.3).astype(np.uint8)
+    # Factors are at most 0.45 apart in logits, so one of them puts the border between the voxels of both classes.
+    image = np.where(target, 0.3, -0.3).astype(np.float32)
+    case = Prepared("a", image, target)
+    net = Ranked(shift)
+    before = net.head.bias.detach().clone()
+    factors = calibrate(net, [case], (8, 12, 10), CPU)
+    assert scored(predicted(net, case, (8, 12, 10), CPU), case, skeletons=False)["vessel"]["dice"] == 1
+    assert torch.equal(net.head.bias[1:], before[1:] + torch.tensor(factors).log())
+    assert net.head.bias[0] == before[0]
+    # A class that the cases lack keeps its odds, and so does one where nothing is to gain.
+    assert factors[LABELS.index("tumor")] == 1
+    assert shift != 0 or factors[LABELS.index("vessel")] == 1
+
+
+def test_factors_of_odds_are_those_of_training() -> None:
+    assert case_scores.FACTORS == validation.FACTORS
+
+
+def test_without_a_class_the_odds_stay() -> None:
+    empty = Prepared("a", np.full((8, 8, 8), -2.0, np.float32), np.zeros((8, 8, 8), np.uint8))
+    assert calibrate(Ranked(0.5), [empty], (8, 8, 8), CPU) == (1, 1)
+
+
+def test_odds_are_chosen_for_the_mean_over_cases_that_have_the_class() -> None:
+    target = np.zeros((8, 8, 8), np.uint8)
+    target[2:5] = 1
+    of_vessel = Prepared("a", np.where(target, -0.3, -2.0).astype(np.float32), target)
+    empty = Prepared("b", np.full(target.shape, -2.0, np.float32), np.zeros_like(target))
+    net = Ranked(0.0)
+    assert calibrate(net, [empty, of_vessel, empty], (8, 8, 8), CPU) == (1.5, 1)
+    assert not predicted(net, empty, (8, 8, 8), CPU).any()
+
+
+@given(cases=st.integers(1, 60), number=st.integers(0, 70))
+def test_cases_are_chosen_at_even_steps(cases: int, number: int) -> None:
+    chosen = evenly(range(cases), number)
+    assert len(chosen) == min(cases, number)
+    assert len({b - a for a, b in pairwise(chosen)}) <= 2
+    assert sorted(set(chosen)) == chosen
 
 
 def test_probes_of_even_attention() -> None:
