@@ -1,5 +1,6 @@
 """The pass over the maps that makes a gate, and those that its gradients take, by the primitive of a backend."""
 
+import torch
 from torch import Tensor
 
 from crossattn3d.kernels import ONES
@@ -23,8 +24,8 @@ def gradients(
 ) -> list[Tensor]:
     """Return the gradients of the three maps, in the memory formats of U, E and E, and of the parameters."""
     g = open_gate(how, u, e, gate)
-    dx = new_map(e, len(gate.bias)).copy_(dout).mul_(g)
-    d = g.neg_().add_(1).mul_(dx).mul_(x)
+    dx = torch.mul(dout, g, out=new_map(e, len(gate.bias)))
+    d = torch.ops.aten.sigmoid_backward(dout * x, g, grad_input=g)
     du, de = new_map(u, u.shape[1]), new_map(e, e.shape[1])
     stack = Stack(dout=dout.flatten(2) if residual else None, d=d.flatten(2), u=u.flatten(2), ones=ONES, e=e.flatten(2))
     # Dense, as the primitive of Triton needs a matrix of one row.
