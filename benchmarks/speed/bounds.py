@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.speed.nets import CLASSES, NetCase, networks, training_step
+from benchmarks.speed.nets import CLASSES, GATED, NetCase, networks, training_step
 from benchmarks.speed.skips import DTYPES, FORMATS, MAPS, SkipCase, csca, output_and_gradients
 from benchmarks.time_and_memory import Call, bandwidth, interleaved
 
@@ -45,9 +45,12 @@ def skip_floors(device: torch.device) -> dict[SkipCase, tuple[float, float]]:
     }
 
 
-def step_ratios(device: torch.device) -> dict[str, float]:
-    """Return the most that UCANet's training step may take of that of other nets."""
-    return {"UNet3d": 0.9} if device.type == "cuda" else {"UNet3d": 0.85, "MONAI BasicUNet": 1.0}
+def step_ratios(device: torch.device) -> dict[tuple[str, str], float]:
+    """Return the most that a net's training step may take of another one's."""
+    gated = {(GATED, "UNet3d"): 0.9}
+    if device.type == "cuda":
+        return {("UCANet", "UNet3d"): 0.9} | gated
+    return {("UCANet", "UNet3d"): 0.85, ("UCANet", "MONAI BasicUNet"): 1.0} | gated
 
 
 def skip_bounds(device: torch.device, floors: Mapping[SkipCase, tuple[float, float]], rounds: int = 15) -> list[Bound]:
@@ -79,18 +82,23 @@ def dtype_bounds(
 
 
 def step_bounds(
-    device: torch.device, most: Mapping[str, float], size: tuple[int, int, int] | None = None, rounds: int = 2
+    device: torch.device,
+    most: Mapping[tuple[str, str], float],
+    size: tuple[int, int, int] | None = None,
+    rounds: int = 2,
 ) -> list[Bound]:
-    """Measure the training step of UCANet over that of others; a net that is not installed misses its bound."""
+    """Measure the training step of nets over that of others; one that is not installed misses its bound."""
     side = 320 if device.type == "cuda" else 160
     found = []
     for form in FORMATS:
         case = NetCase(size or (32, side, side), "bfloat16" if device.type == "cuda" else "float32", form)
-        timed = interleaved(_steps(case, ["UCANet", *most], device), device, rounds)
-        for name, limit in most.items():
-            ratio = timed["UCANet"].median / timed[name].median if name in timed else float("nan")
-            other = name if name in timed else f"{name} (not installed)"
-            found.append(Bound(f"step of UCANet at {'x'.join(map(str, case.size))}, {form}, of {other}", ratio, limit))
+        timed = interleaved(_steps(case, [name for pair in most for name in pair], device), device, rounds)
+        for (name, other), limit in most.items():
+            ratio = timed[name].median / timed[other].median if other in timed else float("nan")
+            against = other if other in timed else f"{other} (not installed)"
+            found.append(
+                Bound(f"step of {name} at {'x'.join(map(str, case.size))}, {form}, of {against}", ratio, limit)
+            )
     return found
 
 

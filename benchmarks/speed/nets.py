@@ -14,6 +14,8 @@ from crossattn3d import UCANet, UNet3d
 from crossattn3d.folding import fold_batch_norm
 
 CLASSES = 3
+#: The skip that did best in the study of skips: channel-wise attention with a gate.
+GATED = "UCANet, cca, gated"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def networks(device: torch.device) -> dict[str, Callable[[], nn.Module]]:
     found: dict[str, Callable[[], nn.Module]] = {
         "UNet3d": partial(UNet3d, 1, CLASSES),
         "UCANet": partial(UCANet, 1, CLASSES),
+        GATED: partial(UCANet, 1, CLASSES, attention="cca", gated=True),
         "UCANet, reference": partial(UCANet, 1, CLASSES, backend="reference"),
     }
     if device.type == "cuda":

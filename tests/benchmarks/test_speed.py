@@ -78,7 +78,7 @@ def test_rows_of_skips(monkeypatch):
 
 
 def test_rows_of_networks(monkeypatch):
-    made = {name: make for name, make in nets.networks(CPU).items() if name in ("UNet3d", "UCANet")}
+    made = {name: make for name, make in nets.networks(CPU).items() if name in ("UNet3d", "UCANet", nets.GATED)}
     monkeypatch.setattr(nets, "networks", lambda _: made)
     case = nets.NetCase((8, 16, 16), "float32", "channels_last_3d")
     rows = nets.measure(case, CPU, rounds=2, limit=5)
@@ -86,10 +86,12 @@ def test_rows_of_networks(monkeypatch):
     assert parameters["UNet3d"] == 6_419_747
     assert parameters["UCANet"] == 5_905_452
     assert all(row["forward"]["median"] > 0 for row in rows)
-    assert {row["name"] for row in rows if "training_step" in row} == {"UNet3d", "UCANet"}
+    # Two more 1x1x1 convolutions and a bias a skip, and no slice-wise half, which has 5 c + 3 parameters.
+    assert parameters[nets.GATED] == 5_905_452 + sum(2 * c * c + c - (5 * c + 3) for c in (32, 64, 128))
+    assert {row["name"] for row in rows if "training_step" in row} == {"UNet3d", "UCANet", nets.GATED}
     # A folded net is for prediction only.
-    folded = tables.text_table(asdict(case) | {"rows": rows}).splitlines()[-1]
-    assert "UCANet, folded" in folded
+    table = tables.text_table(asdict(case) | {"rows": rows})
+    (folded,) = (line for line in table.splitlines() if "UCANet, folded" in line)
     assert folded.count("–") >= 3
 
 
@@ -108,8 +110,11 @@ def test_bounds_are_measured():
         [form, kind] for form in skips.FORMATS for kind in bounds.KINDS
     ]
     assert all(0 < bound.measured < 1e9 for bound in found)
-    found = bounds.step_bounds(CPU, {"UNet3d": 1e9, "a net of tomorrow": 1e9}, (8, 8, 16), rounds=2)
+    found = bounds.step_bounds(
+        CPU, {("UCANet", "UNet3d"): 1e9, ("UCANet", "a net of tomorrow"): 1e9}, (8, 8, 16), rounds=2
+    )
     assert [bound.holds for bound in found] == [True, False] * len(skips.FORMATS)
+    assert all(name in nets.networks(CPU) for name, _ in bounds.step_ratios(CPU))
 
 
 def test_a_missed_bound_is_an_error(monkeypatch, capsys):
