@@ -11,7 +11,7 @@ from benchmarks.accuracy.statistics import Array, seed_means
 from benchmarks.svg import TYPE, svg
 
 PANELS = ("vessel", "tumor")
-#: Percent of Dice below the reference at which a panel begins; the scores of seeds further below are written there.
+#: Percent of Dice below the reference at which a panel begins at the latest; seeds further below are written there.
 BELOW = 40
 WIDTH, ROW, REST = 5.0, 0.38, 0.9  # inches: of the plot, of a variant's row, above and below the rows
 #: Rows above the points at which the name of their variant stands: beside them it would take most of the width.
@@ -28,10 +28,10 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
     with svg(path, "accuracy", (WIDTH, REST + ROW * max(len(shown), 1))) as figure:
         axes = np.ravel(figure.subplots(1, len(PANELS), sharey=True))
         for panel, label in zip(axes, PANELS, strict=True):
-            base = _points(whole, data, reference, label)
-            low = max(0, 10 * ((base.mean() - BELOW) // 10)) if len(base) else 0
+            of_variants = {variant: _points(whole, data, variant, label) for variant in (*shown, reference)}
+            low = _begin(np.concatenate(list(of_variants.values())), of_variants[reference])
             for row, variant in enumerate(shown):
-                points = _points(whole, data, variant, label)
+                points = of_variants[variant]
                 if outside := [f"{value}" for value in np.unique(points[points < low].round().astype(int))]:
                     text = f" ◂ {', '.join(outside)}"
                     panel.annotate(text, (0, row), xycoords=("axes fraction", "data"), va="center")
@@ -57,6 +57,13 @@ def draw(whole: Json, data: str, variants: Sequence[str], reference: str, path: 
             name = axes[0].annotate(variant, (0, row - ABOVE), xycoords=("axes fraction", "data"), va="center")
             name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0})
             name.set_in_layout(False)  # it may reach into the next panel, whose points are below it
+
+
+def _begin(points: Array, of_reference: Array) -> float:
+    """Return where the axis of these scores begins, a multiple of 5."""
+    if not len(points) or not len(of_reference):
+        return 0
+    return max(0, 5 * (max(points.min(), of_reference.mean() - BELOW) // 5))
 
 
 def _points(whole: Json, data: str, variant: str, label: str) -> Array:
