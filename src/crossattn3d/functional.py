@@ -229,7 +229,7 @@ def gated(
     Raises:
         ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
 
-    Source: ours; the gate of Attention U-Net (Oktay et al. 2018) with a value for every channel, after the attention.
+    Source: ours, after the gate of Attention U-Net (Oktay et al. 2018), which has one value for all channels.
 
     Examples:
         >>> import torch

@@ -119,6 +119,38 @@ def test_sums_in_half_precision_do_not_overflow(backend: str) -> None:
     assert found.tolist() == [2.0**17] * 2
 
 
+@pytest.mark.parametrize("backend", [*FAST, "composed"])
+def test_products_of_a_gradient_and_a_map_do_not_overflow(backend: str) -> None:
+    if backend == "cpp":
+        pytest.skip("C++ takes no float16")
+    query, context = (torch.zeros(1, 2, 1, 2, 1, dtype=torch.float16, requires_grad=True) for _ in range(2))
+    p = GateParameters(torch.eye(2), torch.eye(2), torch.zeros(2, requires_grad=True))
+    mixture = torch.full_like(query, 300)
+    if backend == "composed":
+        out = operation.composed(query, context, mixture, p, False)
+    else:
+        out = functional.gated(query, context, mixture, p, residual=False, backend=backend)
+    # 300 * 300 is beyond float16; a quarter of it, at each of two voxels, is not.
+    found = torch.autograd.grad(out, (query, context, p.bias), torch.full_like(out, 300))
+    for x, expected in zip(found, (22_500, 22_500, 45_000), strict=True):
+        torch.testing.assert_close(x.float(), torch.full(x.shape, float(expected)), rtol=2**-10, atol=0)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_a_matrix_of_one_row_may_have_any_strides(backend: str) -> None:
+    query, context, mixture = (maps(seed, 1, 1, 1, SIZE)[0].float().requires_grad_() for seed in range(3))
+    weight = torch.full((2, 2), 0.5)[:1, :1]
+    p = GateParameters(weight, weight, torch.zeros(1))
+    assert weight.stride() == (2, 1)
+
+    def gradients(how: str) -> tuple[torch.Tensor, ...]:
+        out = functional.gated(query, context, mixture, p, backend=how)
+        return torch.autograd.grad(out.square().sum(), (query, context, mixture))
+
+    for one, other in zip(gradients(backend), gradients("reference"), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_second_derivatives(backend: str) -> None:
     tensors = [*maps(0, 1, 2, 3, (1, 2, 3)), maps(1, 1, 2, 1, (1, 2, 3))[0], *gate_parameters(2, 2, 3, 2)]
@@ -220,10 +252,10 @@ def changed(**changes: object) -> tuple:
         ({"gate": gate_parameters(1, 4, 3, 5)}, r"gated: expected a gate for each of the mixture's 4 .*\[5, 5, 5\]"),
         ({"gate": gate_parameters(1, 4, 3, 4)._replace(bias=torch.zeros(4, 1))}, "expected bias with 1 dimensions"),
         ({"gate": gate_parameters(1, 4, 3, 4)._replace(bias=None)}, "expected bias as a tensor of floating-point"),
-        ({"mixture": torch.zeros(2, 4, 3, 4, 6)}, "gated: expected query and mixture of one batch and spatial size"),
+        ({"mixture": torch.zeros(2, 4, 3, 4, 6)}, "query and mixture of one batch .* resize the mixture to the query"),
         ({"mixture": torch.zeros(2, 4, 3)}, r"gated: expected mixture as \(batch, channels, depth, height, width\)"),
         ({"mixture": None}, "gated: expected mixture as a tensor"),
-        ({"query": torch.zeros(2, 4, 3, 4, 6)}, "gated: expected query and context of one batch and spatial size"),
+        ({"query": torch.zeros(2, 4, 3, 4, 6)}, "query and context of one batch .* resize the query to the context"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("unchecked")

@@ -112,6 +112,8 @@ def test_options_of_the_gate_are_checked(kind: type) -> None:
         ValueError, match=f"{kind.__name__}: expected gated to stay True, which the layers were made for"
     ):
         module.gated = False
+    with pytest.raises(ValueError, match="expected gated to stay True, .*; got 1"):
+        module.gated = 1
     with pytest.raises(ValueError, match="UCANet: expected gated to be True or False; got 'yes'"):
         UCANet(1, 2, gated="yes")
     with pytest.raises(ValueError, match="UCANet: expected gated to stay False"):

@@ -23,7 +23,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 from torch import Tensor
 
-from crossattn3d import CSCA
+from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d
+from crossattn3d.functional import GateParameters, gated
 from crossattn3d.kernels.centers import Centers
 from crossattn3d.kernels.triton import launch, tuning
 from crossattn3d.kernels.triton.run import run_pass, unsupported_reason
@@ -227,11 +228,15 @@ def check_attention(device: str) -> str:
     """
     worst = 0.0
     # Half precision has lost what is left of features with an offset.
-    kinds = [*itertools.product(("instance", "cosine", "sqrt", "mean"), [False]), ("instance", True)]
-    for (score_norm, gated), (dtype, offset) in itertools.product(
-        kinds, [*((dtype, 0) for dtype in DTYPES), (torch.float32, 30)]
-    ):
-        module = randomize(CSCA(4, 6, score_norm=score_norm, slice_dim=-2, gated=gated), 1).to(device, dtype)
+    kinds = [(CSCA, score_norm, False) for score_norm in ("instance", "cosine", "sqrt", "mean")]
+    kinds.append((CSCA, "instance", True))
+    places = [*((dtype, 0) for dtype in DTYPES), (torch.float32, 30)]
+    cases = [*itertools.product(kinds, places)]
+    # The sums of a gate have no centers: with an offset, their rounding is that of the order of the terms.
+    halves = [(half, "instance", True) for half in (ChannelCrossAttention3d, SliceCrossAttention3d)]
+    cases += itertools.product(halves, places[:-1])
+    for (kind, score_norm, has_gate), (dtype, offset) in cases:
+        module = randomize(kind(4, 6, score_norm=score_norm, slice_dim=-2, gated=has_gate), 1).to(device, dtype)
         u, e = ((x + offset).to(device, dtype) for x in maps(2, 2, 4, 6, (3, 5, 19)))
         e = e.to(memory_format=torch.channels_last_3d)
         exact = copy.deepcopy(module).double(), u.double(), e.double()
@@ -244,7 +249,9 @@ def check_attention(device: str) -> str:
             error = rms(actual[name].double() - value)
             allowed = 2 * max(rms(x[name].double() - value) for x in others) + floor
             worst = max(worst, error / allowed)
-            assert error <= allowed, f"{name}, {score_norm}, {dtype}: error {error:.2e}, allowed {allowed:.2e}"
+            assert error <= allowed, (
+                f"{name}, {kind.__name__}, {score_norm}, {dtype}: error {error:.2e}, allowed {allowed:.2e}"
+            )
     check_layouts(device)
     return f"{worst:.2f}"
 
@@ -268,6 +275,15 @@ def check_layouts(device: str) -> None:
                     torch.library.opcheck(called, inputs, test_utils=("test_schema", "test_faketensor"))
         assert out.shape == e.shape
         assert batch == 0 or out.is_contiguous(memory_format=layout)
+    # A matrix of one row may have any strides.
+    x, weight = torch.ones(1, 1, 2, 3, 5, device=device, requires_grad=True), torch.ones(2, 2, device=device)[:1, :1]
+    gate = GateParameters(weight, weight, torch.zeros(1, device=device))
+    for backend in ("triton", "reference"):
+        gated(x, x, x, gate, backend=backend).sum().backward()
+    # Both are added, with O = sigmoid(2 X) X + X at 1.
+    opened = torch.tensor(2.0).sigmoid()
+    expected = torch.full_like(x, float(2 * (1 + opened + 2 * opened * (1 - opened))))
+    torch.testing.assert_close(x.grad, expected)
 
 
 def check_sizes(device: str) -> str:

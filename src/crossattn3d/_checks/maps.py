@@ -106,9 +106,10 @@ def _check_maps(who: str, query: Tensor, context: Tensor, other: str = "context"
         if not x.is_floating_point():
             raise ValueError(f"{who}: expected {name} of floating-point numbers; got {x.dtype}; convert it to float32")
     if query.shape[0] != context.shape[0] or query.shape[2:] != context.shape[2:]:
+        resized = "query to the context" if other == "context" else f"{other} to the query"
         raise ValueError(
             f"{who}: expected query and {other} of one batch and spatial size; got {tuple(query.shape)} and "
-            f"{tuple(context.shape)}; resize the query to the {other} first"
+            f"{tuple(context.shape)}; resize the {resized} first"
         )
     _check_device(who, other, context, query)
 

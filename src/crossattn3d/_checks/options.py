@@ -49,7 +49,8 @@ def check_temperature(who: str, attention: Attention, temperature: Tensor | None
 def check_unchanged(module: nn.Module, name: str, value: object) -> None:
     """Raise ValueError if what a module was made with is set to another value, which its layers would not follow."""
     who, made_with = type(module).__name__, module.__dict__.get(name, value)
-    if made_with != value:
+    # 1 is equal to True, but is refused where True is expected.
+    if made_with != value or isinstance(made_with, bool) != isinstance(value, bool):
         raise ValueError(
             f"{who}: expected {name} to stay {made_with!r}, which the layers were made for; got {value!r}; make a new "
             f"{who} with it"

@@ -25,11 +25,14 @@ def gradients(
     """Return the gradients of the three maps, in the memory formats of U, E and E, and of the parameters."""
     g = open_gate(how, u, e, gate)
     dx = torch.mul(dout, g, out=new_map(e, len(gate.bias)))
-    d = torch.ops.aten.sigmoid_backward(dout * x, g, grad_input=g)
+    # The map last: its product with dO alone may be beyond float16.
+    d = torch.ops.aten.sigmoid_backward(dout, g, grad_input=g).mul_(x)
     du, de = new_map(u, u.shape[1]), new_map(e, e.shape[1])
     stack = Stack(dout=dout.flatten(2) if residual else None, d=d.flatten(2), u=u.flatten(2), ones=ONES, e=e.flatten(2))
-    # Dense, as the primitive of Triton needs a matrix of one row.
-    to_u, to_e = (weight.mT.contiguous() for weight in (gate.query_weight, gate.context_weight))
+    # Dense, as the primitive of Triton needs a matrix of one row; contiguous() keeps odd strides of a single one.
+    to_u, to_e = (
+        weight.mT.clone(memory_format=torch.contiguous_format) for weight in (gate.query_weight, gate.context_weight)
+    )
     mixtures = [
         stack.mixture(du.flatten(2), {"d": to_u}, add="dout" if residual else None),
         stack.mixture(de.flatten(2), {"d": to_e}),

@@ -92,8 +92,11 @@ class _Launches:
             size += gram.a_rows * gram.b_rows
         widths = [[len(self.rows[i]) for i in pair] for pair in self.pairs]
         blocks = [blocks_of(like, of_pair, dtype == torch.float64) for of_pair in widths]
-        widest = max(tensors_of([*self.maps.values()]), key=lambda x: x.shape[1])
-        self.slots = slots_for(widest, size, max(blocks, default=1), dtype) if size else None
+        # Without sums there may be no feature map: slice-wise attention alone reads the channel that it mixed.
+        self.slots = None
+        if size:
+            widest = max(tensors_of([*self.maps.values()]), key=lambda x: x.shape[1])
+            self.slots = slots_for(widest, size, max(blocks, default=1), dtype)
 
     def _plan(self, gram: Gram, start: int) -> None:
         of_a, of_b = self._blocks(gram.a, gram.a_rows), self._blocks(gram.b, gram.b_rows)
