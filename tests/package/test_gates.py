@@ -15,6 +15,8 @@ def test_a_gate_that_is_changed_is_called() -> None:
     module = randomize(CSCA(3, 4, gated=True).double(), 0)
     u, e = maps(1, 2, 3, 4, SIZE)
     plain = module(u, e)
+    module.recompute = True
+    assert module.recompute
     module.gate.register_forward_hook(lambda *_: None)
     assert not module.recompute
     assert_close(module(u, e), plain, 1e-9)
@@ -43,6 +45,7 @@ def test_a_gate_that_is_wrapped_or_replaced_is_called() -> None:
     module = randomize(CSCA(4, gated=True).double(), 0)
     u, e = maps(1, 2, 4, 4, SIZE)
     passed = module(u, e) - u
+    module.recompute = True
     module.gate = Twice(module.gate)
     assert module.fused_arguments() is None
     assert module.recomputation(u, e) is None
@@ -93,7 +96,9 @@ def test_a_net_with_gates_trains_as_one_that_keeps_its_maps(attention: str) -> N
         torch.manual_seed(0)
         net = randomize(UCANet(1, 2, (2, 3, 4), attention=attention, gated=True).double(), 1)
         for skip in net.skips:
+            assert not skip.recompute
             skip.recompute = recompute
+            assert skip.recompute == recompute
         x, _ = maps(2, 2, 1, 1, (5, 6, 7))
         net(x).square().mean().backward()
         gradients.append({name: p.grad for name, p in net.named_parameters()})

@@ -107,11 +107,12 @@ class CrossAttention3d(NotScriptable, Half):
     def recompute(self) -> bool:
         """Whether to recompute the result in the backward pass instead of keeping it; follows the backend unless set.
 
-        That takes two passes over the maps, little beside the convolutions; the reference is too expensive, and so are
-        layers that have to be called, which may also count their calls or drop other values each time, as the `forward`
-        of a subclass may.
+        That takes two passes over the maps, little beside the convolutions, and three more with a gate, without which
+        it is the default. The reference is too expensive, and so are layers that have to be called, which may also
+        count their calls or drop other values each time, as the `forward` of a subclass may.
         """
-        chosen = backend_of(self.backend) != "reference" if self._recompute is None else self._recompute
+        by_default = backend_of(self.backend) != "reference" and not self.gated
+        chosen = by_default if self._recompute is None else self._recompute
         return chosen and self._has_known_forward() and self._is_all_fused()
 
     @recompute.setter
