@@ -25,7 +25,8 @@ class AttentionMaps(NamedTuple):
 class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[misc]
     """Channel-wise cross-attention (CCA): the decoder picks, for each channel, a mixture of encoder channels.
 
-        O = softmax(s(Q K^T)) V + U,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
+        O = M V + U,   M = softmax(s(Q K^T)),   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
+        O = G (Ws E + bs + gamma (M - 1/C) V) + U,   G = sigmoid(Wu U + We E + b),   with `gated`
 
     Q, K and V are C x L (C channels, L voxels), so the attention map is C x C whatever the volume's size.
 
@@ -36,7 +37,8 @@ class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[mi
         residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether the result passes a gate for every channel and place before U is added; see `CSCA`.
+        gated: whether attention corrects a static mixture, and the result passes a gate for every channel and place
+            before U is added. The paper has neither; docs/defaults.md says what they gain.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -104,7 +106,7 @@ class CSCA(CrossAttention3d):
     """Channel- and slice-wise cross-attention, summed: the skip connection of UCA-Net.
 
         O = CCA(U, E) + SCA(U, E) + U,         without the last term if not `residual`
-        O = G (CCA(U, E) + SCA(U, E)) + U,   G = sigmoid(Wu U + We E + b),   with `gated`
+        O = G (X + SCA(U, E)) + U,   with `gated`, where X and G are those of `ChannelCrossAttention3d`
 
     Args:
         query_channels: channels of the decoder map U.
@@ -113,8 +115,8 @@ class CSCA(CrossAttention3d):
         residual: whether U is added to the sum; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether the sum of both halves passes a gate for every channel and place before U is added. The paper has
-            none; docs/defaults.md says what it gains.
+        gated: whether attention corrects a static mixture of channels, and its sum with the slice-wise half passes a
+            gate. The paper has neither; docs/defaults.md says what they gain without the slice-wise half.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.

@@ -43,6 +43,7 @@ from crossattn3d.kernels.parameters import (
     GateParameters,
     ScoreNorm,
     SliceParameters,
+    StaticMixture,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "GateParameters",
     "ScoreNorm",
     "SliceParameters",
+    "StaticMixture",
     "backend_of",
     "channel_attention_map",
     "channel_cross_attention",
@@ -86,7 +88,7 @@ def channel_cross_attention(
     Args:
         query: decoder map U, (b, cq, d, h, w).
         context: encoder map E, (b, ce, d, h, w), of the same spatial size.
-        channel: the projections.
+        channel: the projections; with a static mixture, gamma (M - 1/C) V + Ws E + bs takes the place of M V.
         score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
             rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
         residual: whether U is added to the result.

@@ -39,7 +39,7 @@ class UCANet(UNet3d):
     """UNet3d whose skip connections are cross-attention; by default of the paper's size (5.91 M parameters).
 
         O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,         i = 1 .. levels - 1
-        O_i = G_i (CCA(U_i, E_i) + SCA(U_i, E_i)) + U_i,   with `gated`
+        O_i = G_i (Ws E_i + gamma (M_i - 1/C) V_i) + U_i,   with attention="cca" and `gated`
 
     The paper's formula as printed is `score_norm="none", residual=False`, which are not the defaults.
 
@@ -54,7 +54,8 @@ class UCANet(UNet3d):
             reaches the output through attention weights only, and tumors are found much worse.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether each skip has a gate for every channel and place, as in `CSCA`; the paper's have none.
+        gated: whether attention corrects a static mixture that passes a gate for every channel and place, as in
+            `ChannelCrossAttention3d`; the paper's skips have neither.
         strides: as in `UNet3d`, with the same default, as all that follow.
         kernel_sizes: of each level's convolutions.
         norm: `batch`, `instance` or `group`.

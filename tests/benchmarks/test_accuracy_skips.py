@@ -18,7 +18,7 @@ from benchmarks.accuracy.skips.gated_attention import GatedAttention
 from benchmarks.accuracy.skips.selective import SelectiveGate
 from benchmarks.accuracy.skips.windowed import WindowedChannelAttention, heads_of, interpolated, windowed_cosine
 from benchmarks.accuracy.variants import make
-from crossattn3d import UNet3d
+from crossattn3d import ChannelCrossAttention3d, UNet3d
 from support.study_cases import TINY
 
 ADAPTIVE = (AttentionGate, GatedMixture, SelectiveGate, WindowedChannelAttention, AxialSliceAttention)
@@ -121,6 +121,27 @@ def test_a_gated_mixture_starts_as_a_static_one_that_is_nearly_open() -> None:
         torch.nn.init.zeros_(conv.weight)
     u, e = maps(5, (2, 3, 4), 0)
     torch.testing.assert_close(skip(u, e), u + skip.static(e) / (1 + math.exp(-2)))
+
+
+@pytest.mark.parametrize("size", [(3, 5, 7), (4, 6, 2)])
+def test_a_gated_mixture_is_what_the_package_calls_gated(size: tuple[int, int, int]) -> None:
+    studied, shipped = randomized(GatedMixture(6, 6)), ChannelCrossAttention3d(6, gated=True).double()
+    names = {
+        "static": "to_static", "gate_of_decoder": "gate.of_query", "gate_of_encoder": "gate.of_context",
+        "gate_start": "gate.bias", "gamma": "gain",
+    }  # fmt: skip
+    state = {}
+    for name, value in studied.state_dict().items():
+        layer, _, rest = name.partition(".")
+        state[".".join(filter(None, (names.get(layer, layer), rest)))] = value
+    assert state.keys() == shipped.state_dict().keys()
+    for name, value in GatedMixture(6, 6).state_dict().items():
+        if name in ("gamma", "gate_start"):
+            torch.testing.assert_close(ChannelCrossAttention3d(6, gated=True).state_dict()[names[name]], value)
+    shipped.load_state_dict(state)
+    u, e = maps(6, size, 3)
+    # The study computes scores in float32.
+    torch.testing.assert_close(shipped(u, e), studied(u, e), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["csca", "cca", "sca"])

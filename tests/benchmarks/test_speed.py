@@ -86,8 +86,8 @@ def test_rows_of_networks(monkeypatch):
     assert parameters["UNet3d"] == 6_419_747
     assert parameters["UCANet"] == 5_905_452
     assert all(row["forward"]["median"] > 0 for row in rows)
-    # Two more 1x1x1 convolutions and a bias a skip, and no slice-wise half, which has 5 c + 3 parameters.
-    assert parameters[nets.GATED] == 5_905_452 + sum(2 * c * c + c - (5 * c + 3) for c in (32, 64, 128))
+    # A gate and a static mixture, and no slice-wise half, which has 5 c + 3 parameters.
+    assert parameters[nets.GATED] == 5_905_452 + sum(3 * c * c + 3 * c - (5 * c + 3) for c in (32, 64, 128))
     assert {row["name"] for row in rows if "training_step" in row} == {"UNet3d", "UCANet", nets.GATED}
     # A folded net is for prediction only.
     table = tables.text_table(asdict(case) | {"rows": rows})

@@ -8,6 +8,8 @@ import torch
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import operation, reference
+from crossattn3d.kernels.gate.mixture import channel_parameters as channel_parameters_of
+from crossattn3d.kernels.gate.mixture import channel_tensors
 from crossattn3d.kernels.parameters import Attention, ChannelParameters
 from support.backends import EVERY, FAST, needs_cpp
 from support.output_and_gradients import output_and_gradients
@@ -20,6 +22,7 @@ from support.random_parameters import (
     normal,
     randomize,
     slice_parameters,
+    static_mixture,
 )
 
 SIZE = (3, 4, 5)
@@ -77,7 +80,7 @@ def test_maps_in_float64_are_computed_in_float64_whatever_the_parameters_are_in(
 
 @pytest.mark.parametrize("backend", [*FAST, "reference"])
 def test_an_attention_map_has_no_gradient_of_the_values(backend):
-    channel = [p.requires_grad_() for p in channel_parameters(1, 3, 4, 3)[:-1]]
+    channel = [p.requires_grad_() for p in channel_parameters(1, 3, 4, 3)[:6]]
     query, context = maps(3, 2, 3, 4, SIZE)
     shown = functional.channel_attention_map(query, context, ChannelParameters(*channel), backend=backend)
     shown.square().sum().backward()
@@ -109,16 +112,20 @@ def test_channel_parameters_of_another_width_than_the_maps(score_norm, width):
 
 
 @pytest.mark.parametrize("score_norm", SCORE_NORMS)
-def test_gradcheck_channel_wise(score_norm):
+@pytest.mark.parametrize("static", [False, True])
+def test_gradcheck_channel_wise(static, score_norm):
     query, context = maps(3, 2, 2, 3, (2, 1, 3))
     p = channel_parameters(4, 2, 3, 2)
-    used = p if score_norm == "cosine" else p[:-1]
+    if static:
+        p = p._replace(static=static_mixture(5, 3, 2))
+    used = channel_tensors(p if score_norm == "cosine" else p._replace(temperature=None))
     inputs = [t.requires_grad_() for t in (query, context, *used)]
 
     for kernel in (operation, reference):
 
         def run(q, e, *tensors, kernel=kernel):
-            return kernel.cross_attention(q, e, type(p)(*tensors), None, Attention(score_norm, True, -3, "auto"))
+            attention = Attention(score_norm, True, -3, "auto")
+            return kernel.cross_attention(q, e, channel_parameters_of(tensors), None, attention)
 
         assert torch.autograd.gradcheck(run, inputs)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call, grad, jvp, vmap
 
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
-from crossattn3d.functional import GateParameters
+from crossattn3d.functional import ChannelParameters, GateParameters, StaticMixture
 from crossattn3d.kernels.gate import operation, passes
 from support.backends import CPP, EVERY, FAST
 from support.output_and_gradients import output_and_gradients
@@ -38,6 +38,45 @@ def test_a_gate_by_hand(residual: bool, backend: str) -> None:
     expected = mixture / (1 + (-before).exp()) + (query if residual else 0)
     found = functional.gated(query, context, mixture, p, residual=residual, backend=backend)
     assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("backend", EVERY)
+@pytest.mark.parametrize("temperature", [None, torch.tensor(0.7, dtype=torch.float64)])
+def test_a_corrected_mixture_by_hand(temperature: torch.Tensor | None, backend: str) -> None:
+    query, context = maps(0, 2, 4, 3, SIZE)
+    g = generator(1)
+    q, k, v = ((normal((5, n), g), normal((5,), g)) for n in (4, 3, 3))
+    static = StaticMixture(normal((5,), g), normal((5, 3), g), normal((5,), g))
+    p = ChannelParameters(*q, *k, *v, temperature, static)
+    score_norm = "instance" if temperature is None else "cosine"
+    m = functional.channel_attention_map(query, context, p, score_norm=score_norm, backend="reference")
+    values = torch.einsum("oc,bcdhw->bodhw", v[0], context) + v[1][:, None, None, None]
+    expected = torch.einsum("oc,bcdhw->bodhw", static.weight, context) + static.bias[:, None, None, None]
+    expected += static.gain[:, None, None, None] * torch.einsum("bij,bjdhw->bidhw", m - 1 / 5, values)
+    found = functional.channel_cross_attention(query, context, p, score_norm=score_norm, backend=backend)
+    assert_close(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gain": torch.zeros(4)}, r"a static mixture of the 5 channels of the values; got .* \[4, 5, 5\] rows"),
+        ({"weight": torch.zeros(4, 3)}, r"a static mixture of the 5 channels of the values; got .* \[5, 4, 5\] rows"),
+        ({"weight": torch.zeros(5, 4)}, "expected a context with 4 channels; got 3"),
+        ({"bias": torch.zeros(5, 1)}, r"expected static.bias with 1 dimensions; got \(5, 1\)"),
+        ({"gain": torch.zeros(())}, r"expected static.gain with 1 dimensions; got \(\)"),
+        ({"gain": None}, "expected static.gain as a tensor of floating-point numbers; got NoneType"),
+        (None, "expected static as StaticMixture; got tuple"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("unchecked")
+def test_a_static_mixture_that_does_not_fit_is_refused(changes: dict | None, message: str) -> None:
+    query, context = maps(0, 1, 4, 3, SIZE, torch.float32)
+    q, k, v = ((torch.zeros(5, n), torch.zeros(5)) for n in (4, 3, 3))
+    static = StaticMixture(torch.zeros(5), torch.zeros(5, 3), torch.zeros(5))
+    p = ChannelParameters(*q, *k, *v, None, (1, 2, 3) if changes is None else static._replace(**changes))
+    with pytest.raises(ValueError, match=f"channel_cross_attention: .*{message}"):
+        functional.channel_cross_attention(query, context, p)
 
 
 @pytest.mark.parametrize("backend", FAST)

@@ -9,6 +9,7 @@ import torch
 from crossattn3d import CSCA, ChannelCrossAttention3d, SliceCrossAttention3d, functional
 from crossattn3d.functional import BACKENDS, SCORE_NORMS
 from crossattn3d.kernels import composed, derivative, torch_pass
+from crossattn3d.kernels.gate.mixture import channel_tensors
 from crossattn3d.kernels.softmax import Scores, attention_backward, attention_map
 from support.backends import FAST
 from support.calls import Calls
@@ -42,7 +43,7 @@ def poisoned(monkeypatch) -> Iterator[None]:
 def arguments(kind: type, score_norm: str, slice_dim: int = -3) -> tuple[object, ...]:
     """Return the arguments of the operation; all tensors require gradients."""
     query, context = (x.requires_grad_() for x in maps(1, 2, 3, 4, SIZE))
-    channel = [] if kind is SliceCrossAttention3d else list(channel_parameters(2, 3, 4, 3))
+    channel = [] if kind is SliceCrossAttention3d else channel_tensors(channel_parameters(2, 3, 4, 3))
     slices = [] if kind is ChannelCrossAttention3d else list(slice_parameters(3, 3, 4, 3))
     parts = [
         [p.requires_grad_() for p in (part if score_norm == "cosine" else part[:-1])] for part in (channel, slices)
@@ -237,7 +238,7 @@ def test_a_temperature_that_is_not_used_has_no_gradient(score_norm, backend):
     """Given to any normalization, it changes only `cosine`."""
     query, context = maps(1, 2, 3, 4, SIZE)
     parts = channel_parameters(2, 3, 4, 3), slice_parameters(3, 3, 4, 3)
-    inputs = [x.requires_grad_() for part in parts for x in part]
+    inputs = [x.requires_grad_() for part in parts for x in part if x is not None]
     out = functional.channel_slice_cross_attention(query, context, *parts, score_norm=score_norm, backend=backend)
     gradients = torch.autograd.grad(out.square().sum(), inputs)
     plain = functional.channel_slice_cross_attention(query, context, *parts, score_norm=score_norm, backend="reference")

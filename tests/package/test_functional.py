@@ -6,6 +6,7 @@ import torch
 from crossattn3d import functional
 from crossattn3d.functional import SCORE_NORMS
 from crossattn3d.kernels import operation, reference
+from crossattn3d.kernels.gate.mixture import channel_tensors
 from support.backends import EVERY, needs_cpp
 from support.random_parameters import assert_close, channel_parameters, maps, slice_parameters
 
@@ -14,7 +15,7 @@ CHANNEL, SLICES = channel_parameters(1, 2, 3, 4), slice_parameters(2, 2, 3, 4)
 
 
 def cast(parameters, dtype):
-    return type(parameters)(*(p.to(dtype) for p in parameters))
+    return type(parameters)(*(None if p is None else p.to(dtype) for p in parameters))
 
 
 def test_the_options_are_the_documented_ones():
@@ -188,7 +189,7 @@ def test_autocast_changes_nothing(score_norm, backend, dtype):
 def test_nothing_is_modified():
     query, context = maps(13, 2, 4, 3, SIZE)
     channel, slices = channel_parameters(1, 4, 3, 4), slice_parameters(2, 4, 3, 4)
-    tensors = (query, context, *channel, *slices)
+    tensors = (query, context, *channel_tensors(channel), *slices)
     before = [t.clone() for t in tensors]
     for score_norm in SCORE_NORMS:
         for backend in ("reference", "torch"):

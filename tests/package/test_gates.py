@@ -76,17 +76,41 @@ def test_pruned_layers_of_a_gate_are_called() -> None:
     assert_close(plain(u, e), expected, 1e-9)
 
 
-def test_a_gate_starts_nearly_open_and_alone_changes_the_state() -> None:
+def test_a_gate_starts_nearly_open_before_a_static_mixture() -> None:
     module = CSCA(4, gated=True)
     assert set(module.state_dict()) - set(CSCA(4).state_dict()) == {
         "gate.of_query.weight", "gate.of_context.weight", "gate.bias",
+        "channel.gain", "channel.to_static.weight", "channel.to_static.bias",
     }  # fmt: skip
     for layer in (module.gate.of_query, module.gate.of_context):
         torch.nn.init.zeros_(layer.weight)
-    plain = CSCA(4)
-    plain.load_state_dict({name: value for name, value in module.state_dict().items() if "gate" not in name})
+    slices = SliceCrossAttention3d(4, residual=False)
+    slices.load_state_dict(module.slices.state_dict())
     u, e = maps(0, 1, 4, 4, SIZE, torch.float32)
-    assert_close(module(u, e), u + torch.tensor(2.0).sigmoid() * (plain(u, e) - u), 1e-5)
+    mixture = module.channel.to_static(e) + slices(u, e)
+    assert_close(module(u, e), u + torch.tensor(2.0).sigmoid() * mixture, 1e-5)
+
+
+def test_slices_have_no_static_mixture() -> None:
+    module = SliceCrossAttention3d(4, gated=True)
+    assert {name.split(".")[0] for name, _ in module.named_parameters()} == {
+        "to_query", "to_key", "to_value", "to_out", "gate",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ChannelCrossAttention3d, CSCA])
+def test_a_static_mixture_that_is_changed_is_called(kind: type) -> None:
+    module = randomize(kind(3, 4, gated=True).double(), 0)
+    half = module if kind is ChannelCrossAttention3d else module.channel
+    u, e = maps(1, 2, 3, 4, SIZE)
+    plain = module(u, e)
+    handle = half.to_static.register_forward_hook(lambda *_: None)
+    assert module.fused_arguments() is None
+    assert_close(module(u, e), plain, 1e-9)
+    handle.remove()
+    half.to_static.register_forward_hook(lambda _module, _inputs, out: out[:, :1])
+    with pytest.raises(ValueError, match=r"expected to_static to return \(2, 4, 3, 4, 5\); got"):
+        module(u, e)
 
 
 @pytest.mark.parametrize("attention", ["csca", "cca", "sca"])
@@ -117,7 +141,7 @@ def test_options_of_the_gate_are_checked(kind: type) -> None:
         ValueError, match=f"{kind.__name__}: expected gated to stay True, which the layers were made for"
     ):
         module.gated = False
-    with pytest.raises(ValueError, match="expected gated to stay True, .*; got 1"):
+    with pytest.raises(ValueError, match=r"expected gated to stay True, .*; got 1"):
         module.gated = 1
     with pytest.raises(ValueError, match="UCANet: expected gated to be True or False; got 'yes'"):
         UCANet(1, 2, gated="yes")

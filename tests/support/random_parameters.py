@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from crossattn3d.functional import ChannelParameters, SliceParameters
+from crossattn3d.functional import ChannelParameters, SliceParameters, StaticMixture
 
 M = TypeVar("M", bound=nn.Module)
 Size = tuple[int, int, int]
@@ -69,6 +69,12 @@ def channel_parameters(seed: int, query_channels: int, context_channels: int, ch
     k = normal((channels, context_channels), g), normal((channels,), g)
     v = normal((channels, context_channels), g), normal((channels,), g)
     return ChannelParameters(*q, *k, *v, temperature=normal((), g).abs() + 0.5)
+
+
+def static_mixture(seed: int, context_channels: int, channels: int) -> StaticMixture:
+    """Return a float64 static mixture that CCA corrects."""
+    g = generator(seed)
+    return StaticMixture(*(normal(shape, g) for shape in ((channels,), (channels, context_channels), (channels,))))
 
 
 def slice_parameters(seed: int, query_channels: int, context_channels: int, channels: int) -> SliceParameters:

@@ -6,7 +6,7 @@ import torch
 
 from crossattn3d import CSCA
 from crossattn3d import functional as F
-from support.random_parameters import channel_parameters, maps, slice_parameters
+from support.random_parameters import channel_parameters, maps, slice_parameters, static_mixture
 
 U, E = maps(0, 2, 3, 4, (2, 3, 4))
 CHANNEL, SLICES = channel_parameters(1, 3, 4, 4), slice_parameters(2, 3, 4, 4)
@@ -44,6 +44,10 @@ CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "slice_dim out of range": (
         lambda: F.channel_slice_cross_attention(U, E, CHANNEL, SLICES, slice_dim=-6),
         ["channel_slice_cross_attention", "expected slice_dim", "got -6"],
+    ),
+    "a static mixture of other channels": (
+        lambda: F.channel_cross_attention(U, E, CHANNEL._replace(static=static_mixture(3, 4, 5))),
+        ["channel_cross_attention", "expected a static mixture of the 4 channels", "got", "[5, 5, 5] rows", "as many"],
     ),
     "query rank": (
         lambda: F.channel_attention_map(U[0], E, CHANNEL),

@@ -40,7 +40,7 @@ class NetworkSettings:
         skip: UCA-Net with both of its attentions or one.
         score_norm: how attention scores are normalized.
         residual: whether the decoder map is added to the attention's result.
-        gated: whether the attention's result passes a gate for every channel and voxel before that.
+        gated: whether attention corrects a static mixture, and a gate lets pass the result for every channel and voxel.
     """
 
     classes: int

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from crossattn3d._checks.options import check_options, check_temperature
 from crossattn3d.kernels.modes import untraced
-from crossattn3d.kernels.parameters import Attention, ChannelParameters, GateParameters, SliceParameters
+from crossattn3d.kernels.parameters import Attention, ChannelParameters, GateParameters, SliceParameters, StaticMixture
 
 
 def check_arguments(
@@ -82,7 +82,7 @@ def _check_residual(who: str, query: Tensor, attention: Attention, width: int) -
 
 
 def check_part(
-    who: str, name: str, part: object, kind: type[ChannelParameters | SliceParameters | GateParameters]
+    who: str, name: str, part: object, kind: type[ChannelParameters | SliceParameters | GateParameters | StaticMixture]
 ) -> None:
     """Raise ValueError unless the projections are of the kind that the attention takes."""
     if not isinstance(part, kind):
@@ -135,7 +135,7 @@ def _check_parameter(who: str, name: str, parameter: object, query: Tensor) -> N
         got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
         raise ValueError(f"{who}: expected {name} as a tensor of floating-point numbers; got {got}; convert it")
     _check_device(who, name, parameter, query)
-    if parameter.ndim != (dimensions := 2 if "weight" in name else 1 if "bias" in name else 0):
+    if parameter.ndim != (dimensions := 2 if "weight" in name else 0 if name == "temperature" else 1):
         raise ValueError(
             f"{who}: expected {name} with {dimensions} dimensions; got {tuple(parameter.shape)}; flatten or reshape it"
         )
@@ -146,7 +146,7 @@ def _check_projections(
 ) -> int:
     """Return the number of output channels; raise ValueError unless the projections fit the maps."""
     for name, parameter in part._asdict().items():
-        if parameter is not None or name != "temperature":
+        if name != "static" and (parameter is not None or name != "temperature"):
             _check_parameter(who, name, parameter, query)
     reads = (("query", query, part.q_weight), ("context", context, part.k_weight), ("context", context, part.v_weight))
     for name, x, weight in reads:
@@ -163,4 +163,20 @@ def _check_projections(
         if rows != biases:
             raise ValueError(f"{who}: expected {name}_bias with {rows} values, a row of its weight each; got {biases}")
     check_temperature(who, attention, part.temperature)
+    if isinstance(part, ChannelParameters) and part.static is not None:
+        _check_static(who, query, context, part.static, len(part.v_weight))
     return len(part.v_weight if isinstance(part, ChannelParameters) else part.out_weight)
+
+
+def _check_static(who: str, query: Tensor, context: Tensor, static: object, channels: int) -> None:
+    """Raise ValueError unless a static mixture gives as many channels as the attention that corrects it."""
+    check_part(who, "static", static, StaticMixture)
+    assert isinstance(static, StaticMixture), "just checked"
+    for name, parameter in static._asdict().items():
+        _check_parameter(who, f"static.{name}", parameter, query)
+    _check_width(who, "context", context, static.weight.shape[1])
+    if (rows := [len(parameter) for parameter in static]) != [channels] * 3:
+        raise ValueError(
+            f"{who}: expected a static mixture of the {channels} channels of the values; got gain, weight and bias of "
+            f"{rows} rows; give them as many rows"
+        )

@@ -68,6 +68,9 @@ class CrossAttention3d(NotScriptable, Half):
         self._set_options(Attention(score_norm, residual, slice_dim, backend))
         self._recompute: bool | None = None
         self.add_layers(query_channels, context_channels, score_norm)
+        channel, _ = self._halves()
+        if gated and channel is not None:
+            channel.add_static_mixture(context_channels)
         self.gate = Gate(query_channels, context_channels) if gated else None
 
     def _halves(self) -> tuple[ChannelHalf | None, SliceHalf | None]:

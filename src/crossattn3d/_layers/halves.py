@@ -14,7 +14,7 @@ from crossattn3d._checks.maps import check_returned
 from crossattn3d._checks.options import check_temperature
 from crossattn3d._layers.convolutions import ONES, ZEROS
 from crossattn3d._layers.hooks import is_plain
-from crossattn3d.functional import Attention, ChannelParameters, ScoreNorm, SliceParameters
+from crossattn3d.functional import Attention, ChannelParameters, ScoreNorm, SliceParameters, StaticMixture
 from crossattn3d.kernels import reference
 from crossattn3d.kernels.modes import without_autocast
 
@@ -57,15 +57,34 @@ class Half(nn.Module):
 class ChannelHalf(Half):
     """The layers of channel-wise cross-attention."""
 
+    def add_layers(self, query_channels: int, context_channels: int, score_norm: ScoreNorm) -> None:
+        """Make the layers, without those of a static mixture."""
+        super().add_layers(query_channels, context_channels, score_norm)
+        self.to_static: nn.Conv3d | None = None
+        self.gain: nn.Parameter | None = None
+
+    def add_static_mixture(self, context_channels: int) -> None:
+        """Make the layers of a static mixture, which attention at first does not correct."""
+        self.to_static = nn.Conv3d(context_channels, context_channels, 1)
+        self.gain = nn.Parameter(torch.zeros(context_channels))
+
     def parameters_of_attention(self) -> ChannelParameters:
         """Return the projections as matrices, as `functional.channel_cross_attention` takes them."""
-        tensors = _weights_and_biases(self.to_query, self.to_key, self.to_value)
-        return ChannelParameters(*tensors)._replace(temperature=self.temperature)
+        q, q_bias, k, k_bias, v, v_bias = _weights_and_biases(self.to_query, self.to_key, self.to_value)
+        static = None
+        if self.to_static is not None and self.gain is not None:
+            static = StaticMixture(self.gain, *_weights_and_biases(self.to_static))
+        return ChannelParameters(q, q_bias, k, k_bias, v, v_bias, self.temperature, static)
 
     def call_layers(self, query: Tensor, context: Tensor, attention: Attention) -> Tensor:
         """Return the attention's result, without the residual, from layers that are called."""
         *_, v = projected = self._project(query, context, attention, context.shape[1])
-        return _mix_channels(self._map(projected, attention), v)
+        m = self._map(projected, attention)
+        if self.to_static is None or self.gain is None:
+            return _mix_channels(m, v)
+        fixed: Tensor = self.to_static(context)
+        check_returned(type(self).__name__, "to_static", fixed, context, context.shape[1])
+        return fixed + _mix_channels(self.gain[:, None] * (m - 1 / m.shape[-1]), v)
 
     #: For the CSCA that it belongs to, which holds the options.
     forward = call_layers

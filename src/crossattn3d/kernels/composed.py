@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d.kernels.centers import shifted_bias
+from crossattn3d.kernels.gate.mixture import bias_and_p
 from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
@@ -80,7 +81,9 @@ def cross_attention(
     out = _rows(query) if attention.residual else e.new_zeros(())
     if channel is not None:
         m = channel_attention(query, context, channel, attention.score_norm)
-        out = out + (m @ channel.v_weight.to(m.dtype)) @ e + m @ channel.v_bias.to(m.dtype)[:, None]
+        values = torch.cat([channel.v_bias[:, None], channel.v_weight], 1).to(m.dtype)
+        of_all = bias_and_p(channel, m, values)
+        out = out + of_all[:, :, 1:] @ e + of_all[:, :, :1]
     if slices is not None:
         m = slice_attention(query, context, slices, attention.score_norm, attention.slice_dim)
         v = _sliced(e, slices.v_weight, slices.v_bias, context, attention.slice_dim)

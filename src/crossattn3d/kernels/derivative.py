@@ -1,8 +1,8 @@
 """Forward and backward pass of the whole attention, derived by hand, over the four passes.
 
-With P = M Wv, and o the one channel that the slice attention mixes, the output is P E + bias + wo (x) o (+ U). Given
-its gradient dO, dP = dO E^T goes back, through matrices as small as channels x channels, to the gradient dG of the
-Gram matrix of U~ and E~, and
+With P = M Wv, or that of `gate.mixture`, and o the one channel that the slice attention mixes, the output is
+P E + bias + wo (x) o (+ U). Given its gradient dO, dP = dO E^T goes back, through matrices as small as channels x
+channels, to the gradient dG of the Gram matrix of U~ and E~, and
 
     dU = dG E~ + wq (x) dq (+ dO),      dE = dG^T U~ + P^T dO + wk (x) dk + wv (x) dv.
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from crossattn3d.kernels import RunPass, passes, softmax
 from crossattn3d.kernels.centers import Centers, center_of, shift_sums_gradient_
 from crossattn3d.kernels.composed import projected_squares
+from crossattn3d.kernels.gate import mixture
 from crossattn3d.kernels.layout import from_slices, sum_dtype, to_slices, wide_dtype
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
 from crossattn3d.kernels.passes import ChannelSums
@@ -88,8 +89,10 @@ def mix(how: Implementation, u: Tensor, e: Tensor, arguments: Arguments) -> tupl
     if channel is not None and channel_sums is not None:
         weights = packed.of_channels(len(e), channel_sums.ue.dtype)
         scores = _channel_scores(channel, weights, weights.q @ channel_sums.ue, channel_sums, e, attention)
-        bias_and_p = how.attention_map(scores).to(dtype) @ plain.of_channels(len(e), dtype).v
+        m = how.attention_map(scores).to(dtype)
+        bias_and_p = mixture.bias_and_p(channel, m, plain.of_channels(len(e), dtype).v)
         bias, p = bias_and_p[:, :, 0], bias_and_p[:, :, 1:]
+        del m
     if slices is not None and of_slices is not None and single is not None:
         qkv = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
@@ -116,10 +119,11 @@ def backward(how: Implementation, dout: Tensor, u: Tensor, e: Tensor, arguments:
     dtemperature = None
     if channel is not None and sums.channel is not None:
         weights = packed.of_channels(len(e), sums.channel.ue.dtype)
-        p, dsums, dweights, dtemperature = _channel_backward(
+        p, dsums, dweights, dtemperature, of_static = _channel_backward(
             how, channel, weights, sums.channel, e, centers, dbias_and_p, attention
         )
-        gradients += [*channel_gradients(channel, dweights, centers), *_of_temperature(channel, dtemperature)]
+        gradients += channel_gradients(channel, dweights, centers)
+        gradients += [*_of_temperature(channel, dtemperature), *of_static]
     if slices is not None and single is not None:
         sliced = to_slices(single, e.shape[2:], attention.slice_dim)
         del single
@@ -197,16 +201,23 @@ def _channel_backward(
     centers: Centers | None,
     dbias_and_p: Tensor,
     attention: Attention,
-) -> tuple[Tensor, ChannelSums, ChannelWeights, Tensor | None]:
-    """Return P, and the gradients of the sums of the maps, centers included, of the weights and the temperature."""
+) -> tuple[Tensor, ChannelSums, ChannelWeights, Tensor | None, list[Tensor]]:
+    """Return P, and the gradients of the sums of the maps, centers included, and of all parameters."""
     wq, wk, wv = weights
     queries = wq @ sums.ue
     scores = _channel_scores(channel, weights, queries, sums, e, attention)
     d = dbias_and_p.to(wv.dtype)
-    m, dscores, dsquares, dtemperature = how.attention_backward(d @ wv.mT, scores, wv.dtype)
-    p = m.to(dbias_and_p.dtype) @ channel.v_weight.to(dbias_and_p.dtype)
+    dcorrected = d @ wv.mT
+    m, dscores, dsquares, dtemperature = how.attention_backward(
+        mixture.map_gradient(channel, dcorrected), scores, wv.dtype
+    )
+    of_values = mixture.corrected(channel, m)
+    p = of_values.to(dbias_and_p.dtype) @ channel.v_weight.to(dbias_and_p.dtype)
+    if channel.static is not None:
+        p = p + channel.static.weight.to(p.dtype)
+    of_static = mixture.static_gradients(channel, m, dcorrected, d, None if centers is None else centers.e)
     dkeys = dscores @ wk
-    dwq, dwk, dwv, due = dkeys @ sums.ue.mT, dscores.mT @ queries, m.mT @ d, wq.mT @ dkeys
+    dwq, dwk, dwv, due = dkeys @ sums.ue.mT, dscores.mT @ queries, of_values.mT @ d, wq.mT @ dkeys
     duu = dee = None
     if dsquares is not None and sums.uu is not None and sums.ee is not None:
         by_q, by_k = dsquares[0][:, :, None] * wq, dsquares[1][:, :, None] * wk
@@ -217,7 +228,7 @@ def _channel_backward(
         if duu is not None and dee is not None:
             shift_sums_gradient_(duu, centers.u, centers.u, (-1, -1))
             shift_sums_gradient_(dee, centers.e, centers.e, (0, 0))
-    return p, ChannelSums(due, duu, dee), ChannelWeights(dwq, dwk, dwv), dtemperature
+    return p, ChannelSums(due, duu, dee), ChannelWeights(dwq, dwk, dwv), dtemperature, of_static
 
 
 def _slice_backward(

@@ -15,6 +15,7 @@ from crossattn3d.kernels import composed
 from crossattn3d.kernels.backends import implementation
 from crossattn3d.kernels.derivative import Arguments, Sums, backward, forward
 from crossattn3d.kernels.flops import tell_flop_counters
+from crossattn3d.kernels.gate.mixture import channel_parameters, channel_tensors
 from crossattn3d.kernels.layout import ContextMap, QueryMap, new_map, one_stride, sum_dtype, wide_dtype
 from crossattn3d.kernels.modes import is_transformed, without_autocast
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, SliceParameters
@@ -39,7 +40,7 @@ def cross_attention(
     attention: Attention,
 ) -> Float[Tensor, "b c x y z"]:
     """Return O = CCA (+) SCA (+) U, the sum of the parts asked for."""
-    tensors = [[p for p in part or () if p is not None] for part in (channel, slices)]
+    tensors = [channel_tensors(channel), [p for p in slices or () if p is not None]]
     if is_transformed(query, context, *tensors[0], *tensors[1]):
         return composed.cross_attention(query, context, channel, slices, attention)
     tell_flop_counters()
@@ -132,8 +133,7 @@ def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> l
 
 def _arguments(channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any) -> Arguments:
     """Return what `cross_attention` was called with from what the operation takes."""
-    parameters = ChannelParameters(*channel) if channel else None, SliceParameters(*slices) if slices else None
-    return *parameters, Attention(*options)
+    return channel_parameters(channel), SliceParameters(*slices) if slices else None, Attention(*options)
 
 
 def _count(attention: Attention) -> int:

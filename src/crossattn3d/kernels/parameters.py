@@ -32,6 +32,20 @@ class Attention(NamedTuple):
     backend: Backend
 
 
+class StaticMixture(NamedTuple):
+    """A fixed mixture of the encoder's channels, which attention corrects: Ws E + bs + gamma (M - 1/C) V for M V.
+
+    Attributes:
+        gain: gamma, how much of the correction counts in each channel.
+        weight: Ws.
+        bias: bs.
+    """
+
+    gain: Float[Tensor, " c"]
+    weight: Float[Tensor, "c ce"]
+    bias: Float[Tensor, " c"]
+
+
 class ChannelParameters(NamedTuple):
     """The 1x1x1 projections of channel-wise cross-attention (Eq. 1).
 
@@ -43,6 +57,7 @@ class ChannelParameters(NamedTuple):
         v_weight: from the encoder map to values.
         v_bias: of the values.
         temperature: multiplies the scores of `cosine`; not used by the other normalizations.
+        static: what attention corrects, if anything.
     """
 
     q_weight: Float[Tensor, "c cq"]
@@ -52,6 +67,7 @@ class ChannelParameters(NamedTuple):
     v_weight: Float[Tensor, "c ce"]
     v_bias: Float[Tensor, " c"]
     temperature: Float[Tensor, ""] | None = None
+    static: StaticMixture | None = None
 
 
 class GateParameters(NamedTuple):

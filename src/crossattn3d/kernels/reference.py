@@ -19,6 +19,7 @@ from crossattn3d.kernels.parameters import (
     GateParameters,
     ScoreNorm,
     SliceParameters,
+    StaticMixture,
 )
 
 
@@ -88,7 +89,8 @@ def cross_attention(
     parts = []
     if channel is not None:
         m = channel_attention(query, context, channel, attention.score_norm)
-        parts.append(mix_channels(m, _project(context, channel.v_weight, channel.v_bias)))
+        v = _project(context, channel.v_weight, channel.v_bias)
+        parts += [mix_channels(m, v)] if channel.static is None else corrected_mixture(m, v, context, channel.static)
     if slices is not None:
         m = slice_attention(query, context, slices, attention.score_norm, attention.slice_dim)
         mixed = mix_slices(m, _project(context, slices.v_weight, slices.v_bias), attention.slice_dim)
@@ -96,6 +98,17 @@ def cross_attention(
     if attention.residual:
         parts.append(query)
     return sum(parts[1:], start=parts[0])
+
+
+def corrected_mixture(
+    m: Float[Tensor, "b c c"],
+    v: Float[Tensor, "b c x y z"],
+    context: Float[Tensor, "b ce x y z"],
+    static: StaticMixture,
+) -> list[Float[Tensor, "b c x y z"]]:
+    """Return Ws E + bs and gamma (M - 1/C) V, whose sum takes the place of M V."""
+    correction = static.gain[:, None] * (m - 1 / m.shape[-1])
+    return [_project(context, static.weight, static.bias), mix_channels(correction, v)]
 
 
 def gated(

@@ -96,7 +96,7 @@ def channel_gradients(
     matrix = torch.cat(gradients, 2)
     if centers is not None:
         matrix = shift_gradients(matrix, centers)
-    q, q_bias, k, k_bias, v, v_bias, _ = channel
+    q, q_bias, k, k_bias, v, v_bias, *_ = channel
     rows = len(q_bias)
     dq, dq_bias, dk_bias, dk, dv_bias, dv = _gradients_of(matrix, rows, (q, q_bias, k_bias, k, v_bias, v))
     return dq, dq_bias, dk, dk_bias, dv, dv_bias
