@@ -1,7 +1,6 @@
 """`python -m benchmarks.accuracy.skip_tables`: results of skips into docs/defaults.md and study.md, and a plot."""
 
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 
@@ -11,10 +10,10 @@ from benchmarks.accuracy.dice_plot import draw
 from benchmarks.accuracy.run_files import FROZEN, REAL_CT, SIZE, Json
 from benchmarks.accuracy.statistics import Array, Comparison, mean_sd
 from benchmarks.accuracy.variants import GROUPS
-from benchmarks.accuracy.verdicts import BASELINES, LABELS, counts, first_mean, goes_on, lead_of, verdicts
+from benchmarks.accuracy.verdicts import BASELINES, LABELS, counts, difference, first_mean, goes_on, lead_of, verdicts
 from ltvs.runtime.files import read_json
 
-RESULT = RESULTS / "accuracy" / "skips.json"
+RESULT, ON_PLAIN = (RESULTS / "accuracy" / f"{name}.json" for name in ("skips", "skips-plain"))
 PLOT = DOCS / "images" / "skips.svg"
 MAKER = "benchmarks.accuracy.skip_tables"
 VARIANTS = GROUPS["skips"]
@@ -24,7 +23,7 @@ REFERENCE, LARGER = "concat", "4"
 
 
 def short_table(whole: Json) -> str:
-    """Return Dice, its difference from concatenation, and costs of each skip."""
+    """Return Dice, its difference from concatenation, and parameters of each net."""
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
@@ -34,7 +33,6 @@ def short_table(whole: Json) -> str:
             cells[f"{label}, less `{REFERENCE}`"] = _difference(found[label].less.get(REFERENCE))
         runs = [run for run in whole["runs"] if run["variant"] == variant]
         cells["parameters"] = f"{runs[0]['parameters']:,}"
-        cells["step"] = f"{_step(whole, variant) / _step(whole, REFERENCE):.2f}"
         rows.append(cells)
     return pages.table_of(rows)
 
@@ -91,23 +89,42 @@ def elsewhere_table(whole: Json) -> str:
             same = [np.where(np.isfinite(larger[seed]), usual[seed], np.nan) for seed in larger]
             cells[f"{label}, same cases"] = _mean_sd(same)
             cells[f"{label}, 4 times the patch"] = _dice(whole, variant, label, LARGER)
+            less = difference(whole, variant, REFERENCE, label, LARGER)
+            cells[f"{label}, these less `{REFERENCE}`"] = _difference(less)
             cells[f"{label}, real CT"] = _dice(whole, variant, label, REAL_CT)
         rows.append(cells)
     return pages.table_of(rows)
 
 
-def appendix(whole: Json) -> str:
-    """Return all tables of the study as Markdown."""
-    machines = dict.fromkeys(f"{m['name']}, PyTorch {m['versions']['torch']}" for m in whole["machines"])
-    commits = dict.fromkeys(m["commit"] for m in whole["machines"])
-    about = f"{len(whole['runs'])} runs, {'; '.join(machines)}, one thread each, commits {', '.join(commits)}.\n"
+def plain_table(whole: Json) -> str:
+    """Return Dice of nets that were trained on plain phantoms, and how much it is above that of the usual skip."""
+    rows = []
+    for variant in _ran(whole):
+        cells = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
+        for label in LABELS:
+            for size, title in ((SIZE, label), (LARGER, f"{label}, 4 times the patch")):
+                cells[title] = _dice(whole, variant, label, size)
+                cells[f"{title}, less `{REFERENCE}`"] = _difference(difference(whole, variant, REFERENCE, label, size))
+        rows.append(cells)
+    return pages.table_of(rows)
+
+
+def appendix(whole: Json, of_plain: Json) -> str:
+    """Return all tables of the study as Markdown; `of_plain` holds the runs on plain phantoms."""
     made = {
         "Verdicts": verdict_table(whole),
         "With maps and gates frozen": frozen_table(whole),
         "After three seeds": pruning_table(whole),
         "Larger patches, and a real CT": elsewhere_table(whole),
+        "Plain phantoms": f"{_about(of_plain)}\n{plain_table(of_plain)}",
     }
-    return "\n".join([about, *(f"### {title}\n\n{table}" for title, table in made.items())])
+    return "\n".join([_about(whole), *(f"### {title}\n\n{table}" for title, table in made.items())])
+
+
+def _about(whole: Json) -> str:
+    machines = dict.fromkeys(f"{m['name']}, PyTorch {m['versions']['torch']}" for m in whole["machines"])
+    commits = dict.fromkeys(m["commit"] for m in whole["machines"])
+    return f"{len(whole['runs'])} runs, {'; '.join(machines)}, one thread each, commits {', '.join(commits)}.\n"
 
 
 def _ran(whole: Json) -> Sequence[str]:
@@ -119,10 +136,6 @@ def _seeds(whole: Json, variant: str) -> str:
     done = [run["finite"] for run in whole["runs"] if run["variant"] == variant]
     failed = done.count(False)
     return f"{len(done) - failed}" + (f", {failed} failed" if failed else "")
-
-
-def _step(whole: Json, variant: str) -> float:
-    return median(run["seconds_per_step"] for run in whole["runs"] if run["variant"] == variant)
 
 
 def _dice(whole: Json, variant: str, label: str, size: str) -> str:
@@ -153,9 +166,9 @@ def _difference(found: Comparison | None) -> str:
 
 def main() -> None:
     pages.take_no_options(MAKER, __doc__)
-    whole = read_json(RESULT)
+    whole, of_plain = read_json(RESULT), read_json(ON_PLAIN)
     pages.write(DOCS / "defaults.md", MAKER, short_table(whole))
-    pages.write(DOCS / "study.md", MAKER, appendix(whole))
+    pages.write(DOCS / "study.md", MAKER, appendix(whole, of_plain))
     draw(whole, "all", VARIANTS, REFERENCE, PLOT)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.accuracy.cases import RENDERED
 from benchmarks.accuracy.collect import by_seed
 from benchmarks.accuracy.run_files import FROZEN, SIZE, Json
 from benchmarks.accuracy.statistics import Array, Comparison, compare, mean_sd
@@ -49,22 +50,26 @@ class Verdict:
 
 
 def verdicts(whole: Json, variant: str, data: str = "all") -> dict[str, Verdict]:
-    """Return the verdict on a variant for each class; the scenes of a patient count as one case, their mean."""
-
-    def scores(name: str, label: str, size: str = SIZE) -> dict[int, Array]:
-        found = by_seed(whole, data, name, label, "dice", size)
-        return {seed: by_patient(whole["cases"], dice) for seed, dice in found.items()}
-
+    """Return the verdict on a variant for each class."""
     found = {}
     for label in LABELS:
-        own, frozen = scores(variant, label), scores(variant, label, FROZEN)
-        others = {name: scores(name, label) for name in BASELINES if name != variant}
+        own, frozen = (_scores(whole, variant, label, size, data) for size in (SIZE, FROZEN))
+        others = {name: _scores(whole, name, label, SIZE, data) for name in BASELINES if name != variant}
         found[label] = Verdict(
             {name: _paired(own, other) for name, other in others.items()},
             _paired(own, frozen),
             {name: _paired(frozen, other) for name, other in others.items()},
         )
     return found
+
+
+def difference(
+    whole: Json, variant: str, other: str, label: str, size: str = SIZE, data: str = "all"
+) -> Comparison | None:
+    """Return a variant less another one, with patches of one size; None without common seeds or for itself."""
+    if variant == other:
+        return None
+    return _paired(*(_scores(whole, name, label, size, data) for name in (variant, other)))
 
 
 def counts(of_variant: Mapping[str, Verdict]) -> bool | None:
@@ -102,13 +107,19 @@ def first_mean(whole: Json, variant: str, label: str, data: str = "all") -> floa
 
 
 def by_patient(cases: Sequence[str], scores: Array) -> Array:
-    """Return the mean of each patient's scores; NaN where it has none. A scene is named PREFIX-PATIENT-NUMBER."""
-    patients = np.array([case.rsplit("-", 1)[0] for case in cases])
+    """Return the mean of each patient's scores; NaN where it has none. A scene is named rendered-PATIENT-NUMBER."""
+    patients = np.array([case.rsplit("-", 1)[0] if case.startswith(RENDERED) else case for case in cases])
     known = np.isfinite(scores)
     return np.array([
         scores[known & (patients == patient)].mean() if (known & (patients == patient)).any() else np.nan
         for patient in dict.fromkeys(patients)
     ])  # fmt: skip
+
+
+def _scores(whole: Json, variant: str, label: str, size: str, data: str) -> dict[int, Array]:
+    """Return Dice by seed, a value per patient."""
+    found = by_seed(whole, data, variant, label, "dice", size)
+    return {seed: by_patient(whole["cases"], dice) for seed, dice in found.items()}
 
 
 def _paired(a: Mapping[int, Array], b: Mapping[int, Array]) -> Comparison | None:

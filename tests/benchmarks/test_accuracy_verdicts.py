@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import pages
 from benchmarks.accuracy import collect, power, run_files, skip_tables
-from benchmarks.accuracy.verdicts import Verdict, by_patient, counts, goes_on, lead_of, verdicts
+from benchmarks.accuracy.verdicts import Verdict, by_patient, counts, difference, goes_on, lead_of, verdicts
 from support.markdown_tables import rows_of
 from support.study_runs import MACHINE, TASK
 
@@ -122,7 +122,6 @@ def test_tables_say_what_was_found(whole: dict) -> None:
     ]
     assert (short["`concat`"]["tumor, less `concat`"], short["`axial`"]["seeds"]) == ("", "3")
     assert short["`gated`"]["tumor, less `concat`"].startswith(("+2.", "+3."))
-    assert short["`gated`"]["step"] == "1.00"
     whole["runs"][0] |= {"finite": False, "scores": {}}
     first = whole["runs"][0]["variant"]
     assert rows_of(skip_tables.short_table(whole))[f"`{first}`"]["seeds"] == "9, 1 failed"
@@ -145,12 +144,29 @@ def test_tables_of_the_appendix(whole: dict) -> None:
     assert elsewhere["tumor, real CT"] == "54.5 ± 3.0"
     same, larger = (float(elsewhere[f"tumor, {what}"].split()[0]) for what in ("same cases", "4 times the patch"))
     assert same - larger == pytest.approx(2, abs=0.11)
-    assert "63 runs, C, PyTorch 2.13.0, one thread each, commits abc." in skip_tables.appendix(whole)
+    less = [elsewhere[f"{label}, these less `concat`"] for label in ("tumor", "vessel")]
+    assert less[0].startswith(("+2.", "+3."))
+    assert less[1].startswith(("+0.", "-0."))
+    assert "63 runs, C, PyTorch 2.13.0, one thread each, commits abc." in skip_tables.appendix(whole, whole)
+
+
+def test_plain_phantoms_are_compared_case_by_case(tmp_path: Path) -> None:
+    whole = study_of(tmp_path / "plain", concat=(40, 50), gated=(43, 50))
+    whole["cases"] = [f"plain-{i:03d}" for i in range(len(whole["cases"]))]
+    rows = rows_of(skip_tables.plain_table(whole))
+    assert list(rows) == ["`concat`", "`gated`"]
+    assert rows["`gated`"]["tumor, less `concat`"].startswith(("+2.", "+3."))
+    assert rows["`concat`"]["vessel, less `concat`"] == ""
+    assert [float(rows["`gated`"][what].split()[0]) for what in ("tumor", "tumor, 4 times the patch")] == [
+        pytest.approx(48.5, abs=0.7), pytest.approx(43.5, abs=0.7),
+    ]  # fmt: skip
+    assert difference(whole, "gated", "concat", "tumor").cases == CASES
 
 
 def test_the_docs_show_the_study_of_skips() -> None:
     whole = json.loads(skip_tables.RESULT.read_text(encoding="utf-8"))
-    for page, made_now in (("defaults.md", skip_tables.short_table(whole)), ("study.md", skip_tables.appendix(whole))):
+    appendix = skip_tables.appendix(whole, json.loads(skip_tables.ON_PLAIN.read_text(encoding="utf-8")))
+    for page, made_now in (("defaults.md", skip_tables.short_table(whole)), ("study.md", appendix)):
         text = (skip_tables.DOCS / page).read_text(encoding="utf-8")
         assert pages.parts(text, skip_tables.MAKER)[1] == made_now
 
