@@ -66,7 +66,8 @@ class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[mi
 class SliceCrossAttention3d(CrossAttention3d, SliceHalf):  # type: ignore[misc]
     """Slice-wise cross-attention (SCA): each slice of the output is a mixture of the encoder's slices.
 
-        O = Wo softmax(s(q k^T)) v + bo + U,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
+        O = X + U,   X = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
+        O = G X + U,   G = sigmoid(Wu U + We E + b),   with `gated`
 
     q, k and v have one channel and are D x HW, so the attention map is D x D; Wo restores the channels.
 
@@ -77,7 +78,8 @@ class SliceCrossAttention3d(CrossAttention3d, SliceHalf):  # type: ignore[misc]
         residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether the result passes a gate for every channel and place before U is added; see `CSCA`.
+        gated: whether the result passes a gate for every channel and place before U is added, which the paper does not
+            have and no study has tried.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.

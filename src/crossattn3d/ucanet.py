@@ -101,8 +101,14 @@ class UCANet(UNet3d):
         check_option(who, "attention", attention, tuple(SKIPS))
         check_options(who, Attention(score_norm, residual, slice_dim, backend))
         check_flag(who, "gated", gated)
-        kind = partial(SKIPS[attention], gated=gated)
-        skip = partial(kind, score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+        skip = partial(
+            SKIPS[attention],
+            score_norm=score_norm,
+            residual=residual,
+            slice_dim=slice_dim,
+            backend=backend,
+            gated=gated,
+        )
         super().__init__(in_channels, out_channels, channels, skip=skip, **options)
         self.attention: AttentionName = attention
         self.gated = gated

@@ -88,8 +88,14 @@ def wrap_skips(
         _check_weights(who, net, joins)
     # A decoder map that stays beside the result, or that the net adds, is not added as well.
     residual = False if concatenate else None
-    kind = partial(SKIPS[attention], gated=gated)
-    make = partial(kind, score_norm=score_norm, residual=residual, slice_dim=slice_dim, backend=backend)
+    make = partial(
+        SKIPS[attention],
+        score_norm=score_norm,
+        residual=residual,
+        slice_dim=slice_dim,
+        backend=backend,
+        gated=gated,
+    )
     # All are made before the first is put in its place, so that an error leaves the net as it was.
     wrapped = [_attended(join, make(join.query, join.context), known, concatenate, zero_init) for join in joins]
     for join, child in zip(joins, wrapped, strict=True):

@@ -9,6 +9,7 @@ needs are diag(W~q U~ U~^T W~q^T) and diag(W~k E~ E~^T W~k^T). The three maps of
 channel each. Autograd differentiates it as often as is needed, and it exports to standard operators.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from crossattn3d.kernels.centers import shifted_bias
 from crossattn3d.kernels.gate.mixture import bias_and_p
 from crossattn3d.kernels.layout import ContextMap, QueryMap, from_slices, to_slices, wide_dtype
+from crossattn3d.kernels.modes import without_autocast
 from crossattn3d.kernels.parameters import Attention, ChannelParameters, ScoreNorm, SliceParameters
 from crossattn3d.kernels.softmax import Scores, attention_map
 
@@ -90,6 +92,25 @@ def cross_attention(
         mixed = from_slices((m @ v)[:, None], context.shape[2:], attention.slice_dim)
         out = out + slices.out_weight.to(m.dtype) * mixed + slices.out_bias.to(m.dtype)[:, None]
     return out.to(context.dtype).reshape(*out.shape[:2], *context.shape[2:])
+
+
+def differentiable_gradients(
+    compute: Callable[[list[Tensor]], Tensor], dout: Tensor, inputs: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients of the inputs by autograd, which can be differentiated where gradients are enabled.
+
+    Args:
+        compute: returns the output from the inputs.
+        dout: gradient of the output.
+        inputs: those that require no gradient get None.
+    """
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad(), without_autocast(dout):
+        # Views, because one tensor may be given twice.
+        views = [x.view_as(x) for x in inputs]
+        wanted = [x for x in views if x.requires_grad]
+        found = iter(torch.autograd.grad(compute(views), wanted, dout, create_graph=twice, allow_unused=True))
+    return [next(found) if x.requires_grad else None for x in views]
 
 
 def _rows(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c l"]:

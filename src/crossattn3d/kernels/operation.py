@@ -97,7 +97,13 @@ def _differentiate(ctx: Any, dout: Tensor, _dsums: list[Tensor]) -> tuple[Any, .
     of_channel, of_slices = ctx.counts
     channel, slices = others[:of_channel], others[of_channel : of_channel + of_slices]
     if torch.is_grad_enabled() or is_transformed(dout, query, context, *others):
-        gradients = _differentiable_gradients(dout, [query, context, *channel, *slices], ctx)
+
+        def compute(inputs: list[Tensor]) -> Tensor:
+            query, context, *others = inputs
+            given = _arguments(others[:of_channel], others[of_channel:], *ctx.options)
+            return composed.cross_attention(query, context, *given)
+
+        gradients = composed.differentiable_gradients(compute, dout, [query, context, *channel, *slices])
     else:
         sums = others[of_channel + of_slices :]
         tell_flop_counters()
@@ -117,18 +123,6 @@ def _refuse(_ctx: Any, *_gradients: Any) -> Any:
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_context)
 # Programs that others have recorded call it where gradients are enabled.
 torch.library.register_autograd(BACKWARD, _refuse)
-
-
-def _differentiable_gradients(dout: Tensor, inputs: list[Tensor], ctx: Any) -> list[Tensor | None]:
-    twice = torch.is_grad_enabled()
-    with torch.enable_grad(), without_autocast(dout):
-        # Views, because one tensor may be given as both maps.
-        query, context, *others = views = [x.view_as(x) for x in inputs]
-        given = _arguments(others[: ctx.counts[0]], others[ctx.counts[0] :], *ctx.options)
-        out = composed.cross_attention(query, context, *given)
-        wanted = [x for x in views if x.requires_grad]
-        found = iter(torch.autograd.grad(out, wanted, dout, create_graph=twice, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in views]
 
 
 def _arguments(channel: Sequence[Tensor], slices: Sequence[Tensor], *options: Any) -> Arguments:

@@ -8,7 +8,6 @@ D = dO X G (1 - G)
     dX = G dO,   dU = Wu^T D (+ dO),   dE = We^T D,   dWu = D U^T,   dWe = D E^T,   db = D 1.
 """
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crossattn3d.kernels.backends import implementation
+from crossattn3d.kernels.composed import differentiable_gradients
 from crossattn3d.kernels.derivative import Implementation
 from crossattn3d.kernels.flops import tell_flop_counters
 from crossattn3d.kernels.gate import passes
@@ -93,7 +93,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  
 def _differentiate(ctx: Any, dout: Tensor) -> tuple[Any, ...]:
     tensors, (residual, backend) = ctx.saved_tensors, ctx.options
     if torch.is_grad_enabled() or is_transformed(dout, *tensors):
-        return *_differentiable_gradients(dout, tensors, residual), None, None
+
+        def compute(inputs: list[Tensor]) -> Tensor:
+            query, context, mixture, *of_gate = inputs
+            return composed(query, context, mixture, GateParameters(*of_gate), residual)
+
+        return *differentiable_gradients(compute, dout, tensors), None, None
     tell_flop_counters()
     return *torch.ops.crossattn3d.gate_backward(dout, *tensors, residual, backend), None, None
 
@@ -108,17 +113,6 @@ def _refuse(_ctx: Any, *_gradients: Any) -> Any:
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_setup_context)
 # Programs that others have recorded call it where gradients are enabled.
 torch.library.register_autograd(BACKWARD, _refuse)
-
-
-def _differentiable_gradients(dout: Tensor, inputs: Sequence[Tensor], residual: bool) -> list[Tensor | None]:
-    twice = torch.is_grad_enabled()
-    with torch.enable_grad(), without_autocast(dout):
-        # Views, because one tensor may be given as two maps.
-        query, context, mixture, *of_gate = views = [x.view_as(x) for x in inputs]
-        out = composed(query, context, mixture, GateParameters(*of_gate), residual)
-        wanted = [x for x in views if x.requires_grad]
-        found = iter(torch.autograd.grad(out, wanted, dout, create_graph=twice, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in views]
 
 
 def _arguments(*given: Any) -> tuple[GateParameters, bool, Backend]:
