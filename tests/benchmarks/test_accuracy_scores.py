@@ -9,13 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.accuracy import case_scores
 from benchmarks.accuracy.case_scores import LABELS, calibrate, predicted, scored
 from benchmarks.accuracy.cases import Prepared, evenly, prepare
 from benchmarks.accuracy.causes import attention_probes as probes
 from benchmarks.accuracy.variants import make
 from ltvs.evaluation.metrics import cldice
-from ltvs.training import validation
 from support.study_cases import CPU, TINY, volume
 
 
@@ -95,10 +93,6 @@ def test_odds_are_chosen_so_that_dice_is_highest(shift: float, seed: int) -> Non
     # A class that the cases lack keeps its odds, and so does one where nothing is to gain.
     assert factors[LABELS.index("tumor")] == 1
     assert shift != 0 or factors[LABELS.index("vessel")] == 1
-
-
-def test_factors_of_odds_are_those_of_training() -> None:
-    assert case_scores.FACTORS == validation.FACTORS
 
 
 def test_without_a_class_the_odds_stay() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import cast
 
 import numpy as np
@@ -14,13 +13,9 @@ from torch import nn
 from ltvs.evaluation.metrics import dice
 from ltvs.model.certain_tumors import keep_certain_tumors
 from ltvs.model.inference import predict_probabilities
+from ltvs.model.odds import Factors, all_factors, best_factors, multiply_odds, with_odds
 from ltvs.model.stages import CLASSES
 from ltvs.training.stage_training import StageTraining
-
-#: Factors by which `calibrate` tries to multiply the odds of each class but background.
-FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-
-Factors = tuple[float, ...]
 
 
 def validate(net: nn.Module, task: StageTraining, check: Callable[[], None] = lambda: None) -> list[float]:
@@ -44,16 +39,12 @@ def calibrate(net: nn.Module, task: StageTraining, check: Callable[[], None] = l
     so that networks trained for minutes find too much of one class, and too little of another. Calibrated weights are
     used like any others.
     """
-    tried = list(product(FACTORS, repeat=len(CLASSES[task.stage]) - 1))
+    tried = all_factors(len(CLASSES[task.stage]))
     scores = _scores(net, task, check, tried)
-    means = {factors: mean_dice(_mean_over_cases(scores[:, i])) for i, factors in enumerate(tried)}
-    best = max(tried, key=lambda factors: (means[factors], -sum(abs(math.log(factor)) for factor in factors)))
-    *_, last = (module for module in cast("nn.Module", net.head).modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
-    bias = last.bias
-    assert bias is not None, "every network ends with a convolution that has one"
-    with torch.no_grad():
-        bias[1:] += torch.tensor(best, dtype=bias.dtype, device=bias.device).log()
-    return best, means[best]
+    means = [mean_dice(_mean_over_cases(scores[:, i])) for i in range(len(tried))]
+    best = best_factors(means, tried)
+    multiply_odds(net, tried[best])
+    return tried[best], means[best]
 
 
 def mean_dice(dice: list[float]) -> float:
@@ -79,8 +70,7 @@ def _scores(
         )
         target = task.view.target(labels)
         for k, factors in enumerate(tried):
-            weights = np.array((1.0, *factors), dtype=np.float32)[:, None, None, None]
-            found = weights * probabilities
+            found = with_odds(probabilities, factors)
             if task.stage == 2:
                 found = keep_certain_tumors(found)
             scores[i, k] = _dice(found.argmax(axis=0), target, scores.shape[-1])

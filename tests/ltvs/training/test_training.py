@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from ltvs.dataset.layout import PreparedSet
 from ltvs.model.networks import make_network
+from ltvs.model.odds import FACTORS
 from ltvs.model.saved import load_stage, load_unfolded
 from ltvs.runtime.errors import InputError
 from ltvs.training.checkpoints import load_checkpoint, save_checkpoint
@@ -24,7 +25,7 @@ from ltvs.training.loop import seed_everything, train_stage
 from ltvs.training.run_folder import check_folder, start_stage
 from ltvs.training.settings import TrainSettings
 from ltvs.training.stage_training import StageTraining
-from ltvs.training.validation import FACTORS, calibrate, mean_dice, validate
+from ltvs.training.validation import calibrate, mean_dice, validate
 from support.trained_runs import OVERLAPPING, curves_not_drawn, tiny_set, tiny_settings, train_both
 
 FABRIC = start_processes("cpu", 1, 1, "32")
