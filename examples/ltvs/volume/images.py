@@ -19,8 +19,8 @@ from ltvs.volume.labels import MEANINGS
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-#: Bytes: ITK writes 352 before the voxels of a NIfTI file, and few more for extensions.
-_LARGEST_HEADER = 4096
+#: Bytes before the voxels of a NIfTI file: ITK writes 352, and few more for extensions.
+_SMALLEST_HEADER, _LARGEST_HEADER = 352, 4096
 
 
 def stem(path: Path) -> str:
@@ -160,11 +160,11 @@ def _is_complete(volume: sitk.Image, path: Path) -> bool:
     expected = values * volume.GetSizeOfPixelComponent()
     name = path.name.lower()
     if name.endswith(".nii"):
-        return bool(path.stat().st_size >= expected)
+        return bool(path.stat().st_size >= expected + _SMALLEST_HEADER)
     if not name.endswith(".nii.gz"):
         return True
     with path.open("rb") as file:
         # The last four bytes of a gzip file are its uncompressed size modulo 2**32, or random if it is truncated.
         file.seek(-min(4, path.stat().st_size), os.SEEK_END)
         found = int.from_bytes(file.read(4), "little")
-    return bool((found - expected) % 2**32 < _LARGEST_HEADER)
+    return bool(_SMALLEST_HEADER <= (found - expected) % 2**32 < _LARGEST_HEADER)

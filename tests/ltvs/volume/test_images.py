@@ -99,6 +99,24 @@ def test_a_file_that_was_cut_short(tmp_path: Path, suffix: str) -> None:
         read_ct(path)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_a_disk_that_fills_up_silently_leaves_nothing(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ITK behaves with NIfTI: it reports no error, and the file ends early."""
+    write = sitk.WriteImage
+
+    def cut_short(image: sitk.Image, name: str, **options: bool) -> None:
+        write(image, name, **options)
+        Path(name).write_bytes(Path(name).read_bytes()[:-200])
+
+    noise = np.random.default_rng(0).integers(-1000, 1000, (20, 21, 22)).astype(np.int16)
+    monkeypatch.setattr(sitk, "WriteImage", cut_short)
+    with pytest.raises(InputError, match=rf"ct{suffix}: cannot be written completely; is the disk full\?"):
+        write_volume(sitk.GetImageFromArray(noise), tmp_path / f"ct{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_voxels_that_are_not_finite(tmp_path: Path) -> None:
     write_volume(volume(np.float32, value=np.nan), tmp_path / "ct.mha")
     with pytest.raises(InputError, match="NaN or infinite voxels"):
