@@ -14,6 +14,8 @@ from crossattn3d.kernels.layout import new_map
 from support.four_passes import FourPasses
 from support.random_parameters import assert_close, generator, normal
 
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
 SIZES = {"several chunks": (11, 23, 29), "one slice": (1, 5, 6), "one voxel": (1, 1, 1)}
 WIDTHS = [(3, 4, 2), (4, 4, 4), (1, 1, 1), (9, 18, 18), (50, 53, 52)]
 
@@ -26,22 +28,6 @@ def passes(request):
     if isinstance(library(), str):
         pytest.skip(f"no C++: {library()}")
     return FourPasses(cpp.run_pass)
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Chunks and tiles that divide no volume, on three threads; NaN in all memory before it is written."""
-    monkeypatch.setattr(cpp, "VALUES_PER_THREAD", 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    monkeypatch.setattr(torch_pass, "CHUNK", 4000)
-    monkeypatch.setattr(torch_pass, "COPIED", 3000)
-    torch.use_deterministic_algorithms(True)
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 class Case:

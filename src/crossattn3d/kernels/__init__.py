@@ -40,8 +40,18 @@ class Centered(NamedTuple):
     center: Tensor
 
 
+class Made(NamedTuple):
+    """Rows among the inputs of a pass that the pass makes itself and no memory has.
+
+    Attributes:
+        rows: their number.
+    """
+
+    rows: int
+
+
 #: Feature maps as rows, (batch, channels, voxels), any strides; or one of the above.
-Input = Tensor | Centered | SingleChannel | Ones
+Input = Tensor | Centered | SingleChannel | Ones | Made
 
 
 class Gram(NamedTuple):
@@ -75,6 +85,22 @@ class Mixture(NamedTuple):
     add: int | None = None
 
 
+class Gating(NamedTuple):
+    """A gate that a pass begins with: G x, for G the sigmoid of a mixture, or the gradients of x and of that mixture.
+
+    Attributes:
+        logits: the mixture; its `out` takes G x, to which its `add` is added, or with `dout` the gradient G dO.
+        x: number of an input of as many rows.
+        dout: number of the input with the gradient of G x; None for none.
+        made: number of the `Made` input that takes the gradient of the logits, dO x G (1 - G); None without `dout`.
+    """
+
+    logits: Mixture
+    x: int
+    dout: int | None = None
+    made: int | None = None
+
+
 @runtime_checkable
 class RunPass(Protocol):
     """The primitive that each kind of device implements."""
@@ -96,12 +122,33 @@ class RunPass(Protocol):
         ...
 
 
+class RunGatedPass(Protocol):
+    """The primitive with a gate, which may be implemented besides."""
+
+    def __call__(
+        self,
+        inputs: Sequence[Input],
+        grams: Sequence[Gram],
+        mixtures: Sequence[Mixture],
+        dtype: torch.dtype,
+        gating: Gating | None,
+    ) -> list[Tensor]:
+        """Do the same as `RunPass`, after the gate; sums and mixtures may take the rows that it makes."""
+        ...
+
+
 def tensors_of(inputs: Sequence[Input]) -> list[Tensor]:
     """Return the inputs that lie in memory."""
-    return [x if isinstance(x, Tensor) else x.maps for x in inputs if not isinstance(x, Ones)]
+    return [x if isinstance(x, Tensor) else x.maps for x in inputs if not isinstance(x, Ones | Made)]
 
 
 def stacked_rows(inputs: Sequence[Input]) -> list[range]:
     """Return the rows that each input has in the stack."""
-    ends = [0, *accumulate(1 if isinstance(x, Ones) else tensors_of([x])[0].shape[1] for x in inputs)]
+    ends = [0, *accumulate(_rows(x) for x in inputs)]
     return [range(start, end) for start, end in pairwise(ends)]
+
+
+def _rows(x: Input) -> int:
+    if isinstance(x, Ones):
+        return 1
+    return x.rows if isinstance(x, Made) else tensors_of([x])[0].shape[1]

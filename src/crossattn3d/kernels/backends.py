@@ -16,7 +16,7 @@ from crossattn3d.kernels.parameters import BACKENDS, Attention, Backend
 
 logger = logging.getLogger("crossattn3d")
 
-TORCH, CPP = Implementation(torch_pass.run_pass), Implementation(cpp.run_pass)
+TORCH, CPP = Implementation(torch_pass.run_pass), Implementation(cpp.run_pass, run_gated_pass=cpp.run_pass)
 #: Values of a map from which on `auto` takes C++: for a smaller one, compiling it would not be worth the wait.
 LARGE = 2**18
 #: Environment variable with the name of a backend that is taken in place of `auto`, and its value at the import:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import RunPass, passes, softmax
+from crossattn3d.kernels import RunGatedPass, RunPass, passes, softmax
 from crossattn3d.kernels.centers import Centers, center_of, shift_sums_gradient_
 from crossattn3d.kernels.composed import projected_squares
 from crossattn3d.kernels.gate import mixture
@@ -37,11 +37,12 @@ PARTS_OFF_CPU = 2
 
 
 class Implementation(NamedTuple):
-    """How a kind of device computes: the primitive, and the softmax of small matrices and its derivative."""
+    """How a kind of device computes: the primitive, the softmax of small matrices and its derivative, and a gate."""
 
     run_pass: RunPass
     attention_map: Callable[[Scores], Tensor] = softmax.attention_map
     attention_backward: Callable[[Tensor, Scores, torch.dtype], softmax.Gradients] = softmax.attention_backward
+    run_gated_pass: RunGatedPass | None = None
 
 
 class Sums(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
+from crossattn3d.kernels import Centered, Gram, Input, Made, Mixture, Ones, SingleChannel, stacked_rows, tensors_of
 
 #: Values of the widest input in a chunk where chunks are converted: 1 MiB of float32.
 COPIED = 2**18
@@ -125,6 +125,7 @@ def _chunks(maps: list[Tensor], dtype: torch.dtype) -> Iterator[tuple[int, slice
 def _read(x: Input, i: int, voxels: slice, like: Tensor, dtype: torch.dtype, memory: dict[int, Tensor]) -> Tensor:
     if isinstance(x, Ones):
         return like.new_ones((1, voxels.stop - voxels.start), dtype=dtype)
+    assert not isinstance(x, Made), "only a primitive with a gate makes rows"
     chunk = (x if isinstance(x, Tensor) else x.maps)[i, :, voxels].to(dtype)
     if not isinstance(x, Centered):
         return chunk

@@ -8,7 +8,7 @@ from torch import Tensor
 from crossattn3d.kernels import passes
 from crossattn3d.kernels.backends import implementation
 from crossattn3d.kernels.derivative import Arguments, mix
-from crossattn3d.kernels.gate.passes import open_gate
+from crossattn3d.kernels.gate.passes import forward
 from crossattn3d.kernels.modes import without_autocast
 from crossattn3d.kernels.parameters import GateParameters
 from crossattn3d.regional.boxes import Box
@@ -41,8 +41,7 @@ def attention_in_boxes(
         with without_autocast(context):
             if u is None or gate is None:
                 return passes.apply(how.run_pass, e, p, bias, mixed, u)
-            out = open_gate(how, u, e, gate).mul_(passes.apply(how.run_pass, e, p, bias, mixed, None))
-            return out.add_(u) if residual else out
+            return forward(how, u, e, passes.apply(how.run_pass, e, p, bias, mixed, None), gate, residual)
 
     return result
 

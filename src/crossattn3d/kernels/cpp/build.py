@@ -151,7 +151,9 @@ def _compile(compiler: str, folder: Path, key: str) -> Library:
 def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     pointer, count, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    loaded.run_pass.argtypes = [pointer, count, pointer, count, pointer, count, size, size, count, count, pointer]
+    loaded.run_pass.argtypes = [
+        pointer, count, pointer, count, pointer, count, pointer, size, size, count, count, pointer
+    ]  # fmt: skip
     loaded.run_pass.restype = count
     loaded.convolve.argtypes = [pointer, count, pointer]
     loaded.convolve.restype = count

@@ -18,7 +18,8 @@
 
 constexpr int64_t LINE = 64;  // bytes of a cache line
 
-enum Type : int32_t { ONES = 0, FLOAT = 1, DOUBLE = 2, BFLOAT = 3 };
+// ONES and MADE lie in no memory: a row of ones, and rows that the pass makes itself.
+enum Type : int32_t { ONES = 0, FLOAT = 1, DOUBLE = 2, BFLOAT = 3, MADE = 4 };
 
 constexpr int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -8,13 +8,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from crossattn3d.kernels import Centered, Gram, Input, Mixture, Ones, stacked_rows, tensors_of
+from crossattn3d.kernels import Centered, Gating, Gram, Input, Made, Mixture, Ones, stacked_rows, tensors_of
 from crossattn3d.kernels.cpp.build import library
 
 #: Starting a thread takes about as long as reading this many values.
 VALUES_PER_THREAD = 2**18
 
 TYPES = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3}
+ONES, MADE = 0, 4
 
 
 class _Place(ctypes.Structure):
@@ -37,6 +38,10 @@ class _Mixture(ctypes.Structure):
     _fields_ = (("matrix", c_void_p), ("first", c_int32), ("columns", c_int32), ("add", c_int32), ("out", _Place))
 
 
+class _Gate(ctypes.Structure):
+    _fields_ = (("logits", _Mixture), ("x", c_int32), ("dout", c_int32), ("made", c_int32))
+
+
 def unsupported_reason(u: Tensor, e: Tensor) -> str | None:
     """Return why maps like these cannot be computed with here; None if they can."""
     for x in (u, e):
@@ -49,9 +54,13 @@ def unsupported_reason(u: Tensor, e: Tensor) -> str | None:
 
 
 def run_pass(
-    inputs: Sequence[Input], grams: Sequence[Gram], mixtures: Sequence[Mixture], dtype: torch.dtype
+    inputs: Sequence[Input],
+    grams: Sequence[Gram],
+    mixtures: Sequence[Mixture],
+    dtype: torch.dtype,
+    gating: Gating | None = None,
 ) -> list[Tensor]:
-    """Read the inputs once; return the sums of products and write the mixtures; `RunPass` has the arguments.
+    """Read the inputs once; return the sums of products and write the mixtures; `RunGatedPass` has the arguments.
 
     Inputs are float32, float64 or bfloat16. Across tiles, sums are in float64 whatever the dtype.
     """
@@ -62,7 +71,10 @@ def run_pass(
     sums = [like.new_zeros((batch, g.a_rows, g.b_rows), dtype=torch.float64) for g in grams]
     if batch * length:
         starts = [of_x.start for of_x in stacked_rows(inputs)]
-        matrices = [torch.cat([x.to(dtype) for x in m.columns.values()], 2).contiguous() for m in mixtures]
+        every = [*mixtures] if gating is None else [*mixtures, gating.logits]
+        matrices = [torch.cat([x.to(dtype) for x in m.columns.values()], 2).contiguous() for m in every]
+        made = [_mixture(m, matrix, starts) for m, matrix in zip(every, matrices, strict=True)]
+        gate = None if gating is None else _gate(gating, made.pop(), starts)
         given = [Centered(x.maps, x.center.to(dtype).contiguous()) if isinstance(x, Centered) else x for x in inputs]
         places = [_place(x) for x in given]
         values = batch * length * sum(place.rows for place in places)
@@ -70,7 +82,8 @@ def run_pass(
         status = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
-            *_array(_Mixture, [_mixture(m, matrix, starts) for m, matrix in zip(mixtures, matrices, strict=True)]),
+            *_array(_Mixture, made),
+            None if gate is None else ctypes.byref(gate),
             batch, length, dtype == torch.float64, threads, team(),
         )  # fmt: skip
         check(status)
@@ -95,8 +108,8 @@ def _array(kind: type[ctypes.Structure], items: Sequence[ctypes.Structure]) -> t
 
 
 def _place(x: Input) -> _Place:
-    if isinstance(x, Ones):
-        return _Place(None, None, 0, 0, 0, 1, 0)
+    if isinstance(x, Ones | Made):
+        return _Place(None, None, 0, 0, 0, *((1, ONES) if isinstance(x, Ones) else (x.rows, MADE)))
     (rows,), center = tensors_of([x]), x.center.data_ptr() if isinstance(x, Centered) else None
     return _Place(rows.data_ptr(), center, *rows.stride(), rows.shape[1], TYPES[rows.dtype])
 
@@ -104,3 +117,7 @@ def _place(x: Input) -> _Place:
 def _mixture(mixture: Mixture, matrix: Tensor, starts: Sequence[int]) -> _Mixture:
     first, add = starts[min(mixture.columns)], -1 if mixture.add is None else starts[mixture.add]
     return _Mixture(matrix.data_ptr(), first, matrix.shape[2], add, _place(mixture.out))
+
+
+def _gate(gating: Gating, logits: _Mixture, starts: Sequence[int]) -> _Gate:
+    return _Gate(logits, *(-1 if number is None else starts[number] for number in gating[1:]))

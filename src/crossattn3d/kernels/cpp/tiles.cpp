@@ -8,7 +8,8 @@
 //
 // of rows of this stack. A tile is read before anything of it is written, so an output may be an input's memory.
 //
-// Convolutions, which are something else, are in winograd.h.
+// A pass may begin with a gate (gate.h), whose gradients are rows that no memory has: grams and mixtures take them from
+// the tile. Convolutions, which are something else, are in winograd.h.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 #endif
 
+#include "gate.h"
 #include "memory.h"
 #include "products.h"
 #include "threads.h"
@@ -34,7 +36,7 @@ inline int64_t bytes_of_tile() {
   return std::clamp<int64_t>(cache, 512 * 1024, 2048 * 1024) / 8 * 3;
 }
 
-// run.py repeats the layout of these two, of Place and of Type.
+// run.py repeats the layout of these three, of Place and of Type.
 
 struct Gram {
   int32_t a, a_rows, b, b_rows;
@@ -47,6 +49,11 @@ struct Mixture {
   Place out;
 };
 
+struct Gate {
+  Mixture logits;  // their sigmoid is G; `out` takes G x (+ `add`), or in a backward pass the gradient of x
+  int32_t x, dout, made;  // first rows; the last two are below 0 in a forward pass
+};
+
 template <class A>
 struct Pass {
   const Place* inputs;
@@ -55,30 +62,34 @@ struct Pass {
   int n_grams;
   const Mixture* mixtures;
   int n_mixtures;
+  const Gate* gate;  // or null
   int64_t batch, length;
 
   int64_t rows = 0, most_out = 0;  // stacked; of the largest mixture
   int64_t tile = 0, tiles = 0;     // voxels of a tile; tiles of a sample
   int64_t blocks = 0;              // of all products of a tile
   std::vector<std::vector<A>> matrices{};  // of each mixture, in blocks of ROWS rows
+  std::vector<A> matrix_of_gate{};         // in such blocks
   std::vector<A> zeros{};                  // the center of what has none
+
+  std::vector<A> in_blocks(const Mixture& mixture) {
+    const int m = mixture.out.rows, n = mixture.columns;
+    most_out = std::max<int64_t>(most_out, m);
+    const A* from = static_cast<const A*>(mixture.matrix);
+    std::vector<A> to(batch * m * n);
+    for (int64_t s = 0; s < batch; ++s)
+      for (int i = 0; i < m; i += ROWS) {
+        const int some = std::min(ROWS, m - i);
+        for (int j = 0; j < n; ++j)
+          for (int r = 0; r < some; ++r) to[(s * m + i) * n + j * some + r] = from[(s * m + i + r) * n + j];
+      }
+    return to;
+  }
 
   void prepare() {
     for (int k = 0; k < n_inputs; ++k) rows += inputs[k].rows;
-    for (int k = 0; k < n_mixtures; ++k) {
-      const Mixture& mixture = mixtures[k];
-      const int m = mixture.out.rows, n = mixture.columns;
-      most_out = std::max<int64_t>(most_out, m);
-      const A* from = static_cast<const A*>(mixture.matrix);
-      std::vector<A> to(batch * m * n);
-      for (int64_t s = 0; s < batch; ++s)
-        for (int i = 0; i < m; i += ROWS) {
-          const int some = std::min(ROWS, m - i);
-          for (int j = 0; j < n; ++j)
-            for (int r = 0; r < some; ++r) to[(s * m + i) * n + j * some + r] = from[(s * m + i + r) * n + j];
-        }
-      matrices.push_back(std::move(to));
-    }
+    for (int k = 0; k < n_mixtures; ++k) matrices.push_back(in_blocks(mixtures[k]));
+    if (gate) matrix_of_gate = in_blocks(gate->logits);
     zeros.resize(rows);
     // A short tile would spend as long on the sums across vectors, which end each product, as on the products.
     const int64_t steps = bytes_of_tile() / int64_t(sizeof(A)) / rows / STEP, at_most = 2 * steps + 1;
@@ -87,8 +98,11 @@ struct Pass {
     tiles = ceil(length, tile);
     for (int k = 0; k < n_grams; ++k)
       blocks += gram_blocks<A>(grams[k].a_rows, grams[k].b_rows, tile);
-    for (int k = 0; k < n_mixtures; ++k)
-      blocks += ceil(mixtures[k].out.rows, ROWS) * (tile / (COLUMNS * Vector<A>::LANES));
+    const auto blocks_of = [&](const Mixture& mixture) {
+      return ceil(mixture.out.rows, ROWS) * (tile / (COLUMNS * Vector<A>::LANES));
+    };
+    for (int k = 0; k < n_mixtures; ++k) blocks += blocks_of(mixtures[k]);
+    if (gate) blocks += blocks_of(gate->logits);
   }
 
   void read_rows(A* to, const Place& from, int64_t sample, int64_t start, int64_t voxels) const {
@@ -122,12 +136,41 @@ struct Pass {
       const int64_t size = size_of(in.type);
       const int64_t offset = sample * in.batch_stride + start * in.voxel_stride;
       const char* from = static_cast<const char*>(in.data) + offset * size;
-      if (in.type == ONES) continue;
+      if (in.type == ONES || in.type == MADE) continue;
       if (in.row_stride < in.voxel_stride) prefetch.add(from, 1, 0, voxels * in.voxel_stride * size);
       else prefetch.add(from, in.rows, in.row_stride * size, voxels * size);
     }
     prefetch.spread(blocks);
     return prefetch;
+  }
+
+  // Write a mixture of a tile; change(row, count, l) may change rows of `results`, the voxels from `l` on, before that.
+  template <class Change>
+  void make(const Mixture& mixture, const std::vector<A>& matrix, const A* add, const A* stacked, A* results,
+            int64_t sample, int64_t start, int64_t voxels, Prefetcher& prefetch, const Change& change) const {
+    const int m = mixture.out.rows, n = mixture.columns;
+    const bool in_lines = mixture.out.voxel_stride == 1;
+    for (int64_t l = 0; l < voxels; l += STEP) {
+      const int64_t some = std::min(STEP, voxels - l);
+      // Lines are written at once, so that memory can take them while the next ones are computed.
+      const auto done = [&](int row, int count) {
+        change(row, count, l);
+        if (in_lines) write_rows(mixture.out, row, count, results + row * STEP, sample, start + l, some);
+      };
+      mix(m, &matrix[sample * m * n], stacked + mixture.first * tile + l, n, add ? add + l : nullptr, tile, results,
+          prefetch, done);
+      if (!in_lines) write_rows(mixture.out, 0, m, results, sample, start + l, some);
+    }
+  }
+
+  void open(A* stacked, A* results, int64_t sample, int64_t start, int64_t voxels, Prefetcher& prefetch) const {
+    const auto change = [&](int row, int count, int64_t l) {
+      const auto of = [&](int first) { return first < 0 ? nullptr : stacked + (first + row) * tile + l; };
+      A* const rows_of_result = results + row * STEP;
+      if (gate->dout < 0) gated<A>(rows_of_result, of(gate->x), of(gate->logits.add), count, tile);
+      else gated_backward<A>(rows_of_result, of(gate->x), of(gate->dout), of(gate->made), count, tile);
+    };
+    make(gate->logits, matrix_of_gate, nullptr, stacked, results, sample, start, voxels, prefetch, change);
   }
 
   // The tiles from `first` to before `last`, counted through the batch; `sums` has the grams of sample `first / tiles`
@@ -146,25 +189,16 @@ struct Pass {
         for (int r = 0; r < inputs[k].rows; ++r, to += tile) std::fill(to + voxels, to + padded, A(0));
       }
       Prefetcher prefetch = next(t + 1 < last ? t + 1 : t);
+      if (gate) open(stacked, results, sample, start, voxels, prefetch);
       for (int k = 0; k < n_grams; ++k) {
         const Gram& g = grams[k];
         double* out = sums[k].data() + (sample - first / tiles) * g.a_rows * g.b_rows;
         gram(stacked + g.a * tile, g.a_rows, stacked + g.b * tile, g.b_rows, tile, padded, out, panel, prefetch);
       }
       for (int k = 0; k < n_mixtures; ++k) {
-        const Mixture& mixture = mixtures[k];
-        const int m = mixture.out.rows, n = mixture.columns;
-        const bool in_lines = mixture.out.voxel_stride == 1;
-        for (int64_t l = 0; l < voxels; l += STEP) {
-          const int64_t some = std::min(STEP, voxels - l);
-          // Lines are written at once, so that memory can take them while the next ones are computed.
-          const auto done = [&](int row, int count) {
-            if (in_lines) write_rows(mixture.out, row, count, results + row * STEP, sample, start + l, some);
-          };
-          mix(m, &matrices[k][sample * m * n], stacked + mixture.first * tile + l, n,
-              mixture.add < 0 ? nullptr : stacked + mixture.add * tile + l, tile, results, prefetch, done);
-          if (!in_lines) write_rows(mixture.out, 0, m, results, sample, start + l, some);
-        }
+        const int add = mixtures[k].add;
+        make(mixtures[k], matrices[k], add < 0 ? nullptr : stacked + add * tile, stacked, results, sample, start,
+             voxels, prefetch, [](int, int, int64_t) {});
       }
     }
 #if defined(__AVX__)
@@ -176,6 +210,7 @@ struct Pass {
     prepare();
     std::vector<HugePageHint> hints;
     for (int k = 0; k < n_mixtures; ++k) hints.emplace_back(mixtures[k].out, batch, length);
+    if (gate) hints.emplace_back(gate->logits.out, batch, length);
     const int64_t all = batch * tiles;
     threads = int(std::max<int64_t>(1, std::min<int64_t>(threads, all)));
     std::vector<std::vector<std::vector<double>>> sums(threads);
@@ -211,12 +246,13 @@ int status(const Work& work) {
 }
 
 extern "C" int run_pass(const Place* inputs, int n_inputs, const Gram* grams, int n_grams, const Mixture* mixtures,
-                        int n_mixtures, int64_t batch, int64_t length, int in_double, int threads, Team team) {
+                        int n_mixtures, const Gate* gate, int64_t batch, int64_t length, int in_double, int threads,
+                        Team team) {
   return status([&] {
     if (in_double)
-      Pass<double>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+      Pass<double>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, gate, batch, length}.run_all(threads, team);
     else
-      Pass<float>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, batch, length}.run_all(threads, team);
+      Pass<float>{inputs, n_inputs, grams, n_grams, mixtures, n_mixtures, gate, batch, length}.run_all(threads, team);
   });
 }
 

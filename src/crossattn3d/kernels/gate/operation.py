@@ -58,8 +58,7 @@ def composed(query: QueryMap, context: ContextMap, mixture: Map, gate: GateParam
 def _(query: Tensor, context: Tensor, mixture: Tensor, *given: Any) -> Tensor:
     u, e, x, (gate, residual, backend) = one_stride(query), one_stride(context), mixture, _arguments(*given)
     with without_autocast(query):
-        g = passes.open_gate(_implementation(u, e, residual, backend), u, e, gate)
-        return torch.addcmul(u, g, x, out=g) if residual else g.mul_(x)
+        return passes.forward(_implementation(u, e, residual, backend), u, e, x, gate, residual)
 
 
 @torch.library.register_fake(FORWARD)  # type: ignore[untyped-decorator]
