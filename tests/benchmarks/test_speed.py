@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from benchmarks.pages import replaced
-from benchmarks.speed import bounds, nets, precision, skips, tables
+from benchmarks.speed import bounds, gate, nets, precision, skips, tables
 from benchmarks.speed.__main__ import main as speed_main
 from benchmarks.time_and_memory import interleaved, peak_extra_memory
+from support.backends import needs_cpp
 
 CPU = torch.device("cpu")
 SKIP = skips.SkipCase(4, (4, 6, 7), "float32", "contiguous")
@@ -115,6 +116,17 @@ def test_bounds_are_measured():
     )
     assert [bound.holds for bound in found] == [True, False] * len(skips.FORMATS)
     assert all(name in nets.networks(CPU) for name, _ in bounds.step_ratios(CPU))
+
+
+@needs_cpp
+def test_the_gate_is_timed_in_both_ways():
+    heads, _, row = gate.table([SKIP], rounds=2).splitlines()
+    columns = dict(zip(heads.split(" | ")[1:], row.split(" | ")[1:], strict=True))
+    assert list(columns)[:-1] == [f"{kind}, {way}" for kind in ("forward", "backward") for way in gate.WAYS]
+    *times, difference = (float(value.strip(" |")) for value in columns.values())
+    assert all(time >= 0 for time in times)
+    # Sums in float32, in another order.
+    assert difference < 1e-5
 
 
 def test_a_missed_bound_is_an_error(monkeypatch, capsys):

@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from crossattn3d import UCANet
 from crossattn3d._layers import convolutions
@@ -153,6 +155,28 @@ def test_other_cases_are_left_to_pytorch(mode, monkeypatch):
         monkeypatch.setattr(torch.backends.mkldnn, "enabled", mode != "oneDNN off")
     with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
         assert layer(x).grad_fn.name() != "_ConvolutionBackward"
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_modes_that_take_the_place_of_kernels_see_what_they_know(transposed):
+    """Shapes without memory, and multiplications that are counted."""
+    layer, _ = layer_and_float64(transposed, (3, 3, 3), torch.contiguous_format)
+    x = torch.randn(1, 3, 2, 3, 4, requires_grad=True)
+    like = nn.ConvTranspose3d if transposed else nn.Conv3d
+    flops = []
+    for forward in (layer.forward, partial(like.forward, layer)):
+        with FlopCounterMode(display=False) as counter:
+            forward(x).sum().backward()
+        flops.append(counter.get_total_flops())
+    assert flops[0] == flops[1] > 0
+    with FakeTensorMode() as mode:
+        fake = ConvTranspose3d(3, 4, 3, 2, 1, 1) if transposed else Conv3d(3, 4, (3, 3, 3))
+        out = fake(mode.from_tensor(x))
+        out.sum().backward()
+    assert out.shape == ((1, 4, 4, 6, 8) if transposed else (1, 4, 2, 3, 4))
+    # Outside of the mode, as some hold it, the tensors alone tell.
+    assert fake(mode.from_tensor(x)).shape == out.shape
+    assert all(p.grad is not None for p in fake.parameters())
 
 
 @pytest.mark.parametrize(

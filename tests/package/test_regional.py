@@ -1,6 +1,7 @@
 """A RegionalNet gives the logits of its net, in what is wanted, whatever the input and the size."""
 
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -121,6 +122,20 @@ def test_sizes_and_dtypes_may_change_from_input_to_input() -> None:
         # bfloat16 has 8 bits; sums of its products may be rounded in another order.
         tolerance = 0.05 if half else 1e-5
         assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_on_a_processor_without_instructions_for_it(dtype: torch.dtype) -> None:
+    """Where oneDNN refuses it."""
+    net = net_of("csca").float()
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 6, 8, 10), dtype=np.float32))
+    onednn = mock.Mock(side_effect=RuntimeError("mkldnn_convolution: needs the cpu support"))
+    supported = mock.Mock(_is_mkldnn_bf16_supported=lambda: False, _is_mkldnn_fp16_supported=lambda: False)
+    with torch.autocast("cpu", dtype):
+        with mock.patch.object(torch, "mkldnn_convolution", onednn), mock.patch.object(torch.ops, "mkldnn", supported):
+            found = put_together(RegionalNet(net)(x, np.ones((6, 8, 10), dtype=bool)), x.shape)
+        expected = net(x).double()
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def load(net: UNet3d, other: UNet3d) -> None:

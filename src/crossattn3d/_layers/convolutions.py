@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from crossattn3d._checks.nets import Triple
 from crossattn3d._layers.one_slice import is_one_bfloat16_slice, middle_of
 from crossattn3d._layers.weight_gradient import correlate
-from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
+from crossattn3d.kernels.modes import is_dispatched, is_recorded, is_transformed, is_transforming
 
 ONES, ZEROS = (1, 1, 1), (0, 0, 0)
 #: Multiplications below which the calls for the products take longer than they save.
@@ -152,6 +152,7 @@ def _is_quick(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
+        and not is_dispatched(*tensors)
         and not is_transformed(*tensors)
     )
 

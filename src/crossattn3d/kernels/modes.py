@@ -40,6 +40,15 @@ def is_recorded(x: Any) -> bool:
     return is_traced() or proxies is not None or isinstance(x, torch.fx.Proxy)
 
 
+def is_dispatched(*tensors: Tensor) -> bool:
+    """Return whether Python code takes the place of PyTorch's kernels: that of a mode, or of a tensor's own class.
+
+    FakeTensorMode and FlopCounterMode are such modes, and know the operations of PyTorch's layers alone.
+    """
+    own = torch.Tensor.__torch_dispatch__
+    return torch._C._len_torch_dispatch_stack() > 0 or any(type(x).__torch_dispatch__ is not own for x in tensors)
+
+
 def is_transforming() -> bool:
     """Return whether `torch.func` transforms what runs now."""
     active: bool = torch._C._are_functorch_transforms_active()

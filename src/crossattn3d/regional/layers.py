@@ -130,7 +130,18 @@ def halve(x: Tensor) -> Tensor:
 
 def _convolution(x: Tensor, weights: Weights, padding: Sequence[int]) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last_3d)
-    # On CPU, PyTorch leaves small float32 maps to slow code of its own; oneDNN has no float64.
-    if x.is_cpu and x.dtype != torch.float64 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    # On CPU, PyTorch leaves small float32 maps to slow code of its own.
+    if x.is_cpu and _has_onednn(x.dtype):
         return torch.mkldnn_convolution(x, weights.weight, weights.bias, padding, (1, 1, 1), (1, 1, 1), 1)
     return F.conv3d(x, weights.weight, weights.bias, padding=tuple(padding))
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN convolves maps of a dtype on this processor: half precision needs instructions for it."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == torch.float32

@@ -31,6 +31,11 @@ SIZES = [(1, 1, 1), (3, 9, 11), (5, 17, 40)]
 every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 
 
+def in_bfloat16(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test as slow on processors without instructions for bfloat16, where it takes minutes."""
+    return test if torch.ops.mkldnn._is_mkldnn_bf16_supported() else pytest.mark.slow(test)
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -194,6 +199,7 @@ def test_a_few_steps_lower_the_loss(name: str, made: nn.Module) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@in_bfloat16
 def test_autocast_to_bfloat16(name: str, made: nn.Module) -> None:
     net = deepcopy(made).train()
     x = patch(name, (4, 20, 28))
