@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from crossattn3d.kernels.modes import is_recorded, is_transformed, is_transforming
+from crossattn3d.kernels.modes import is_python_tensor, is_recorded, is_transformed, is_transforming
 
 
 def checkpoint(function: Callable[..., Tensor], modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
         recompute_input: returns the same map again, without side effects.
     """
     # Without memory, or with wrappers around it, a map has no address to be known by; another one has no tangent.
-    if x.is_meta or _is_python_tensor(x) or is_transforming() or is_transformed(x):
+    if x.is_meta or is_python_tensor(x) or is_transforming() or is_transformed(x):
         yield
         return
     # Not the map itself, which would then live as long as the graph.
@@ -66,11 +66,6 @@ def recompute_for_backward(x: Tensor, recompute_input: Callable[[], Tensor]) -> 
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield
-
-
-def _is_python_tensor(x: Tensor) -> bool:
-    """Return whether operations on `x` run in Python, as for those of `FakeTensorMode`."""
-    return torch._C._dispatch_keys(x).has(torch._C.DispatchKey.Python)
 
 
 class _FrozenStatistics:

@@ -230,15 +230,16 @@ def test_vmap_over_what_is_none_of_the_gate_s() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")  # sizes that stand for any number are no `int`
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("residual", [True, False])
-def test_opcheck(residual: bool) -> None:
+def test_opcheck(residual: bool, backend: str) -> None:
     """Schema, shapes without data, autograd's registration, and tracing with dynamic shapes."""
     query, context = maps(0, 2, 3, 4, SIZE)
     mixture, _ = maps(1, 2, 3, 1, SIZE)
     given = [x.requires_grad_() for x in (query, context, mixture, *gate_parameters(2, 3, 4, 3))]
-    torch.library.opcheck(torch.ops.crossattn3d.gate.default, (*given, residual, "torch"))
+    torch.library.opcheck(torch.ops.crossattn3d.gate.default, (*given, residual, backend))
     with torch.no_grad():
-        backward = torch.ones_like(mixture), *given, residual, "torch"
+        backward = torch.ones_like(mixture), *given, residual, backend
         checks = ("test_schema", "test_faketensor")
         torch.library.opcheck(torch.ops.crossattn3d.gate_backward.default, backward, test_utils=checks)
 

@@ -62,6 +62,19 @@ def test_maps_are_not_written(how):
     assert all(torch.equal(x, y) for x, y in zip((dout, *maps), before, strict=True))
 
 
+@pytest.mark.parametrize("size", [(5, 6, 7), (4, 6, 8)])
+def test_a_bias_that_is_not_finite_spoils_no_gradients(how, size):
+    """A gate that is wholly open, or shut, passes on 0."""
+    (dout, *maps), gate = drawn(size, (4, 3, 4), torch.contiguous_format)
+    gate.bias[1], gate.bias[2] = -torch.inf, torch.inf
+    _, _, dx, *of_parameters = passes.gradients(how, dout, *maps, gate, True)
+    assert not dx[:, 1].any()
+    assert torch.equal(dx[:, 2], dout[:, 2])
+    for of_parameter in of_parameters:
+        assert not of_parameter[1:3].any()
+        assert of_parameter.isfinite().all()
+
+
 @needs_cpp
 def test_bfloat16_is_rounded_once():
     """G, which no memory has, keeps the digits of float32: a result is off by half a unit in the last place."""

@@ -163,12 +163,16 @@ def test_modes_that_take_the_place_of_kernels_see_what_they_know(transposed):
     layer, _ = layer_and_float64(transposed, (3, 3, 3), torch.contiguous_format)
     x = torch.randn(1, 3, 2, 3, 4, requires_grad=True)
     like = nn.ConvTranspose3d if transposed else nn.Conv3d
-    flops = []
+    flops, backward = [], []
     for forward in (layer.forward, partial(like.forward, layer)):
         with FlopCounterMode(display=False) as counter:
             forward(x).sum().backward()
         flops.append(counter.get_total_flops())
-    assert flops[0] == flops[1] > 0
+        loss = forward(x).sum()
+        with FlopCounterMode(display=False) as counter:
+            loss.backward()
+        backward.append(counter.get_total_flops())
+    assert flops[0] == flops[1] > backward[0] == backward[1] > 0
     with FakeTensorMode() as mode:
         fake = ConvTranspose3d(3, 4, 3, 2, 1, 1) if transposed else Conv3d(3, 4, (3, 3, 3))
         out = fake(mode.from_tensor(x))

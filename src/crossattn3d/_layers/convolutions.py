@@ -158,8 +158,8 @@ def _is_quick(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _is_looked_into(grad: Tensor) -> bool:
-    """Return whether the backward pass is differentiated itself, or `grad` stands for several."""
-    return torch.is_grad_enabled() or is_transforming() or is_transformed(grad)
+    """Return whether the backward pass is differentiated itself, a mode looks into it, or `grad` stands for several."""
+    return torch.is_grad_enabled() or is_transforming() or is_dispatched(grad) or is_transformed(grad)
 
 
 def _pytorch_gradients(

@@ -123,7 +123,7 @@ class RunPass(Protocol):
 
 
 class RunGatedPass(Protocol):
-    """The primitive with a gate, which may be implemented besides."""
+    """The primitive with a gate, which a backend may also implement."""
 
     def __call__(
         self,
@@ -133,7 +133,7 @@ class RunGatedPass(Protocol):
         dtype: torch.dtype,
         gating: Gating | None,
     ) -> list[Tensor]:
-        """Do the same as `RunPass`, after the gate; sums and mixtures may take the rows that it makes."""
+        """Apply the gate, then do what `RunPass` does; sums and mixtures may take the rows that the gate makes."""
         ...
 
 

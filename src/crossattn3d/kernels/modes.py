@@ -43,10 +43,14 @@ def is_recorded(x: Any) -> bool:
 def is_dispatched(*tensors: Tensor) -> bool:
     """Return whether Python code takes the place of PyTorch's kernels: that of a mode, or of a tensor's own class.
 
-    FakeTensorMode and FlopCounterMode are such modes, and know the operations of PyTorch's layers alone.
+    FakeTensorMode and FlopCounterMode are such modes, which know PyTorch's convolutions but not `mkldnn_convolution`.
     """
-    own = torch.Tensor.__torch_dispatch__
-    return torch._C._len_torch_dispatch_stack() > 0 or any(type(x).__torch_dispatch__ is not own for x in tensors)
+    return torch._C._len_torch_dispatch_stack() > 0 or any(map(is_python_tensor, tensors))
+
+
+def is_python_tensor(x: Tensor) -> bool:
+    """Return whether operations on `x` run in Python, as for those of `FakeTensorMode`."""
+    return torch._C._dispatch_keys(x).has(torch._C.DispatchKey.Python)
 
 
 def is_transforming() -> bool:

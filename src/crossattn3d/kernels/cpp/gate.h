@@ -6,19 +6,20 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "products.h"
 #include "vectors.h"
 
-// e^x of each lane, within two units in the last place; 0 or about 1e38 beyond what a float holds. NaN stays NaN.
-inline Vector<float>::type exponential(Vector<float>::type x) {
+// e^x of each lane, within two units in the last place; 0 or infinity beyond what a float holds. NaN stays NaN.
+inline Vector<float>::type exponential(Vector<float>::type given) {
   using V = Vector<float>::type;
   typedef int32_t Bits __attribute__((vector_size(BYTES)));
   constexpr float LARGEST = 88.0f, PER_LOG2 = 1.44269504f;
   constexpr float LOG2_HIGH = 0.693359375f, LOG2_LOW = -2.12194440e-4f;  // the first has few digits: products are exact
   constexpr float TO_INTEGER = 12582912.0f;  // 1.5 * 2^23, whose unit in the last place is 1
   const V zero{}, largest = zero + LARGEST, to_integer = zero + TO_INTEGER;
-  x = x > largest ? largest : x;
+  V x = given > largest ? largest : given;
   x = x < -largest ? -largest : x;
   const V shifted = x * PER_LOG2 + to_integer, n = shifted - to_integer;
   const V r = (x - n * LOG2_HIGH) - n * LOG2_LOW;  // at most log(2) / 2
@@ -32,7 +33,7 @@ inline Vector<float>::type exponential(Vector<float>::type x) {
   y = y * r + 1.0f;
   y = y * r + 1.0f;
   const Bits exponent = (Bits)shifted - (Bits)to_integer + 127;
-  return y * (V)(exponent << 23);
+  return given > largest ? zero + std::numeric_limits<float>::infinity() : y * (V)(exponent << 23);
 }
 
 inline Vector<double>::type exponential(Vector<double>::type x) {
@@ -45,7 +46,7 @@ typename Vector<A>::type sigmoid(typename Vector<A>::type x) {
   return A(1) / (A(1) + exponential(-x));
 }
 
-// Of `count` rows of STEP voxels; those of `out`, which has the logits before, are STEP apart, others a tile.
+// On `count` rows of STEP voxels. Rows of `out`, which holds the logits on entry, are STEP apart, all others `tile` apart.
 template <class A>
 void gated(A* out, const A* x, const A* add, int count, int64_t tile) {
   for (int r = 0; r < count; ++r, out += STEP, x += tile, add += add ? tile : 0)

@@ -68,13 +68,14 @@ def run_pass(
     assert not isinstance(loaded, str), loaded
     like = tensors_of(inputs)[0]
     batch, _, length = like.shape
+    assert all((x.shape[0], x.shape[2]) == (batch, length) for x in tensors_of(inputs)), "maps of one size"
     sums = [like.new_zeros((batch, g.a_rows, g.b_rows), dtype=torch.float64) for g in grams]
     if batch * length:
         starts = [of_x.start for of_x in stacked_rows(inputs)]
         every = [*mixtures] if gating is None else [*mixtures, gating.logits]
         matrices = [torch.cat([x.to(dtype) for x in m.columns.values()], 2).contiguous() for m in every]
-        made = [_mixture(m, matrix, starts) for m, matrix in zip(every, matrices, strict=True)]
-        gate = None if gating is None else _gate(gating, made.pop(), starts)
+        structs = [_mixture(m, matrix, starts) for m, matrix in zip(every, matrices, strict=True)]
+        gate = None if gating is None else _gate(gating, structs.pop(), starts)
         given = [Centered(x.maps, x.center.to(dtype).contiguous()) if isinstance(x, Centered) else x for x in inputs]
         places = [_place(x) for x in given]
         values = batch * length * sum(place.rows for place in places)
@@ -82,7 +83,7 @@ def run_pass(
         status = loaded.run_pass(
             *_array(_Place, places),
             *_array(_Gram, [_Gram(*g, out.data_ptr()) for g, out in zip(grams, sums, strict=True)]),
-            *_array(_Mixture, made),
+            *_array(_Mixture, structs),
             None if gate is None else ctypes.byref(gate),
             batch, length, dtype == torch.float64, threads, team(),
         )  # fmt: skip

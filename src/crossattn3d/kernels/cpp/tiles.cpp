@@ -144,7 +144,8 @@ struct Pass {
     return prefetch;
   }
 
-  // Write a mixture of a tile; change(row, count, l) may change rows of `results`, the voxels from `l` on, before that.
+  // Write a mixture of a tile. change(row, count, l) is called on finished rows of `results`, for the voxels from `l` on,
+  // before they are written.
   template <class Change>
   void make(const Mixture& mixture, const std::vector<A>& matrix, const A* add, const A* stacked, A* results,
             int64_t sample, int64_t start, int64_t voxels, Prefetcher& prefetch, const Change& change) const {
@@ -167,8 +168,12 @@ struct Pass {
     const auto change = [&](int row, int count, int64_t l) {
       const auto of = [&](int first) { return first < 0 ? nullptr : stacked + (first + row) * tile + l; };
       A* const rows_of_result = results + row * STEP;
-      if (gate->dout < 0) gated<A>(rows_of_result, of(gate->x), of(gate->logits.add), count, tile);
-      else gated_backward<A>(rows_of_result, of(gate->x), of(gate->dout), of(gate->made), count, tile);
+      if (gate->dout < 0) return gated<A>(rows_of_result, of(gate->x), of(gate->logits.add), count, tile);
+      A* const made = of(gate->made);
+      gated_backward<A>(rows_of_result, of(gate->x), of(gate->dout), made, count, tile);
+      // Grams read the padding, too, where 0 times a weight that is not finite is not 0.
+      if (l + STEP > voxels)
+        for (int r = 0; r < count; ++r) std::fill(made + r * tile + voxels - l, made + r * tile + STEP, A(0));
     };
     make(gate->logits, matrix_of_gate, nullptr, stacked, results, sample, start, voxels, prefetch, change);
   }

@@ -33,7 +33,8 @@ every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(ma
 
 def in_bfloat16(test: Callable[..., None]) -> Callable[..., None]:
     """Mark a test as slow on processors without instructions for bfloat16, where it takes minutes."""
-    return test if torch.ops.mkldnn._is_mkldnn_bf16_supported() else pytest.mark.slow(test)
+    quick = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return test if quick else pytest.mark.slow(test)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
