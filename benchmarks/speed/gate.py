@@ -49,4 +49,5 @@ def table(cases: Sequence[SkipCase] = CASES, rounds: int = 5) -> str:
 
 
 if __name__ == "__main__":
+    pages.take_no_options("benchmarks.speed.gate", __doc__)
     print(table())
