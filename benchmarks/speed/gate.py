@@ -3,6 +3,7 @@
 It prints the medians in milliseconds, and the largest difference of results and gradients of the two ways.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,6 +15,7 @@ from benchmarks.speed.skips import SkipCase
 from benchmarks.time_and_memory import interleaved
 from crossattn3d.functional import GateParameters
 from crossattn3d.kernels.backends import CPP
+from crossattn3d.kernels.cpp.build import library
 from crossattn3d.kernels.gate import passes
 
 WAYS = {"one call": CPP, "in parts": CPP._replace(run_gated_pass=None)}
@@ -48,6 +50,14 @@ def table(cases: Sequence[SkipCase] = CASES, rounds: int = 5) -> str:
     return pages.table_of(rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table, or in one line why there is none."""
     pages.take_no_options("benchmarks.speed.gate", __doc__)
+    if isinstance(reason := library(), str):
+        print(f"error: the gate in one call needs C++, which cannot be used: {reason}", file=sys.stderr)
+        sys.exit(2)
     print(table())
+
+
+if __name__ == "__main__":
+    main()

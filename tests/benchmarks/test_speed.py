@@ -129,6 +129,16 @@ def test_the_gate_is_timed_in_both_ways():
     assert difference < 1e-5
 
 
+def test_the_gate_needs_a_compiler(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks.speed.gate"])
+    monkeypatch.setattr(gate, "library", lambda: "no C++ compiler was found")
+    with pytest.raises(SystemExit, match="2"):
+        gate.main()
+    out, said = capsys.readouterr()
+    assert not out
+    assert said == "error: the gate in one call needs C++, which cannot be used: no C++ compiler was found\n"
+
+
 def test_a_missed_bound_is_an_error(monkeypatch, capsys):
     seen = []
 
