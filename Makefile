@@ -17,7 +17,7 @@ demo: $(VENV)/demo-installed
 demo-train: $(VENV)/demo-installed
 	$(BIN)/python examples/demo_train.py $(if $(RUN),--output "$(RUN)")
 
-# The networks that come with the examples, made again from nothing: hours on two cores (docs/networks.md);
+# The networks that come with the examples, made again from nothing: hours on two cores (docs/appendix/networks.md);
 # goes on if interrupted.
 networks: $(VENV)/demo-installed
 	$(BIN)/python examples/make_networks.py $(if $(RUN),--output "$(RUN)")

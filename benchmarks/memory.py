@@ -1,6 +1,6 @@
 """Memory that a training step keeps for its backward pass, by the options that reduce it.
 
-`python -m benchmarks.memory` writes the table of docs/small-gpus.md.
+`python -m benchmarks.memory` writes the table of docs/code/small-gpus.md.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from benchmarks import DOCS, pages
 from benchmarks.time_and_memory import allocations
 from crossattn3d import UCANet, UNet3d
 
-PAGE = DOCS / "small-gpus.md"
+PAGE = DOCS / "code" / "small-gpus.md"
 MAKER = "benchmarks.memory"
 SIZE, PAPER = (16, 80, 80), (32, 320, 320)
 CLASSES = 3

@@ -30,7 +30,7 @@ def main(settings: TrainSettings) -> None:
     """Train the two stages, a 3D U-Net and UCA-Net or other networks. The same command resumes what was interrupted.
 
     The defaults are the values that the paper prints, except for --score-norm, --residual, --jitter, --seeds and
-    --devices (docs/defaults.md).
+    --devices (docs/understand/choices.md).
     """
     data = PreparedSet(settings.data, settings.split)
     for stage in settings.stages():

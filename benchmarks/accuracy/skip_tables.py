@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.skip_tables`: results of skips into docs/defaults.md and study.md, and a plot."""
+"""`python -m benchmarks.accuracy.skip_tables`: results of skips into docs/understand/choices.md and study.md, and a plot."""
 
 from collections.abc import Sequence
 
@@ -167,8 +167,8 @@ def _difference(found: Comparison | None) -> str:
 def main() -> None:
     pages.take_no_options(MAKER, __doc__)
     whole, of_plain = read_json(RESULT), read_json(ON_PLAIN)
-    pages.write(DOCS / "defaults.md", MAKER, short_table(whole))
-    pages.write(DOCS / "study.md", MAKER, appendix(whole, of_plain))
+    pages.write(DOCS / "understand" / "choices.md", MAKER, short_table(whole))
+    pages.write(DOCS / "appendix" / "study.md", MAKER, appendix(whole, of_plain))
     draw(whole, "all", VARIANTS, REFERENCE, PLOT)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.tables` writes the study behind the defaults into docs/study.md."""
+"""`python -m benchmarks.accuracy.tables` writes the study behind the defaults into docs/appendix/study.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, median
@@ -293,7 +293,7 @@ def _p(p: float) -> str:
 def main() -> None:
     pages.take_no_options(MAKER, __doc__)
     whole = read_json(RESULT)
-    pages.write(DOCS / "study.md", MAKER, page(whole, TITLED))
+    pages.write(DOCS / "appendix" / "study.md", MAKER, page(whole, TITLED))
 
 
 if __name__ == "__main__":

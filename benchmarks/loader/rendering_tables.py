@@ -1,11 +1,11 @@
-"""`python -m benchmarks.loader.rendering_tables` writes the results into docs/training.md, between two marks."""
+"""`python -m benchmarks.loader.rendering_tables` writes the results into docs/train/training.md, between two marks."""
 
 from typing import Any
 
 from benchmarks import DOCS, RESULTS, pages
 from ltvs.runtime.files import read_json
 
-RESULT, PAGE = RESULTS / "loader" / "rendering-cpu.json", DOCS / "training.md"
+RESULT, PAGE = RESULTS / "loader" / "rendering-cpu.json", DOCS / "train" / "training.md"
 MAKER = "benchmarks.loader.rendering_tables"
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.loader.tables` writes the results into docs/data.md, between two marks."""
+"""`python -m benchmarks.loader.tables` writes the results into docs/train/data.md, between two marks."""
 
 from math import prod
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks import DOCS, RESULTS, pages
 from ltvs.runtime.files import read_json
 
-RESULT, PAGE = RESULTS / "loader" / "cpu.json", DOCS / "data.md"
+RESULT, PAGE = RESULTS / "loader" / "cpu.json", DOCS / "train" / "data.md"
 MAKER = "benchmarks.loader.tables"
 
 OURS, OURS_MOVED, PERSISTENT = "ours", "ours, liver's surface moved", "MONAI PersistentDataset"

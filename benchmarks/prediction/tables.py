@@ -1,4 +1,4 @@
-"""`python -m benchmarks.prediction.tables` writes the results into docs/speed.md, between two marks."""
+"""`python -m benchmarks.prediction.tables` writes the results into docs/understand/speed.md, between two marks."""
 
 from statistics import median
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks import DOCS, RESULTS, pages
 from ltvs.runtime.files import read_json
 
-RESULT, PAGE = RESULTS / "prediction" / "cpu.json", DOCS / "speed.md"
+RESULT, PAGE = RESULTS / "prediction" / "cpu.json", DOCS / "understand" / "speed.md"
 MAKER = "benchmarks.prediction.tables"
 
 NAMES = {"ours": "this pipeline", "monai": "MONAI"}

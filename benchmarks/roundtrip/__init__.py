@@ -1,5 +1,5 @@
 """Round trip of true labels through preparation, and the cost of preparation beside plain SimpleITK calls.
 
 `python -m benchmarks.roundtrip --input ZIP` measures; `python -m benchmarks.roundtrip.tables` writes the results into
-docs/pipeline.md.
+docs/train/prepare.md.
 """

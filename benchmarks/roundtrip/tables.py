@@ -1,11 +1,11 @@
-"""`python -m benchmarks.roundtrip.tables` writes the results into docs/pipeline.md, between two marks."""
+"""`python -m benchmarks.roundtrip.tables` writes the results into docs/train/prepare.md, between two marks."""
 
 from typing import Any
 
 from benchmarks import DOCS, RESULTS, pages
 from ltvs.runtime.files import read_json
 
-RESULT, PAGE = RESULTS / "roundtrip" / "ircadb-17.json", DOCS / "pipeline.md"
+RESULT, PAGE = RESULTS / "roundtrip" / "ircadb-17.json", DOCS / "train" / "prepare.md"
 MAKER = "benchmarks.roundtrip.tables"
 
 #: Targets: Dice after a round trip, by stage, and the cost of preparing, in times the plain calls and in bytes.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed.tables` writes the tables of docs/speed.md from `benchmarks/results/*.json`."""
+"""`python -m benchmarks.speed.tables` writes the tables of docs/appendix/times.md from `benchmarks/results/*.json`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks import DOCS, RESULTS, pages
 from benchmarks.speed import nets
 from ltvs.runtime.files import read_json
 
-PAGE = DOCS / "speed.md"
+PAGE = DOCS / "appendix" / "times.md"
 MAKER = "benchmarks.speed.tables"
 KINDS = {"forward": "forward", "forward_backward": "forward + backward", "training_step": "training step"}
 #: Backends that results name as they were called when they were measured.
@@ -79,7 +79,7 @@ def precision_table(case: dict[str, Any], heading: str = "") -> str:
 
 
 def _marked(table: str) -> str:
-    """Mark a table as the part of this page that docs/method.md includes."""
+    """Mark a table as the part of this page that docs/understand/method.md includes."""
     title, rows = table.split("\n\n", 1)
     return f"{title}\n\n<!-- --8<-- [start:cost] -->\n\n{rows}\n<!-- --8<-- [end:cost] -->\n"
 

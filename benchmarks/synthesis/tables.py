@@ -1,4 +1,4 @@
-"""`python -m benchmarks.synthesis.tables` writes the results into docs/networks.md, between two marks."""
+"""`python -m benchmarks.synthesis.tables` writes the results into docs/appendix/networks.md, between two marks."""
 
 from statistics import fmean
 from typing import Any
@@ -7,7 +7,7 @@ from benchmarks import DOCS, RESULTS, pages
 from ltvs.runtime.files import read_json
 from ltvs.volume.labels import STRUCTURES
 
-RESULT, PAGE = RESULTS / "synthesis" / "cpu.json", DOCS / "networks.md"
+RESULT, PAGE = RESULTS / "synthesis" / "cpu.json", DOCS / "appendix" / "networks.md"
 MAKER = "benchmarks.synthesis.tables"
 
 

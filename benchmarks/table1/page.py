@@ -1,4 +1,4 @@
-"""python -m benchmarks.table1.page [--study DIR]: the results into docs/table1.md, README and the pictures.
+"""python -m benchmarks.table1.page [--study DIR]: the results into docs/understand/table1.md, README and the pictures.
 
 With the folder of the study, also the picture of every system's labels on a held-out phantom, the middle one by Dice.
 """
@@ -20,7 +20,7 @@ from ltvs.runtime.files import read_json
 from ltvs.volume.images import read_ct, read_labels
 
 RESULT, GPU_RESULT = RESULTS / "table1" / "cpu.json", RESULTS / "table1" / "gpu.json"
-PAGE, README = DOCS / "table1.md", ROOT / "README.md"
+PAGE, README = DOCS / "understand" / "table1.md", ROOT / "README.md"
 DICE, LABELS = DOCS / "images" / "table1-dice.svg", DOCS / "images" / "table1-labels.png"
 MAKER = "benchmarks.table1.page"
 

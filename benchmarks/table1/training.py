@@ -14,7 +14,7 @@ from ltvs.runtime.files import read_json
 from ltvs.training.run_folder import is_trained
 from ltvs.training.settings import TrainSettings
 
-#: The same for all systems; docs/table1.md says where the paper does otherwise.
+#: The same for all systems; docs/understand/table1.md says where the paper does otherwise.
 SETTINGS = "--stage 2 --loss dice_ce --schedule cosine --clip-norm 1 --ema 0.99 --jitter 8 --save-every 1"
 #: Seconds that a training has to write its checkpoint in; the last one is a minute old at most.
 GRACE = 60.0

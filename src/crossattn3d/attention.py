@@ -38,7 +38,7 @@ class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[mi
         slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
         gated: whether attention corrects a static mixture, and the result passes a gate for every channel and place
-            before U is added. The paper has neither; docs/defaults.md says what they gain.
+            before U is added. The paper has neither; docs/understand/choices.md says what they gain.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.
@@ -118,7 +118,7 @@ class CSCA(CrossAttention3d):
         slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
         backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
         gated: whether attention corrects a static mixture of channels, and its sum with the slice-wise half passes a
-            gate. The paper has neither; docs/defaults.md says what they gain without the slice-wise half.
+            gate. The paper has neither; docs/understand/choices.md says what they gain without the slice-wise half.
 
     Raises:
         ValueError: a width below 1, an unknown option, or a residual between unequal widths.

@@ -79,7 +79,8 @@ def test_the_picture_has_a_map_per_variant_skip_and_half(tmp_path: Path) -> None
 
 
 def test_the_page_is_written_between_its_marks(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, page = tmp_path / "causes.json", tmp_path / "study.md"
+    file, page = tmp_path / "causes.json", tmp_path / "appendix" / "study.md"
+    page.parent.mkdir()
     monkeypatch.setattr(tables, "FILE", file)
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     monkeypatch.setattr(tables, "PLOT", tmp_path / "maps.svg")

@@ -166,7 +166,7 @@ def test_plain_phantoms_are_compared_case_by_case(tmp_path: Path) -> None:
 def test_the_docs_show_the_study_of_skips() -> None:
     whole = json.loads(skip_tables.RESULT.read_text(encoding="utf-8"))
     appendix = skip_tables.appendix(whole, json.loads(skip_tables.ON_PLAIN.read_text(encoding="utf-8")))
-    for page, made_now in (("defaults.md", skip_tables.short_table(whole)), ("study.md", appendix)):
+    for page, made_now in (("understand/choices.md", skip_tables.short_table(whole)), ("appendix/study.md", appendix)):
         text = (skip_tables.DOCS / page).read_text(encoding="utf-8")
         assert pages.parts(text, skip_tables.MAKER)[1] == made_now
 

@@ -1,4 +1,4 @@
-"""The defaults are those that docs/defaults.md and its appendix state, and the paper's but for those that it lists."""
+"""The defaults are those that docs/understand/choices.md and its appendix state, and the paper's but for those that it lists."""
 
 import dataclasses
 import inspect
@@ -56,8 +56,8 @@ def section(page: str, heading: str) -> str:
     return found[1]
 
 
-DIFFER = rows_of(section("defaults.md", "Where they differ from the paper"))
-FROM = rows_of(section("study.md", "Where each default comes from"))
+DIFFER = rows_of(section("understand/choices.md", "Where they differ from the paper"))
+FROM = rows_of(section("appendix/study.md", "Where each default comes from"))
 
 
 def ours() -> dict[str, Any]:
@@ -122,8 +122,8 @@ def test_the_page_has_what_this_looks_for() -> None:
     assert len(CELLS) > 25
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/pipeline.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["docs/train/training.md", "docs/understand/pipeline.md"])
 def test_nobody_says_that_all_defaults_are_the_papers(page: str) -> None:
     text = Path(ROOT / page).read_text(encoding="utf-8")
-    assert "defaults.md#where-they-differ-from-the-paper" in text
+    assert "choices.md#where-they-differ-from-the-paper" in text
     assert not re.search(r"defaults\s+are\s+the\s+paper's", text)

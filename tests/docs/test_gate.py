@@ -11,8 +11,8 @@ import pytest
 from support.pages import ROOT
 
 #: What breaks: a file, a text in it, what takes its place, and what the gate has to say about it.
-LINK = ("docs/index.md", "(own-cts.md)", "(no-such-page.md)", "no-such-page.md")
-ANCHOR = ("docs/monai.md", "(pipeline.md#train)", "(pipeline.md#no-such)", "#no-such")
+LINK = ("docs/index.md", "(label/cts.md)", "(no-such-page.md)", "no-such-page.md")
+ANCHOR = ("docs/nets/monai.md", "(../train/settings.md)", "(../train/settings.md#no-such)", "#no-such")
 PARAMETER = ("src/crossattn3d/unet.py", "        skip: factory", "        skips: factory", "'skips'")
 OTHERS = {
     "two parameters in a row": (
@@ -24,10 +24,10 @@ OTHERS = {
     "option of another function": ("src/crossattn3d/ucanet.py", "        norm: `", "        norms: `", "'norms'"),
     "anchor of the same page": ("docs/index.md", "\n## ", "\n[here](#no-such-heading)\n\n## ", "#no-such-heading"),
     "picture": ("docs/index.md", "(images/demo.png)", "(images/no-such.png)", "no-such.png"),
-    "absolute link": ("docs/index.md", "(own-cts.md)", "(/own-cts.md)", "/own-cts.md"),
-    "link without its ending": ("docs/index.md", "(own-cts.md)", "(own-cts/)", "own-cts/"),
-    "page in the navigation": ("mkdocs.yml", "own-cts.md", "no-such-page.md", "no-such-page.md"),
-    "page in no navigation": ("mkdocs.yml", "      - Your own CTs: own-cts.md\n", "", "own-cts.md"),
+    "absolute link": ("docs/index.md", "(label/cts.md)", "(/label/cts.md)", "/label/cts.md"),
+    "link without its ending": ("docs/index.md", "(label/cts.md)", "(label/cts/)", "label/cts/"),
+    "page in the navigation": ("mkdocs.yml", "label/cts.md", "no-such-page.md", "no-such-page.md"),
+    "page in no navigation": ("mkdocs.yml", "      - Your own CTs: own-cts.md\n", "", "label/cts.md"),
     "name in a reference page": (
         "docs/reference/folding.md",
         "fold_batch_norm",

@@ -65,7 +65,7 @@ def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(tmp_path: Pat
         for target in own:
             place = tmp_path / target.lstrip("/") if target.startswith("/") else path.parent / target
             assert target.startswith("data:") or place.is_file(), (path.name, target)
-    method = (tmp_path / "method" / "index.html").read_text(encoding="utf-8")
+    method = (tmp_path / "understand" / "method" / "index.html").read_text(encoding="utf-8")
     assert method.count("<math ") > 30
     assert "CSCA reference" in method, "the cost table of the speed page is in it"
     assert not (tmp_path / "hooks").exists()

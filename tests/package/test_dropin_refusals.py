@@ -106,7 +106,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
 def test_the_reason_of_each_net(name: str) -> None:
     make, parts = REFUSED[name]
     message = ".*".join(
-        ["wrap_skips: expected a net of MONAI or nnU-Net, one of BasicUNet,", "; got ", "docs/drop-in.md"]
+        ["wrap_skips: expected a net of MONAI or nnU-Net, one of BasicUNet,", "; got ", "docs/nets/drop-in.md"]
     )
     with pytest.raises(ValueError, match=message) as caught:
         wrap_skips(make())
@@ -115,7 +115,7 @@ def test_the_reason_of_each_net(name: str) -> None:
 
 
 def test_the_page_lists_the_nets_that_the_error_names() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "drop-in.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "nets" / "drop-in.md").read_text()
     assert {name for _, name in KNOWN} == set(OTHER_NETS) <= set(re.findall(r"`(\w+)`", page))
 
 

@@ -299,7 +299,7 @@ CASES: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "maps that are added": (
         lambda: wrap_skips(segresnet(3), concatenate=False),
-        ["wrap_skips", "expected concatenate=True for SegResNet", "adds its maps", "got False", "docs/drop-in.md"],
+        ["wrap_skips", "expected concatenate=True for SegResNet", "adds its maps", "got False", "docs/nets/drop-in.md"],
     ),
     "no skips": (
         lambda: wrap_skips(with_one_level()),

@@ -15,7 +15,7 @@ ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((R
 _FENCED = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 #: Pages whose Python takes longer than ten seconds.
-SLOW = {ROOT / "docs" / "export.md"}
+SLOW = {ROOT / "docs" / "ship" / "export.md"}
 
 
 def blocks(language: str) -> list:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.causes.tables` writes its part of docs/study.md, and the picture of attention maps."""
+"""`python -m benchmarks.accuracy.causes.tables` writes its part of docs/appendix/study.md, and the picture of attention maps."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def results(whole: Json) -> str:
         "Gradient passed on": gradients_table(nets),
         "Attention frozen to its mean": frozen_table(nets),
     }
-    picture = f"![Mean attention maps of three variants](images/{PLOT.name})\n"
+    picture = f"![Mean attention maps of three variants](../images/{PLOT.name})\n"
     caption = "Mean attention maps of one seed, white at 0, black at the largest weight of each map.\n"
     return "\n".join([*(f"### {title}\n\n{table}" for title, table in made.items()), picture, caption])
 
@@ -120,7 +120,7 @@ def main() -> None:
         )
     drawn = {net["variant"]: net["maps"] for net in whole["nets"] if net["seed"] == min(common)}
     draw({name: drawn[name] for name in DRAWN}, PLOT)
-    pages.write(DOCS / "study.md", MAKER, results(whole))
+    pages.write(DOCS / "appendix" / "study.md", MAKER, results(whole))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def network_input(
     """Return the clipped HU as distance from `hu_offset` in units of 50 HU, float32, with 0 outside `liver`.
 
     A unit is about the contrast of a vessel to the liver. Scaled to 0..1 over the window instead, that contrast would
-    be an eighth of the range, and vessels and tumors are hardly learned (docs/pipeline.md has the figures).
+    be an eighth of the range, and vessels and tumors are hardly learned (docs/train/settings.md has the figures).
 
     Args:
         hu: the CT, (d, h, w) in HU.

@@ -1,6 +1,6 @@
 """Every setting of training; the command line is generated from it.
 
-Defaults are the paper's where it prints a value, but for those that docs/defaults.md lists.
+Defaults are the paper's where it prints a value, but for those that docs/understand/choices.md lists.
 """
 
 from dataclasses import dataclass, field, fields

@@ -5,7 +5,7 @@ from torch import nn
 
 from crossattn3d.dropin.nets import KNOWN, identity
 
-PAGE = "docs/drop-in.md"
+PAGE = "docs/nets/drop-in.md"
 
 _BY_HAND = "change its forward to cat([csca(u, e), u]) yourself"
 _NO_DECODER = "which has no decoder that gets encoder maps"

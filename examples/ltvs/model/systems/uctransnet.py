@@ -78,7 +78,7 @@ class UCTransNet(nn.Module):
     """The 2D UCTransNet of Table 1, which sees each slice alone.
 
     It has 66.63 M parameters, of which the positions of 20x20 tokens are 0.38 M; the paper printed 65.60 M. For slices
-    of other sizes than 320x320 positions are interpolated. Nothing is dropped in training (docs/table1.md).
+    of other sizes than 320x320 positions are interpolated. Nothing is dropped in training (docs/understand/table1.md).
 
     Args:
         in_channels: channels of the CT.
