@@ -3,6 +3,6 @@
 `python -m benchmarks.accuracy` trains and tests variants; it needs torch, numpy, scipy, scikit-image, einops,
 jaxtyping, MONAI, lightning-fabric and safetensors, and none of the libraries that read medical images.
 The commands of `benchmarks.accuracy.data` make its cases and need the extra `ltvs`; `.collect` turns runs into one
-result, `.skip_tables` and `.tables` write results into docs/understand/choices.md and docs/appendix/study.md, `.power` tells what they can
-find, and `python -m benchmarks.accuracy.causes` looks into the trained networks.
+result, `.skip_tables` and `.tables` write results into docs/understand/choices.md and docs/appendix/study.md, `.power`
+tells what they can find, and `python -m benchmarks.accuracy.causes` looks into the trained networks.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.skip_tables`: results of skips into docs/understand/choices.md and study.md, and a plot."""
+"""`python -m benchmarks.accuracy.skip_tables`: tables of skips in docs/understand/choices.md, study.md, and a plot."""
 
 from collections.abc import Sequence
 

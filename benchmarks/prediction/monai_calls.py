@@ -3,7 +3,8 @@
 BasicUNet and `sliding_window_inference` for each stage, everything else by SimpleITK. Nothing of this project is used,
 and nothing is done that the labels do not need: one patch at a time, no gradients, values changed in place, classes by
 the largest logit, and no volume kept longer than it is needed. BasicUNet has this project's normalization,
-with which it took no longer than with its own, and PyTorch's usual memory format, which is faster (docs/understand/speed.md).
+with which it took no longer than with its own, and PyTorch's usual memory format, which is faster
+(docs/understand/speed.md).
 """
 
 import time

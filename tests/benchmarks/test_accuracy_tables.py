@@ -127,16 +127,15 @@ def test_the_docs_show_the_study() -> None:
 
 def test_the_command_writes_the_page(whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tmp_path / "cpu.json"
-    (tmp_path / "appendix").mkdir()
-    (tmp_path / "appendix" / "study.md").write_text(
-        f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n", encoding="utf-8"
-    )
+    page = tmp_path / "appendix" / "study.md"
+    page.parent.mkdir()
+    page.write_text(f"before\n{pages.begin(tables.MAKER)}{pages.END}after\n", encoding="utf-8")
     result.write_text(collect.text(whole), encoding="utf-8")
     for name, value in {"DOCS": tmp_path, "RESULT": result, "TITLED": GROUPS}.items():
         monkeypatch.setattr(tables, name, value)
     monkeypatch.setattr("sys.argv", ["tables"])
     tables.main()
-    text = (tmp_path / "appendix" / "study.md").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert tables.page(whole, GROUPS) in text

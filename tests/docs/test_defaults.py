@@ -1,4 +1,4 @@
-"""The defaults are those that docs/understand/choices.md and its appendix state, and the paper's but for those that it lists."""
+"""The defaults are those that docs/understand/choices.md states, and the paper's but for those that it lists."""
 
 import dataclasses
 import inspect

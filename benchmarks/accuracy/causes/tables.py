@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.causes.tables` writes its part of docs/appendix/study.md, and the picture of attention maps."""
+"""`python -m benchmarks.accuracy.causes.tables` writes its part of docs/appendix/study.md, and the picture of maps."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

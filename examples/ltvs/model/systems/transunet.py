@@ -76,7 +76,8 @@ class TransUnet(nn.Module):
 
     Its weights are random; `transunet_weights.load_published` reads those of a user's file, as the paper's were trained
     from. It has 105.43 M parameters, of which the positions of 20x20 tokens are 0.31 M; the paper printed 105.48 M. For
-    slices of other sizes than 320x320 positions are interpolated. Nothing is dropped in training (docs/understand/table1.md).
+    slices of other sizes than 320x320 positions are interpolated. Nothing is dropped in training
+    (docs/understand/table1.md).
 
     Args:
         in_channels: channels of the CT; a single one is repeated to the three that the published weights know.
