@@ -191,7 +191,7 @@ class PrepareSettings:
 
 
 def main(settings: PrepareSettings) -> None:
-    """Prepare a data set for both stages; defaults are the paper's where it prints a value (docs/understand/choices.md)."""
+    """Prepare a data set for both stages; defaults are the paper's where it prints one (docs/understand/choices.md)."""
     source = settings.cases()
     patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):
