@@ -1,4 +1,4 @@
-"""The versions that pyproject.toml claims are those that were run, as the tables of docs/index.md say."""
+"""The versions that pyproject.toml claims are those that were run, as the tables of docs/appendix/versions.md say."""
 
 import re
 import tomllib
@@ -6,7 +6,7 @@ import tomllib
 from support.pages import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SECTION = (ROOT / "docs" / "index.md").read_text().partition("## Versions")[2].partition("\n## ")[0]
+SECTION = (ROOT / "docs" / "appendix" / "versions.md").read_text()
 CONSTRAINTS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 
 

@@ -1,0 +1,43 @@
+"""The architecture's figure shows the shapes that the package's own net has."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def architecture() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("architecture", FOLDER / "figures" / "architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_figure_is_drawn_from_the_net(architecture: ModuleType, theme: str) -> None:
+    drawn = architecture.drawing(architecture.levels(), architecture.THEMES[theme])
+    kept = (FOLDER / "images" / f"architecture-{theme}.svg").read_text(encoding="utf-8")
+    assert kept == drawn, "run python docs/figures/architecture.py"
+
+
+def test_its_words_lie_within_it() -> None:
+    tree = ElementTree.parse(FOLDER / "images" / "architecture-light.svg").getroot()
+    width, height = map(float, tree.attrib["viewBox"].split()[2:])
+    words = [node for node in tree.iter() if node.tag.endswith("text")]
+    assert {"32 channels", "256 channels", "32×320×320", "4×40×40"} <= {node.text for node in words}
+    for node in words:
+        # Letters of sans-serif type are about half as wide as high: 12.5 pixels, or 14 and 15 in part bold.
+        letter = 6.3 if node.attrib.get("class") == "soft" else 8.5
+        long, x = letter * len(node.text or ""), float(node.attrib["x"])
+        left = x - {"start": 0, "middle": long / 2, "end": long}[node.attrib["text-anchor"]]
+        assert left >= 0, node.text
+        assert left + long <= width, node.text
+        assert 0 < float(node.attrib["y"]) <= height
