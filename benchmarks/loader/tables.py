@@ -59,9 +59,9 @@ def text(report: dict[str, Any]) -> str:
         f"Patches of {size} in batches of {report['batch']}, {report['workers']} workers; medians of "
         f"{report['rates'][OURS]['rounds']} rounds in turns, lowest and highest in brackets. Memory is the most that "
         "the process and its workers held together.\n",
-        f"A training step of UCA-Net takes {step['seconds']:.1f} s for a patch of "
-        f"{' x '.join(map(str, step['patch']))} on this machine: as many voxels per second as "
-        f"{needed(report)['this machine']:.2f} of the patches above.",
+        f"On this machine, a training step of UCA-Net takes {step['seconds']:.1f} s for a patch of "
+        f"{' x '.join(map(str, step['patch']))}. In voxels, that uses up {needed(report)['this machine']:.2f} of the "
+        "patches above per second.",
         *(gpus or ["No step on a GPU has been timed yet."]),
         f"\n{about['name']}, {about['processors']} processors, shared, with a load of {report['load']:.1f} before the "
         f"run; {report['case']}; MONAI {about['versions']['monai']}, PyTorch {about['versions']['torch']}, commit "

@@ -22,15 +22,22 @@ def text(report: dict[str, Any]) -> str:
     rows = [[grid, *(f"{report['dice'][stage][name]:.4f}" for name in LEAST[stage])] for stage, grid in GRIDS.items()]
     ours, bare = (report["seconds"][name] for name in ("prepare", "bare"))
     about, cpu = report["machine"], report["processor_seconds"]
+    costs = [
+        ["preparation", _seconds(ours), f"{cpu['prepare']:.1f} s", f"{report['peak_bytes'] / 2**30:.2f} GiB"],
+        ["bare SimpleITK calls", _seconds(bare), f"{cpu['bare']:.1f} s", ""],
+        ["preparation / bare calls", f"{report['ratio']:.2f}", f"{cpu['prepare'] / cpu['bare']:.2f}", ""],
+    ]
     return (
         f"{pages.table(['Dice after the round trip', *LEAST['1']], rows)}\n"
-        f"Preparing took {ours['median']:.1f} s ({ours['low']:.1f} to {ours['high']:.1f}), the bare calls "
-        f"{bare['median']:.1f} s ({bare['low']:.1f} to {bare['high']:.1f}), medians of {ours['calls']} in turns: "
-        f"{report['ratio']:.2f} times as long. Processors worked {cpu['prepare']:.1f} and {cpu['bare']:.1f} s for it, "
-        f"{cpu['prepare'] / cpu['bare']:.2f} times as long. Peak memory was {report['peak_bytes'] / 2**30:.2f} GiB.\n\n"
-        f"{about['name']}, {about['processors']} processors, shared; SimpleITK {about['versions']['SimpleITK']}, "
-        f"commit {about['commit']}.\n"
+        f"{pages.table(['one case', 'time', 'processor time', 'peak memory'], costs)}\n"
+        f"Medians of {ours['calls']} runs in turns, lowest and highest in brackets. {about['name']}, "
+        f"{about['processors']} processors, shared; SimpleITK {about['versions']['SimpleITK']}, commit "
+        f"{about['commit']}.\n"
     )
+
+
+def _seconds(timing: dict[str, float]) -> str:
+    return f"{timing['median']:.1f} s ({timing['low']:.1f} to {timing['high']:.1f})"
 
 
 def missed(report: dict[str, Any]) -> list[str]:
