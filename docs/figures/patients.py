@@ -1,6 +1,6 @@
-"""`python docs/figures/patients.py` paints three synthetic patients and draws scenes as training renders them.
+"""Paint three synthetic patients and draw scenes as training renders them: docs/images/patients.png.
 
-It takes about two minutes and writes docs/images/patients.png.
+`PYTHONPATH=examples python docs/figures/patients.py` takes about two minutes.
 """
 
 import tempfile

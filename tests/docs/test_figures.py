@@ -1,23 +1,31 @@
-"""The architecture's figure shows the shapes that the package's own net has."""
+"""The figures of the docs: the architecture shows the shapes of the package's own net; patients can be drawn again."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
+from ltvs.phantom.maps import open_maps
 
 FOLDER = Path(__file__).parents[2] / "docs"
 
 
-@pytest.fixture(scope="module")
-def architecture() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("architecture", FOLDER / "figures" / "architecture.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / "figures" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def architecture() -> ModuleType:
+    return script("architecture")
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -41,3 +49,19 @@ def test_its_words_lie_within_it() -> None:
         assert left >= 0, node.text
         assert left + long <= width, node.text
         assert 0 < float(node.attrib["y"]) <= height
+
+
+def test_scenes_of_a_patient_are_drawn(coarse_maps: Path) -> None:
+    patients = script("patients")
+    scenes = patients.rows(open_maps(coarse_maps), np.random.default_rng(0))
+    assert len(scenes) == patients.EACH
+    for scene, outlined in scenes:
+        index = patients.busiest(scene)
+        counted = [np.count_nonzero(scene.labels[index] == label) for label in (3, 1)]
+        whole = [np.count_nonzero(scene.labels == label) for label in (3, 1)]
+        assert counted[0] or not whole[0], "a slice with tumor, where the scene has one"
+        axes = Figure().subplots()
+        patients.draw(axes, scene, index, outlined=outlined)
+        assert np.array_equal(axes.images[0].get_array(), scene.hu[index])
+        kinds = sum((scene.labels[index] == label).any() for label in patients.COLORS)
+        assert len(axes.collections) == (kinds if outlined else 0)
