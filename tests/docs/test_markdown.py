@@ -51,3 +51,7 @@ def test_styles_of_the_site_are_there() -> None:
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").iterdir()), ids=named)
 def test_no_picture_is_large(picture: Path) -> None:
     assert picture.stat().st_size <= 2**20, "a page has to open on a phone, and every clone carries all its versions"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
