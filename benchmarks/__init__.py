@@ -2,7 +2,7 @@
 
 `speed`, `memory` and `gpu_check` measure the package, `loader`, `roundtrip` and `prediction` the pipeline, `real_cases`
 networks on labeled CTs; `table1` trains and tests the ten systems of the paper's Table 1; `accuracy` is the study that
-the defaults rest on, `synthesis` that of what made patients have to vary in.
+the defaults rest on, `synthesis` that of what synthetic patients have to vary in.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""python -m benchmarks.accuracy.power STUDY...: how far seeds are apart, and the smallest difference that they tell.
+"""python -m benchmarks.accuracy.power STUDY...: how much seeds differ, and the smallest difference that is detectable.
 
 Each study is a file of `benchmarks.accuracy.collect`; the spread is that of one variant's runs in it.
 """
@@ -16,9 +16,9 @@ from benchmarks.accuracy.run_files import Json
 from benchmarks.accuracy.statistics import LEVEL, mean_sd
 from ltvs.runtime.files import read_json
 
-#: Chance with which a difference of the smallest size is found.
+#: Chance of finding a difference of the smallest detectable size.
 POWER = 0.8
-#: Seeds of each variant for which it is told.
+#: Seeds of each variant for which the table gives that size.
 SEEDS = (3, 10)
 
 
@@ -44,7 +44,7 @@ def smallest_difference(deviation: float, seeds: int, power: float = POWER) -> f
 
 
 def power_table(studies: dict[str, Json], variant: str, data: str = "all") -> str:
-    """Return Dice of a variant, its deviation over seeds, and the differences that seeds tell, by study and class.
+    """Return Dice of a variant, its deviation over seeds, and the detectable differences, by study and class.
 
     Raises:
         ValueError: a study has less than two runs of the variant.
@@ -56,9 +56,9 @@ def power_table(studies: dict[str, Json], variant: str, data: str = "all") -> st
             if len(found) < 2:
                 raise ValueError(f"{name}: expected two or more runs of {variant!r}; got {len(found)}; see --variant")
             middle, deviation = (100 * value for value in mean_sd(np.array(list(found.values()))))
-            told = {f"told by {n} seeds": f"{smallest_difference(deviation, n):.1f}" for n in SEEDS}
+            smallest = {f"detectable with {n} seeds": f"{smallest_difference(deviation, n):.1f}" for n in SEEDS}
             about = {"setting": name, "class": label, "seeds": str(len(found)), "Dice": f"{middle:.1f}"}
-            rows.append(about | {"deviation": f"{deviation:.2f}"} | told)
+            rows.append(about | {"deviation": f"{deviation:.2f}"} | smallest)
     return pages.table_of(rows)
 
 

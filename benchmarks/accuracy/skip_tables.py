@@ -17,20 +17,20 @@ RESULT, ON_PLAIN = (RESULTS / "accuracy" / f"{name}.json" for name in ("skips", 
 PLOT = DOCS / "images" / "skips.svg"
 MAKER = "benchmarks.accuracy.skip_tables"
 VARIANTS = GROUPS["skips"]
-#: The skips that are dropped or go on after the first seeds; the others are what these are compared with.
+#: The skips that the rule after the first seeds keeps or drops; the other ones run in any case.
 CANDIDATES = ("gated", "selective", "windowed", "axial", "gated-static", "gated-csca", "gated-cca", "attention-gate")
 REFERENCE, LARGER = "concat", "4"
 
 
 def short_table(whole: Json) -> str:
-    """Return Dice, its difference from concatenation, and parameters of each net."""
+    """Return each net's Dice, its difference from concatenation, and the parameters."""
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
         cells: dict[str, str] = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
         for label in LABELS:
             cells[f"{label} Dice"] = _dice(whole, variant, label, SIZE)
-            cells[f"{label}, less `{REFERENCE}`"] = _difference(found[label].less.get(REFERENCE))
+            cells[f"{label} vs `{REFERENCE}`"] = _difference(found[label].less.get(REFERENCE))
         runs = [run for run in whole["runs"] if run["variant"] == variant]
         cells["parameters"] = f"{runs[0]['parameters']:,}"
         rows.append(cells)
@@ -38,20 +38,20 @@ def short_table(whole: Json) -> str:
 
 
 def verdict_table(whole: Json) -> str:
-    """Return what each skip gains over both baselines and over itself frozen, and whether that counts."""
+    """Return how each skip compares with both baselines and with itself frozen, and whether its gain counts."""
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
         cells = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
         for label in LABELS:
-            cells |= {f"{label}, less `{name}`": _difference(found[label].less.get(name)) for name in BASELINES}
-            cells[f"{label}, less itself frozen"] = _difference(found[label].less_frozen)
+            cells |= {f"{label} vs `{name}`": _difference(found[label].less.get(name)) for name in BASELINES}
+            cells[f"{label} vs itself frozen"] = _difference(found[label].less_frozen)
         rows.append(cells | {"counts": _word(counts(found)) if any(one.less_frozen for one in found.values()) else ""})
     return pages.table_of(rows)
 
 
 def frozen_table(whole: Json) -> str:
-    """Return what each skip with its maps and gates frozen is better or worse by than both baselines."""
+    """Return how each skip compares with both baselines once its maps and gates are frozen."""
     rows = []
     for variant in _ran(whole):
         found = verdicts(whole, variant)
@@ -60,26 +60,26 @@ def frozen_table(whole: Json) -> str:
             for label in LABELS:
                 cells[f"{label} Dice"] = _dice(whole, variant, label, FROZEN)
                 less = found[label].frozen_less
-                cells |= {f"{label}, less `{name}`": _difference(less.get(name)) for name in BASELINES}
+                cells |= {f"{label} vs `{name}`": _difference(less.get(name)) for name in BASELINES}
             rows.append(cells)
     return pages.table_of(rows)
 
 
 def pruning_table(whole: Json) -> str:
-    """Return the means over the first seeds, and which candidates went on."""
+    """Return the means over the first seeds, and which candidates were kept."""
     rows = []
     for variant in _ran(whole):
         cells = {"skip": f"`{variant}`"}
         for label in LABELS:
             cells[f"{label} Dice"] = _points(first_mean(whole, variant, label), "")
             lead = np.nan if variant in BASELINES else lead_of(whole, variant, label)
-            cells[f"{label}, above both"] = _points(lead, "+")
-        rows.append(cells | {"goes on": _word(goes_on(whole, variant)) if variant in CANDIDATES else ""})
+            cells[f"{label}, lead over both"] = _points(lead, "+")
+        rows.append(cells | {"kept": _word(goes_on(whole, variant)) if variant in CANDIDATES else ""})
     return pages.table_of(rows)
 
 
 def elsewhere_table(whole: Json) -> str:
-    """Return Dice with larger patches, on the cases that were predicted with them, and on the real CT."""
+    """Return Dice with the training patch and a larger one, on the same cases, and Dice on the real CT."""
     rows = []
     for variant in _ran(whole):
         cells = {"skip": f"`{variant}`"}
@@ -87,24 +87,24 @@ def elsewhere_table(whole: Json) -> str:
             larger = by_seed(whole, "all", variant, label, "dice", LARGER)
             usual = by_seed(whole, "all", variant, label, "dice")
             same = [np.where(np.isfinite(larger[seed]), usual[seed], np.nan) for seed in larger]
-            cells[f"{label}, same cases"] = _mean_sd(same)
+            cells[f"{label}, training patch"] = _mean_sd(same)
             cells[f"{label}, 4 times the patch"] = _dice(whole, variant, label, LARGER)
             less = difference(whole, variant, REFERENCE, label, LARGER)
-            cells[f"{label}, these less `{REFERENCE}`"] = _difference(less)
+            cells[f"{label}, 4 times the patch, vs `{REFERENCE}`"] = _difference(less)
             cells[f"{label}, real CT"] = _dice(whole, variant, label, REAL_CT)
         rows.append(cells)
     return pages.table_of(rows)
 
 
 def plain_table(whole: Json) -> str:
-    """Return Dice of nets that were trained on plain phantoms, and how much it is above that of the usual skip."""
+    """Return Dice of the nets trained on plain phantoms, and its difference from concatenation."""
     rows = []
     for variant in _ran(whole):
         cells = {"skip": f"`{variant}`", "seeds": _seeds(whole, variant)}
         for label in LABELS:
             for size, title in ((SIZE, label), (LARGER, f"{label}, 4 times the patch")):
                 cells[title] = _dice(whole, variant, label, size)
-                cells[f"{title}, less `{REFERENCE}`"] = _difference(difference(whole, variant, REFERENCE, label, size))
+                cells[f"{title}, vs `{REFERENCE}`"] = _difference(difference(whole, variant, REFERENCE, label, size))
         rows.append(cells)
     return pages.table_of(rows)
 
@@ -115,7 +115,7 @@ def appendix(whole: Json, of_plain: Json) -> str:
         "Verdicts": verdict_table(whole),
         "With maps and gates frozen": frozen_table(whole),
         "After three seeds": pruning_table(whole),
-        "Larger patches, and a real CT": elsewhere_table(whole),
+        "Larger patches and a real CT": elsewhere_table(whole),
         "Plain phantoms": f"{_about(of_plain)}\n{plain_table(of_plain)}",
     }
     return "\n".join([_about(whole), *(f"### {title}\n\n{table}" for title, table in made.items())])

@@ -20,7 +20,7 @@ REFERENCE = "concat"
 #: The variants that every other one is compared with: the usual skip, and the default.
 AGAINST = (REFERENCE, f"csca-{CHOSEN}")
 TRAINED_ON = {
-    "all": "Trained on plain phantoms and on phantoms around real anatomies",
+    "all": "Trained on plain phantoms and on phantoms with real anatomy",
     "plain": "Trained on plain phantoms alone",
 }
 LABELS = ("vessel", "tumor")
@@ -58,11 +58,11 @@ def results(whole: Json, groups: Groups) -> str:
     for data in _data(whole, groups):
         ran = names(whole, data)
         # Few variants are trained on less, and they belong side by side.
-        by_title = groups if data == DATA[0] else {"All that were": [name for name in ordered(groups) if name in ran]}
+        by_title = groups if data == DATA[0] else {"All variants": [name for name in ordered(groups) if name in ran]}
         titled = {title: results_table(whole, data, group) for title, group in by_title.items()}
         if data == DATA[0]:
-            titled["Beside the paper's figures, vessel / tumor Dice"] = paper_table(whole, data)
-        parts += _section(data, titled)
+            titled["The paper and this study, vessel / tumor Dice"] = paper_table(whole, data)
+        parts += _section(TRAINED_ON[data], titled)
     return "\n".join(parts)
 
 
@@ -78,9 +78,9 @@ def details(whole: Json, groups: Groups, against: Iterable[str]) -> str:
         titled |= {what.capitalize(): probes_table(whole, data, variants, what) for what in ("entropy", "spread")}
         for baseline in against:
             for label in LABELS:
-                title = f"Each variant less `{baseline}`, {label}"
+                title = f"Each variant vs `{baseline}`, {label}"
                 titled[title] = pairs_table(whole, data, baseline, label, variants)
-        parts += _section(data, titled)
+        parts += _section(f"{TRAINED_ON[data]}: details", titled)
     return "\n".join(parts)
 
 
@@ -105,14 +105,14 @@ def results_table(whole: Json, data: str, variants: Sequence[str]) -> str:
                if column in known},
             "vessel Dice, plain cases": _mean_sd(_scores(whole, data, variant, "vessel", "dice")[:, plain(whole)]),
             "parameters": f"{runs[0]['parameters']:,}" if runs else "",
-            "step, times": _cell(_time_ratio(whole, data, runs), ".2f"),
+            "step time, ratio": _cell(_time_ratio(whole, data, runs), ".2f"),
             "memory, MiB": _cell(_median(run["peak_memory_mib"] for run in runs), ".0f"),
         })  # fmt: skip
     return pages.table_of(rows)
 
 
 def paper_table(whole: Json, data: str) -> str:
-    """Return Dice of the paper's Table 2, on real CT at the paper's size, beside that of the same skips here."""
+    """Return Dice of the paper's Table 2, on real CT at the paper's size, and Dice of the same skips here."""
 
     def here(variant: str) -> str:
         scores = [_mean_sd(_scores(whole, data, variant, label, "dice")) for label in LABELS]
@@ -157,13 +157,13 @@ def pairs_table(whole: Json, data: str, baseline: str, label: str, variants: Seq
                 "seeds": str(every["seeds"]),
                 "cases": str(every["cases"]),
                 "difference": f"{100 * every['difference']:+.1f}",
-                "over cases": _interval(every["interval_cases"]),
-                "over seeds and cases": _interval(every["interval"]),
+                "95% over cases": _interval(every["interval_cases"]),
+                "95% over seeds and cases": _interval(every["interval"]),
                 "p": _p(every["p"]),
                 "p, Holm": _p(every["p_holm"]),
                 "r": f"{every['rank_biserial']:+.2f}",
                 "plain cases": f"{100 * own['difference']:+.1f}" if own else "",
-                "plain, over seeds and cases": _interval(own["interval"]) if own else "",
+                "plain cases, 95% over seeds and cases": _interval(own["interval"]) if own else "",
             })  # fmt: skip
     return pages.table_of(rows)
 
@@ -195,8 +195,8 @@ def _data(whole: Json, groups: Groups) -> list[str]:
     return [data for data in DATA if names(whole, data)]
 
 
-def _section(data: str, titled: Mapping[str, str]) -> list[str]:
-    return [f"### {TRAINED_ON[data]}\n", *(f"#### {title}\n\n{table}" for title, table in titled.items() if table)]
+def _section(heading: str, titled: Mapping[str, str]) -> list[str]:
+    return [f"### {heading}\n", *(f"#### {title}\n\n{table}" for title, table in titled.items() if table)]
 
 
 def _about(whole: Json) -> str:
@@ -208,7 +208,7 @@ def _about(whole: Json) -> str:
     machines = "; ".join(f"{about}, commits {', '.join(found)}" for about, found in commits.items())
     own = int(plain(whole).sum())
     return (
-        f"{len(whole['runs'])} runs; {len(whole['cases'])} test cases, of which {own} are plain phantoms. "
+        f"{len(whole['runs'])} runs; {len(whole['cases'])} test cases, {own} of them plain phantoms. "
         f"Task: {task}. Machine: {machines}.\n"
     )
 

@@ -83,7 +83,7 @@ TITLES = {
     "scores": "Score normalization and residual",
     "layers": "Up-sampling and normalization layers",
     "table-2": "The paper's Table 2, with controls",
-    "mending": "What could mend it, within the idea",
+    "mending": "Changes to CSCA",
 }
 
 

@@ -20,20 +20,24 @@ def bounds(report: dict[str, Any]) -> list[tuple[str, float, float]]:
     """Return each bound: its name, what was measured, and the most that it may be."""
     runs, found = report["runs"], []
     for precision in sorted({row["precision"] for row in runs}):
-        ours, monai = _of(runs, "ours", precision), _of(runs, "monai", precision)
+        ours, monai = of_side(runs, "ours", precision), of_side(runs, "monai", precision)
         found += [
-            (f"time over MONAI's, both in {precision}", ours["seconds"] / monai["seconds"], TIME),
-            (f"peak memory over MONAI's, both in {precision}", ours["peak_bytes"] / monai["peak_bytes"], MEMORY),
-            (f"all but the networks, in {precision}, of the whole", _outside(ours), OUTSIDE),
+            (f"time, this pipeline / MONAI, both in {precision}", ours["seconds"] / monai["seconds"], TIME),
+            (
+                f"peak memory, this pipeline / MONAI, both in {precision}",
+                ours["peak_bytes"] / monai["peak_bytes"],
+                MEMORY,
+            ),
+            (f"share of the time outside the networks, in {precision}", _outside(ours), OUTSIDE),
         ]
     if runs:
         automatic = report["automatic"]
-        default = _of(runs, "ours", automatic)["seconds"] / _of(runs, "monai", "32")["seconds"]
-        found.append((f"time over MONAI's, default settings of each ({automatic} and 32)", default, DEFAULT_TIME))
+        default = of_side(runs, "ours", automatic)["seconds"] / of_side(runs, "monai", "32")["seconds"]
+        found.append((f"time, this pipeline / MONAI, default precisions ({automatic} and 32)", default, DEFAULT_TIME))
     if report["long"]:
         short, long = (row["peak_bytes"] for row in report["long"])
         few, many = (row["slices"] for row in report["long"])
-        found.append((f"GB more for {many} slices than for {few}", (long - short) / 1e9, MORE / 1e9))
+        found.append((f"peak memory of {many} slices minus that of {few}, GB", (long - short) / 1e9, MORE / 1e9))
     return found
 
 
@@ -48,22 +52,23 @@ def text(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     tables = []
     if report["runs"]:
-        heads = ["", "precision", "seconds", "of these for patches", "processors' seconds", "peak memory, GB"]
+        heads = ["", "precision", "seconds", "seconds for patches", "CPU seconds", "peak memory, GB"]
         order = sorted({(row["precision"], row["side"]) for row in report["runs"]})
-        rows = [_row(side, precision, _of(report["runs"], side, precision)) for precision, side in order]
+        rows = [_row(side, precision, of_side(report["runs"], side, precision)) for precision, side in order]
         tables.append(pages.table(heads, rows, words=2))
     if report["long"]:
         rows = [[row["size"], f"{row['peak_bytes'] / 1e9:.2f}", f"{row['seconds']:.0f}"] for row in report["long"]]
         tables.append(pages.table(["CT, shipped networks", "peak memory, GB", "seconds"], rows))
     kept = [[name, f"{value:.2f}", f"{most:g}", _holds(value, most)] for name, value, most in bounds(report)]
-    tables.append(pages.table(["", "measured", "at most", "holds"], kept))
+    tables.append(pages.table(["bound", "measured", "at most", "holds"], kept))
     return (
-        "\n".join(tables) + f"\nCase {report['case']}; {about['name']}, {about['threads']} threads, {versions}, commit "
-        f"{about['commit']}; {report['run_seconds']:.0f} s.\n"
+        "\n".join(tables)
+        + f"\nCase {report['case']} on {about['name']}, {about['threads']} threads; {versions}; commit "
+        f"{about['commit']}. The run took {report['run_seconds']:.0f} s.\n"
     )
 
 
-def _of(runs: list[dict[str, Any]], side: str, precision: str) -> dict[str, float]:
+def of_side(runs: list[dict[str, Any]], side: str, precision: str) -> dict[str, float]:
     """Return the medians of a side's seconds, and the most of its peaks."""
     rows = [row for row in runs if (row["side"], row["precision"]) == (side, precision)]
     names = ("seconds", "processor_seconds", "network_seconds")

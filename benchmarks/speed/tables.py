@@ -1,4 +1,7 @@
-"""`python -m benchmarks.speed.tables` writes the tables of docs/appendix/times.md from `benchmarks/results/*.json`."""
+"""`python -m benchmarks.speed.tables` writes all times into docs/appendix/times.md, and the main ones into speed.md.
+
+They come from `benchmarks/results/*.json`, those of whole predictions from `benchmarks/results/prediction/cpu.json`.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,11 +10,14 @@ from typing import Any
 import torch
 
 from benchmarks import DOCS, RESULTS, pages
+from benchmarks.prediction import tables as prediction
 from benchmarks.speed import nets
+from benchmarks.speed.summary import summary
 from ltvs.runtime.files import read_json
 
-PAGE = DOCS / "appendix" / "times.md"
+PAGE, SUMMARY = DOCS / "appendix" / "times.md", DOCS / "understand" / "speed.md"
 MAKER = "benchmarks.speed.tables"
+PARTS = {"skips": "Skips", "precision": "Half precision", "nets": "Networks"}
 KINDS = {"forward": "forward", "forward_backward": "forward + backward", "training_step": "training step"}
 #: Backends that results name as they were called when they were measured.
 FORMER_NAMES = {"factorised": "torch", "native": "cpp"}
@@ -35,9 +41,11 @@ def text(reports: list[dict[str, Any]]) -> str:
         about = report["machine"]
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
         kept = "".join(f", {name}={value}" for name, value in about["allocator"].items())
+        what = " and ".join(title for part, title in PARTS.items() if report[part])
         parts.append(
-            f"## {about['device'].upper()}: {about['name']}{kept}\n\n{about['threads']} threads, copy at "
-            f"{report['bandwidth'] / 1e9:.1f} GB/s, {versions}, commit {about['commit']}; {report['seconds']:.0f} s\n"
+            f"## {what} on a {about['device'].upper()}: {about['name']}{kept}\n\n{about['threads']} threads; a copy "
+            f"runs at {report['bandwidth'] / 1e9:.1f} GB/s; {versions}; commit {about['commit']}. The run took "
+            f"{report['seconds']:.0f} s.\n"
         )
         shown = [text_table(case, heading="### ") for case in report["skips"]]
         parts += [_marked(shown[0]), *shown[1:]] if report is usual else shown
@@ -54,8 +62,14 @@ def text(reports: list[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def main_results(reports: list[dict[str, Any]]) -> str:
+    """Return the table at the top of docs/understand/speed.md."""
+    usual = [r for r in reports if r["machine"]["device"] == "cpu" and not r["machine"]["allocator"]]
+    return summary(usual, read_json(prediction.RESULT))
+
+
 def text_table(case: dict[str, Any], heading: str = "") -> str:
-    """Return one case as a Markdown table, with the ratio of the first row's time to each time."""
+    """Return one case as a Markdown table, with each row's speedup over the first row."""
     ran = [row for row in case["rows"] if "not_run" not in row]
     kinds = [kind for kind in KINDS if ran and kind in ran[0]]
     skip = "channels" in case
@@ -67,7 +81,7 @@ def text_table(case: dict[str, Any], heading: str = "") -> str:
 
 
 def precision_table(case: dict[str, Any], heading: str = "") -> str:
-    """Return the errors of half precision against float64, in units of those of the literal equations."""
+    """Return the errors of half precision against float64 over those of the literal equations."""
     size = "x".join(str(n) for n in (1, 32, *case["size"]))
     names = list(case["rows"][0]["errors"])
     rows = [
@@ -92,7 +106,7 @@ def _title(case: dict[str, Any]) -> str:
 
 
 def _columns(kind: str, skip: bool) -> list[str]:
-    return [f"{kind}, ms", "first row / this", *(["over floor", "memory"] if skip else ["memory, MB"])]
+    return [f"{kind}, ms", "speedup", *(["floors", "memory, maps"] if skip else ["memory, MB"])]
 
 
 def _cells(cell: dict[str, float] | None, first: dict[str, float]) -> list[str]:
@@ -108,7 +122,9 @@ def _cells(cell: dict[str, float] | None, first: dict[str, float]) -> list[str]:
 
 def main() -> None:
     pages.take_no_options(MAKER, __doc__)
-    pages.write(PAGE, MAKER, text(read_reports(RESULTS)))
+    reports = read_reports(RESULTS)
+    pages.write(PAGE, MAKER, text(reports))
+    pages.write(SUMMARY, MAKER, main_results(reports))
 
 
 if __name__ == "__main__":

@@ -19,16 +19,17 @@ def text(report: dict[str, Any]) -> str:
         [name, *(_cell(_mean(row["cases"][source], score), score) for source, score in columns)]
         for name, row in report["rows"].items()
     ]
-    heads = ["images for training", *(f"{source}, {score.replace('_', ' ')}" for source, score in columns)]
+    heads = ["training images", *(f"{source}, {score.replace('_', ' ')}" for source, score in columns)]
     cases = ", ".join(f"{source} {len(of)}" for source, of in first.items())
     hours = sum(row["train_seconds"] for row in report["rows"].values()) / 3600
     about = report["machine"]
     lines = [
         pages.table(heads, rows),
-        "Dice of the liver that stage 1 finds; Dice of vessels and tumors, and ml of false tumor, in the labeled "
-        f"liver. Means over cases: {cases}. {report['steps']} steps of one patch for each network, precision "
-        f"{report['precision']}, {report['maps']} made patients, one seed. {hours:.1f} hours on {about['name']}, "
-        f"{about['processors']} processors, PyTorch {about['versions']['torch']}, commit {about['commit']}.\n",
+        "Liver: Dice of the liver that stage 1 finds. Vessel, tumor and false tumor: Dice and milliliters of stage 2 "
+        f"in the labeled liver. Means over cases: {cases}. {report['steps']} steps of one patch for each network, "
+        f"precision {report['precision']}, {report['maps']} synthetic patients, one seed. {hours:.1f} hours on "
+        f"{about['name']}, {about['processors']} processors, PyTorch {about['versions']['torch']}, commit "
+        f"{about['commit']}.\n",
     ]
     return "\n".join(lines)
 

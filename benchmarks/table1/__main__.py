@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table1", description=__doc__)
     option = parser.add_argument
     option(
-        "--counts", action="store_true", help="print the parameters beside the paper's; 1 where a settled one differs"
+        "--counts", action="store_true", help="print the parameters beside the paper's; 1 if a settled count differs"
     )
     option("--size", choices=tuple(BUDGETS), default="cpu", help="how much to train (default: cpu)")
     option("--output", type=Path, help="folder for the patients, networks and scores")

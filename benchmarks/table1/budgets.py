@@ -23,7 +23,7 @@ class Budget:
 
     Args:
         grids: of the data set, as options of prepare_ltvs.py.
-        maps: made patients to train on.
+        maps: synthetic patients to train on.
         validation: phantoms that choose the best weights.
         test: phantoms that nothing is chosen by.
         patch: (d, h, w) voxels.

@@ -10,10 +10,10 @@ from ltvs.model.systems.registry import NETWORKS, TABLE_1, Network, make_system
 
 #: Why a count that is not settled differs.
 REASONS: dict[Network, str] = {
-    "uctransnet": "the printed count is the one that the network's own paper quotes",
-    "transunet": "same architecture; what the paper counts besides is not known",
-    "attention_unet": "no documented network has the printed count; this is the nearest",
-    "uxnet": "the network as published today; its first version has 58.80",
+    "uctransnet": "the paper prints the count that the network's own paper quotes",
+    "transunet": "same architecture; it is unknown what else the paper counts",
+    "attention_unet": "no documented network has the printed count; this one comes nearest",
+    "uxnet": "the network as published today; its first version has 58.80 M",
 }
 
 
@@ -52,7 +52,7 @@ def table(counts: dict[Network, int]) -> str:
 def _row(network: Network, count: int) -> list[str]:
     printed, here = TABLE_1[network], millions(count)
     difference = (count / 1e6 / float(printed.millions) - 1) * 100
-    verdict = "settled: equal" if here == printed.millions else "settled: differs"
+    verdict = "equal" if here == printed.millions else "**differs**"
     if not printed.settled:
         verdict = f"{difference:+.2f}%: {REASONS[network]}"
     return [printed.title, f"`{network}`", verdict, printed.millions, here, f"{count:,}"]

@@ -20,15 +20,13 @@ OURS: Network = "ucanet"
 
 def text(report: dict[str, Any]) -> str:
     """Return all tables of a study."""
-    seeds = report["budget"]["seeds"]
+    over = "seeds and cases" if len(report["budget"]["seeds"]) > 1 else "cases"
     sections = {
         "": _about(report),
         "Dice and IoU on the phantoms, percent": scores_table(report),
-        "Beside the paper's Dice, percent": f"{paper_table(report)}{disagreement(report)}",
+        "The paper's Dice and Dice here, percent": f"{paper_table(report)}{disagreement(report)}",
         _real_title(report): scores_table(report, real=True),
-        f"Each system against UCA-Net, points of Dice over {'seeds and cases' if len(seeds) > 1 else 'cases'}": (
-            tests_table(report)
-        ),
+        f"Each system minus UCA-Net, points of Dice, interval over {over}": tests_table(report),
         f"At the best of {len(report['budget']['rates'])} learning rates": rates_table(report),
         "Costs": costs_table(report),
     }
@@ -37,7 +35,7 @@ def text(report: dict[str, Any]) -> str:
 
 def _real_title(report: dict[str, Any]) -> str:
     names = sorted({name for run in report["runs"] for name, case in run["cases"].items() if case["real"]})
-    named = f"one real CT, {names[0]}, which ranks nothing either" if len(names) == 1 else f"{len(names)} real CTs"
+    named = f"one real CT ({names[0]}), which cannot rank them either" if len(names) == 1 else f"{len(names)} real CTs"
     return f"Dice and IoU on {named}"
 
 
@@ -47,10 +45,10 @@ def _about(report: dict[str, Any]) -> str:
     seeds = len(budget["seeds"])
     named = "seeds" if seeds > 1 else "seed"
     commits = _each("{commit}", abouts)
-    ranks = "" if seeds > 1 else " **One seed ranks nothing**: another seed may reverse any two rows."
+    ranks = "" if seeds > 1 else " **One seed cannot rank the systems**: another seed may reverse any two rows."
     return (
-        f"{budget['real_steps']} steps of {budget['batch']} patches of {d}x{h}x{w}, {budget['maps']} made patients, "
-        f"{budget['test']} held-out phantoms, learning rate {COMMON_RATE:g}, {seeds} {named}."
+        f"{budget['real_steps']} steps of {budget['batch']} patches of {d}x{h}x{w}, {budget['maps']} synthetic "
+        f"patients, {budget['test']} held-out phantoms, learning rate {COMMON_RATE:g}, {seeds} {named}."
         f"{ranks} On {_each('{name}, {processors} processors, PyTorch {versions[torch]}', abouts)}; "
         f"{'commits' if ', ' in commits else 'commit'} {commits}.\n"
     )
@@ -112,15 +110,16 @@ def paper_table(report: dict[str, Any]) -> str:
 
 
 def disagreement(report: dict[str, Any]) -> str:
-    """Return which systems have a higher Dice than UCA-Net here, of which the paper prints the highest; or nothing."""
-    clauses = []
+    """Return the systems that beat UCA-Net here, which has the highest Dice in the paper; empty if it was not run."""
+    lines = []
     for structure in STRUCTURES:
         here = _dice_here(report, structure)
         if OURS not in here:
             return ""
         higher = [TABLE_1[network].title for network, value in here.items() if value > here[OURS]]
-        clauses.append(f"by {structure} Dice: {', '.join(higher) or 'none'}")
-    return f"\nThe paper prints the highest Dice for UCA-Net. Higher than UCA-Net here, {'; '.join(clauses)}.\n"
+        lines.append(f"- {structure}: {', '.join(higher) or 'none'}\n")
+    said = "In the paper, UCA-Net has the highest Dice. Here, these systems score higher than it:"
+    return f"\n{said}\n\n{''.join(lines)}"
 
 
 def _dice_here(report: dict[str, Any], structure: str) -> dict[Network, float]:

@@ -40,14 +40,14 @@ def whole() -> dict:
     return {"nets": [concat, net("csca", 0, 20), net("csca", 1, 40)]}
 
 
-def test_the_table_of_what_is_found(whole: dict) -> None:
+def test_the_table_of_recall_and_confusion(whole: dict) -> None:
     found = rows_of(tables.found_table(tables.by_variant(whole)))
     assert found["concat"]["seeds"] == "1"
     assert found["concat"][f"vessels {tables.CALIBERS[0]}"] == "50.0"
     assert found["csca"][f"vessels {tables.CALIBERS[2]}"] == "15.0 ± 7.1"
     assert found["csca"]["isodense tumors (3)"] == "10.0 ± 0.0"
     assert found["csca"]["brighter tumors (0)"] == ""
-    assert (found["concat"]["vessel taken for tumor"], found["concat"]["tumor taken for vessel"]) == ("12.5", "10.0")
+    assert (found["concat"]["vessel labeled tumor"], found["concat"]["tumor labeled vessel"]) == ("12.5", "10.0")
 
 
 def test_the_table_of_gradients(whole: dict) -> None:
@@ -95,6 +95,6 @@ def test_the_page_is_written_between_its_marks(whole: dict, tmp_path: Path, monk
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    for title in ("What is found", "Gradient passed on", "Attention frozen to its mean"):
+    for title in ("Recall and confusion", "Gradient through the skip", "Attention frozen to its mean"):
         assert f"### {title}\n" in text
     assert (tmp_path / "maps.svg").exists()

@@ -120,8 +120,8 @@ def test_tables_say_what_was_found(whole: dict) -> None:
         "`windowed`",
         "`axial`",
     ]
-    assert (short["`concat`"]["tumor, less `concat`"], short["`axial`"]["seeds"]) == ("", "3")
-    assert short["`gated`"]["tumor, less `concat`"].startswith(("+2.", "+3."))
+    assert (short["`concat`"]["tumor vs `concat`"], short["`axial`"]["seeds"]) == ("", "3")
+    assert short["`gated`"]["tumor vs `concat`"].startswith(("+2.", "+3."))
     whole["runs"][0] |= {"finite": False, "scores": {}}
     first = whole["runs"][0]["variant"]
     assert rows_of(skip_tables.short_table(whole))[f"`{first}`"]["seeds"] == "9, 1 failed"
@@ -130,21 +130,21 @@ def test_tables_say_what_was_found(whole: dict) -> None:
 def test_tables_of_the_appendix(whole: dict) -> None:
     verdict = rows_of(skip_tables.verdict_table(whole))
     assert [name for name, row in verdict.items() if row["counts"] == "yes"] == ["`gated`"]
-    assert verdict["`gated`"]["tumor, less itself frozen"] == "+3.0 (3.0 to 3.0)"
+    assert verdict["`gated`"]["tumor vs itself frozen"] == "+3.0 (3.0 to 3.0)"
     assert (verdict["`static`"]["counts"], verdict["`axial`"]["counts"]) == ("", "")
     fixed = rows_of(skip_tables.frozen_table(whole))
     assert list(fixed) == [
         f"`{name}`, frozen" for name in ("attention-gate", "gated", "selective", "windowed", "axial")
     ]
     pruned = rows_of(skip_tables.pruning_table(whole))
-    assert (pruned["`gated`"]["goes on"], pruned["`windowed`"]["goes on"], pruned["`static`"]["goes on"]) == (
+    assert (pruned["`gated`"]["kept"], pruned["`windowed`"]["kept"], pruned["`static`"]["kept"]) == (
         "yes", "no", "",
     )  # fmt: skip
     elsewhere = rows_of(skip_tables.elsewhere_table(whole))["`gated`"]
     assert elsewhere["tumor, real CT"] == "54.5 ± 3.0"
-    same, larger = (float(elsewhere[f"tumor, {what}"].split()[0]) for what in ("same cases", "4 times the patch"))
+    same, larger = (float(elsewhere[f"tumor, {what}"].split()[0]) for what in ("training patch", "4 times the patch"))
     assert same - larger == pytest.approx(2, abs=0.11)
-    less = [elsewhere[f"{label}, these less `concat`"] for label in ("tumor", "vessel")]
+    less = [elsewhere[f"{label}, 4 times the patch, vs `concat`"] for label in ("tumor", "vessel")]
     assert less[0].startswith(("+2.", "+3."))
     assert less[1].startswith(("+0.", "-0."))
     assert "63 runs, C, PyTorch 2.13.0, one thread each, commits abc." in skip_tables.appendix(whole, whole)
@@ -155,8 +155,8 @@ def test_plain_phantoms_are_compared_case_by_case(tmp_path: Path) -> None:
     whole["cases"] = [f"plain-{i:03d}" for i in range(len(whole["cases"]))]
     rows = rows_of(skip_tables.plain_table(whole))
     assert list(rows) == ["`concat`", "`gated`"]
-    assert rows["`gated`"]["tumor, less `concat`"].startswith(("+2.", "+3."))
-    assert rows["`concat`"]["vessel, less `concat`"] == ""
+    assert rows["`gated`"]["tumor, vs `concat`"].startswith(("+2.", "+3."))
+    assert rows["`concat`"]["vessel, vs `concat`"] == ""
     assert [float(rows["`gated`"][what].split()[0]) for what in ("tumor", "tumor, 4 times the patch")] == [
         pytest.approx(48.5, abs=0.7), pytest.approx(43.5, abs=0.7),
     ]  # fmt: skip
@@ -190,7 +190,8 @@ def test_power_of_a_study(
     monkeypatch.setattr("sys.argv", ["power", str(file)])
     assert power.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| setting | class | seeds | Dice | deviation | told by 3 seeds | told by 10 seeds |"
+    columns = ("setting", "class", "seeds", "Dice", "deviation", "detectable with 3 seeds", "detectable with 10 seeds")
+    assert lines[0] == f"| {' | '.join(columns)} |"
     middle, deviation = collect.by_seed(whole, "all", "concat", "tumor", "dice"), lines[3].split(" | ")[4]
     assert float(deviation) == pytest.approx(100 * np.std([np.nanmean(x) for x in middle.values()], ddof=1), abs=0.005)
     for words, message in (

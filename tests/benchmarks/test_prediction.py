@@ -139,8 +139,9 @@ def test_bounds_that_hold(report: dict) -> None:
     assert "**no**" not in tables.text(report)
 
 
-TIME, DEFAULT = "time over MONAI's, both in 32: ", "time over MONAI's, default settings of each (bf16-mixed and 32): "
-OUTSIDE, MEMORY = "all but the networks, in 32, of the whole: ", "peak memory over MONAI's, both in bf16-mixed: "
+OVER = "this pipeline / MONAI"
+TIME, DEFAULT = f"time, {OVER}, both in 32: ", f"time, {OVER}, default precisions (bf16-mixed and 32): "
+OUTSIDE, MEMORY = "share of the time outside the networks, in 32: ", f"peak memory, {OVER}, both in bf16-mixed: "
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_bounds_that_are_missed(
 
 def test_a_long_ct_that_needs_too_much(report: dict) -> None:
     report["long"][1]["peak_bytes"] = report["long"][0]["peak_bytes"] + 1.01e9
-    assert tables.missed(report) == ["GB more for 1000 slices than for 200: 1.01, at most 1 asked"]
+    assert tables.missed(report) == ["peak memory of 1000 slices minus that of 200, GB: 1.01, at most 1 asked"]
 
 
 def test_several_rounds_give_medians_and_the_highest_peak(report: dict) -> None:
@@ -191,7 +192,7 @@ def test_the_exit_status(
     assert command.main() == len(words)
     assert json.loads(written.read_text()) == report
     said = capsys.readouterr()
-    assert said.err == "missed: GB more for 1000 slices than for 200: 2.80, at most 1 asked\n"
+    assert said.err == "missed: peak memory of 1000 slices minus that of 200, GB: 2.80, at most 1 asked\n"
     assert "| this pipeline | 32 | 40.0 | 34.0 | 80.0 | 1.50 |" in said.out
 
 

@@ -97,8 +97,20 @@ def test_rows_of_networks(monkeypatch):
 
 
 def test_the_docs_show_the_results():
-    page = tables.PAGE.read_text()
-    assert replaced(page, tables.MAKER, tables.text(tables.read_reports(tables.RESULTS))) == page
+    reports = tables.read_reports(tables.RESULTS)
+    for path, shown in ((tables.PAGE, tables.text(reports)), (tables.SUMMARY, tables.main_results(reports))):
+        page = path.read_text()
+        assert replaced(page, tables.MAKER, shown) == page
+
+
+def test_the_main_results_are_those_of_the_tables():
+    """As docs/appendix/times.md and the table of whole predictions have them."""
+    reports = tables.read_reports(tables.RESULTS)
+    lines = [line for line in tables.main_results(reports).splitlines()[2:] if "benchmarks.speed" in line]
+    assert len(lines) == 4
+    for line in lines:
+        *_, ours, other, _, _ = line.strip("| ").split(" | ")
+        assert all(f" {time.removesuffix(' ms')} (" in tables.text(reports) for time in (ours, other))
 
 
 def test_bounds_are_measured():

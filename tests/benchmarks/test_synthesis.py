@@ -80,7 +80,7 @@ def test_table() -> None:
     assert heads[4:] == ["phantoms, false tumor ml", "ltvs, liver", "ltvs, tumor", "ltvs, false tumor ml"]
     assert one == ["one", "0.850", "0.500", "0.500", "1.5", "0.700", "0.000", "9.0"]
     assert other == ["+ other", "1.000", "1.000", "1.000", "0.0", "1.000", "-", "0.0"]
-    assert "1500 steps of one patch for each network, precision bf16-mixed, 50 made patients, one seed." in shown
+    assert "1500 steps of one patch for each network, precision bf16-mixed, 50 synthetic patients, one seed." in shown
     assert "2.0 hours on a CPU" in shown
 
 

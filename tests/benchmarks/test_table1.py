@@ -45,7 +45,7 @@ def test_counts_that_are_settled_are_the_paper_s(capsys, monkeypatch) -> None:
     assert list(shown) == [printed.title for printed in TABLE_1.values()]
     equal = [name for name, row in shown.items() if row["printed, M"] == row["here, M"]]
     assert equal == [printed.title for printed in TABLE_1.values() if printed.settled]
-    assert all((row["verdict"] == "settled: equal") == (name in equal) for name, row in shown.items())
+    assert all((row["verdict"] == "equal") == (name in equal) for name, row in shown.items())
 
 
 def test_a_settled_count_that_differs_fails(capsys, monkeypatch) -> None:
@@ -55,7 +55,7 @@ def test_a_settled_count_that_differs_fails(capsys, monkeypatch) -> None:
     assert study.main() == 1
     shown = capsys.readouterr()
     assert "missed: 3D V-Net: expected 45.60 M parameters, as printed; got 45,500,000" in shown.err
-    assert rows_of(shown.out)["3D V-Net"]["verdict"] == "settled: differs"
+    assert rows_of(shown.out)["3D V-Net"]["verdict"] == "**differs**"
 
 
 @pytest.mark.parametrize("size", BUDGETS)

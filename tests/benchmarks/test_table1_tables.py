@@ -71,12 +71,12 @@ def test_beside_the_paper() -> None:
     assert several["3D V-Net"] == ["83.60", "", "3", "", "65.53", "", "6", ""]
 
 
-def test_one_seed_ranks_nothing_and_says_so() -> None:
-    assert "**One seed ranks nothing**" in tables.text(report())
-    assert "**Dice and IoU on one real CT, ct, which ranks nothing either**" in tables.text(report())
-    assert "One seed ranks nothing" not in tables.text(report(seeds=(0, 1)))
-    assert "points of Dice over cases**" in tables.text(report())
-    assert "points of Dice over seeds and cases**" in tables.text(report(seeds=(0, 1)))
+def test_one_seed_cannot_rank_and_says_so() -> None:
+    assert "**One seed cannot rank the systems**" in tables.text(report())
+    assert "**Dice and IoU on one real CT (ct), which cannot rank them either**" in tables.text(report())
+    assert "One seed cannot rank" not in tables.text(report(seeds=(0, 1)))
+    assert "points of Dice, interval over cases**" in tables.text(report())
+    assert "points of Dice, interval over seeds and cases**" in tables.text(report(seeds=(0, 1)))
 
 
 def test_paired_tests_against_uca_net() -> None:
@@ -129,8 +129,8 @@ def test_pictures(tmp_path: Path) -> None:
 
 
 def test_where_the_paper_is_not_confirmed() -> None:
-    here = "Higher than UCA-Net here, by tumor Dice: none; by vessel Dice: 3D U-Net."
-    assert tables.disagreement(report()) == f"\nThe paper prints the highest Dice for UCA-Net. {here}\n"
+    here = "Here, these systems score higher than it:\n\n- tumor: none\n- vessel: 3D U-Net\n"
+    assert tables.disagreement(report()) == f"\nIn the paper, UCA-Net has the highest Dice. {here}"
     assert here in tables.text(report())
     alone = report()
     alone["runs"] = [run for run in alone["runs"] if run["network"] != "ucanet"]
@@ -172,7 +172,7 @@ def test_the_page_shows_the_gpu_study_once_it_was_run(tmp_path: Path, monkeypatc
 def test_the_docs_say_what_the_budget_is() -> None:
     budget, shown = BUDGETS["cpu"], page.PAGE.read_text(encoding="utf-8")
     d, h, w = budget.patch
-    assert f"| {budget.maps} made patients to train, " in shown
+    assert f"| {budget.maps} synthetic patients to train, " in shown
     assert f"; {budget.validation} phantoms to validate, {budget.test} to test |" in shown
     assert f"| {d}x{h}x{w} of about 2 mm, batch {budget.batch} |" in shown
     assert f"| {budget.real_steps} steps, " in shown

@@ -22,7 +22,7 @@ Counts = dict[str, list[int]]
 
 
 def calibers(vessel: ndarray) -> ndarray:
-    """Return 1, 2 or 3 in vessels, else 0: by the widest ball in the vessel that holds the voxel or ends beside it."""
+    """Return 1, 2 or 3 in vessels, by the largest ball that fits into the vessel at a voxel, and 0 elsewhere."""
     out = vessel.astype(np.uint8)
     for number, width in enumerate(WIDTHS, start=2):
         radius = width // 2

@@ -26,12 +26,12 @@ def results(whole: Json) -> str:
     """Return all tables as Markdown."""
     nets = by_variant(whole)
     made = {
-        "What is found": found_table(nets),
-        "Gradient passed on": gradients_table(nets),
+        "Recall and confusion": found_table(nets),
+        "Gradient through the skip": gradients_table(nets),
         "Attention frozen to its mean": frozen_table(nets),
     }
     picture = f"![Mean attention maps of three variants](../images/{PLOT.name})\n"
-    caption = "Mean attention maps of one seed, white at 0, black at the largest weight of each map.\n"
+    caption = "Mean attention maps of one seed. White is 0; black is the largest weight in each map.\n"
     return "\n".join([*(f"### {title}\n\n{table}" for title, table in made.items()), picture, caption])
 
 
@@ -42,14 +42,14 @@ def by_variant(whole: Json) -> dict[str, list[Json]]:
 
 
 def found_table(nets: dict[str, list[Json]]) -> str:
-    """Return recall by caliber and brightness, and how often each of the two classes is taken for the other."""
+    """Return recall by caliber and brightness, and the share of each class that nets label as the other."""
     some = next(iter(nets.values()))[0]["found"]["tumors"]
     rows = []
     for variant, group in nets.items():
         found = [net["found"] for net in group]
         cells = {f"vessels {name}": [of["vessels"][name] for of in found] for name in CALIBERS}
         cells |= {f"{kind} tumors ({some[kind][2]})": [of["tumors"][kind] for of in found] for kind in KINDS}
-        for what, row, column in (("vessel taken for tumor", VESSEL, TUMOR), ("tumor taken for vessel", TUMOR, VESSEL)):
+        for what, row, column in (("vessel labeled tumor", VESSEL, TUMOR), ("tumor labeled vessel", TUMOR, VESSEL)):
             cells[what] = [(of["taken_for"][row][column], sum(of["taken_for"][row])) for of in found]
         shares = {head: _percent(part / all_ for part, all_, *_ in counts if all_) for head, counts in cells.items()}
         rows.append({"variant": variant, "seeds": str(len(group))} | shares)
@@ -57,7 +57,7 @@ def found_table(nets: dict[str, list[Json]]) -> str:
 
 
 def gradients_table(nets: dict[str, list[Json]]) -> str:
-    """Return the gradient that skips pass on to both maps, untrained and trained."""
+    """Return the gradient that skips pass back to both maps, before and after training."""
     words = {"start": "before training", "end": "after"}
     return pages.table_of([
         {"variant": variant} | {

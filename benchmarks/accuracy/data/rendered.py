@@ -1,4 +1,4 @@
-"""python -m benchmarks.accuracy.data.rendered --output DATA: scenes of made livers, each with its own contrast.
+"""python -m benchmarks.accuracy.data.rendered --output DATA: scenes of synthetic livers, each with its own contrast.
 
 Shape, phase, contrast, lesions, resolution and noise of every scene are drawn as for the networks that come with the
 examples; no patient is on both sides. An existing case is kept.
