@@ -16,32 +16,42 @@ from crossattn3d.functional import ScoreNorm
 
 
 class AttentionMaps(NamedTuple):
-    """Both attention maps of a CSCA: `channel` is (b, c, c), `slices` is (b, d, d); every row sums to 1."""
+    """Both attention maps of a CSCA. Every row sums to 1.
+
+    Attributes:
+        channel: row i says which encoder channels make output channel i.
+        slices: row i says which encoder slices make output slice i.
+    """
 
     channel: Float[Tensor, "b c c"]
     slices: Float[Tensor, "b d d"]
 
 
 class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[misc]
-    """Channel-wise cross-attention (CCA): the decoder picks, for each channel, a mixture of encoder channels.
+    """Channel-wise cross-attention (CCA): each output channel is a mixture of the encoder's channels.
 
-        O = M V + U,   M = softmax(s(Q K^T)),   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv
-        O = G (Ws E + bs + gamma (M - 1/C) V) + U,   G = sigmoid(Wu U + We E + b),   with `gated`
+        O = M V + U,      M = softmax(s(Q K^T))
+        Q = Wq U + bq,    K = Wk E + bk,    V = Wv E + bv
 
-    Q, K and V are C x L (C channels, L voxels), so the attention map is C x C whatever the volume's size.
+    Q, K and V are C x L for C channels and L voxels, so the map M is C x C at every volume size.
+
+    With `gated`, attention corrects a static mixture (Ws, bs), and the result passes a gate G:
+
+        O = G (Ws E + bs + gamma (M - 1/C) V) + U
+        G = sigmoid(Wu U + We E + b)
 
     Args:
         query_channels: channels of the decoder map U.
-        context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
-        score_norm: s, one of `none | sqrt | mean | cosine | instance`; see `functional.channel_cross_attention`.
-        residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
-        slice_dim: as for the other two, so that one can replace another; channels do not depend on it.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether attention corrects a static mixture, and the result passes a gate for every channel and place
-            before U is added. The paper has neither; docs/understand/choices.md says what they gain.
+        context_channels: channels of the encoder map E and of the output. None takes `query_channels`.
+        score_norm: s, how the scores are normalized before the softmax.
+        residual: whether to add U to the result, which needs equal widths. None adds it if the widths are equal.
+        slice_dim: without effect here. All three attentions take it, so that one can replace another.
+        backend: the code that computes the attention.
+        gated: whether to use the static mixture and the gate, a value for every channel and voxel. The paper has
+            neither. docs/understand/choices.md says what they gain.
 
     Raises:
-        ValueError: a width below 1, an unknown option, or a residual between unequal widths.
+        ValueError: a width is below 1, an option is unknown, or the residual has unequal widths.
 
     Source: Eq. 1 and 2 of the UCA-Net paper.
 
@@ -59,30 +69,34 @@ class ChannelCrossAttention3d(CrossAttention3d, ChannelHalf):  # type: ignore[mi
     def attention_maps(
         self, query: Float[Tensor, "b cq d h w"], context: Float[Tensor, "b ce d h w"]
     ) -> Float[Tensor, "b ce ce"]:
-        """Return softmax(s(Q K^T)), (b, c, c): row i says which encoder channels make output channel i."""
+        """Return the map M. Row i says which encoder channels make output channel i."""
         return self._channel_map(self, query, context)
 
 
 class SliceCrossAttention3d(CrossAttention3d, SliceHalf):  # type: ignore[misc]
     """Slice-wise cross-attention (SCA): each slice of the output is a mixture of the encoder's slices.
 
-        O = X + U,   X = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv
-        O = G X + U,   G = sigmoid(Wu U + We E + b),   with `gated`
+        O = X + U,        X = Wo softmax(s(q k^T)) v + bo
+        q = wq U + bq,    k = wk E + bk,    v = wv E + bv
 
-    q, k and v have one channel and are D x HW, so the attention map is D x D; Wo restores the channels.
+    q, k and v have one channel and are D x HW for D slices, so the map is D x D. Wo restores the channels.
+
+    With `gated`, X passes a gate G:
+
+        O = G X + U,      G = sigmoid(Wu U + We E + b)
 
     Args:
         query_channels: channels of the decoder map U.
-        context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
-        score_norm: s, one of `none | sqrt | mean | cosine | instance`.
-        residual: whether U is added to the result; needs equal widths. If None, where the widths are equal.
-        slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether the result passes a gate for every channel and place before U is added, which the paper does not
-            have and no study has tried.
+        context_channels: channels of the encoder map E and of the output. None takes `query_channels`.
+        score_norm: s, how the scores are normalized before the softmax.
+        residual: whether to add U to the result, which needs equal widths. None adds it if the widths are equal.
+        slice_dim: the dimension that counts slices. Give -1 for slices last, as MONAI and TorchIO load volumes.
+        backend: the code that computes the attention.
+        gated: whether to use the gate, a value for every channel and voxel. The paper has none, and no study here
+            has tried it with this attention.
 
     Raises:
-        ValueError: a width below 1, an unknown option, or a residual between unequal widths.
+        ValueError: a width is below 1, an option is unknown, or the residual has unequal widths.
 
     Source: Eq. 3 and 4 of the UCA-Net paper.
 
@@ -100,28 +114,32 @@ class SliceCrossAttention3d(CrossAttention3d, SliceHalf):  # type: ignore[misc]
     def attention_maps(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b d d"]:
-        """Return softmax(s(q k^T)), (b, d, d): row i says which encoder slices make output slice i."""
+        """Return the map softmax(s(q k^T)). Row i says which encoder slices make output slice i."""
         return self._slice_map(self, query, context)
 
 
 class CSCA(CrossAttention3d):
-    """Channel- and slice-wise cross-attention, summed: the skip connection of UCA-Net.
+    """The skip connection of UCA-Net: the sum of channel-wise and slice-wise cross-attention.
 
-        O = CCA(U, E) + SCA(U, E) + U,         without the last term if not `residual`
-        O = G (X + SCA(U, E)) + U,   with `gated`, where X and G are those of `ChannelCrossAttention3d`
+        O = CCA(U, E) + SCA(U, E) + U
+
+    Without `residual`, the last term is left out. With `gated`, the sum passes the gate G, and the channel-wise half
+    is the corrected static mixture X; `ChannelCrossAttention3d` defines both:
+
+        O = G (X + SCA(U, E)) + U
 
     Args:
         query_channels: channels of the decoder map U.
-        context_channels: channels of the encoder map E and of the output; as `query_channels` if None.
-        score_norm: how the scores of both halves are normalized, one of `none | sqrt | mean | cosine | instance`.
-        residual: whether U is added to the sum; needs equal widths. If None, where the widths are equal.
-        slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether attention corrects a static mixture of channels, and its sum with the slice-wise half passes a
-            gate. The paper has neither; docs/understand/choices.md says what they gain without the slice-wise half.
+        context_channels: channels of the encoder map E and of the output. None takes `query_channels`.
+        score_norm: how the scores of both halves are normalized before the softmax.
+        residual: whether to add U to the sum, which needs equal widths. None adds it if the widths are equal.
+        slice_dim: the dimension that counts slices. Give -1 for slices last, as MONAI and TorchIO load volumes.
+        backend: the code that computes the attention.
+        gated: whether to use the static mixture and the gate. The paper has neither. docs/understand/choices.md says
+            what they gain without the slice-wise half.
 
     Raises:
-        ValueError: a width below 1, an unknown option, or a residual between unequal widths.
+        ValueError: a width is below 1, an option is unknown, or the residual has unequal widths.
 
     Source: section 2.2.3 of the UCA-Net paper.
 
@@ -147,6 +165,6 @@ class CSCA(CrossAttention3d):
         return self.channel, self.slices
 
     def attention_maps(self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]) -> AttentionMaps:
-        """Return both maps, (b, c, c) and (b, d, d), for looking at."""
+        """Return both attention maps, to look at them."""
         maps = self._channel_map(self.channel, query, context), self._slice_map(self.slices, query, context)
         return AttentionMaps(*maps)

@@ -18,19 +18,20 @@ OPSET = 18
 
 
 def export_onnx(net: nn.Module, path: str | Path, *, size: Sequence[int] | None = None) -> None:
-    """Write a net as ONNX: input `image` (b, c, d, h, w), output `logits`, float32, only standard operators.
+    """Write a net as an ONNX file of standard operators, in float32.
 
-    The batch and the sizes stay dynamic; d, h and w must be multiples of the net's total stride, 8 by default. Pad
-    smaller volumes, as sliding windows do. Nets of other classes are written for one size.
+    The input is `image`, (b, c, d, h, w), the output `logits`. The batch and the sizes stay dynamic. Each of d, h and w
+    must be a multiple of the net's total stride, 8 by default. Pad smaller volumes, as sliding windows do. A net of
+    another class is written for one size.
 
     Args:
-        net: a `UNet3d` or `UCANet`, or with `size` any net from a map to logits that has the attribute `in_channels`;
-            in eval mode. Apply `crossattn3d.folding.fold_batch_norm` first to make it slightly faster.
-        path: file to write, `.onnx`.
-        size: the only (d, h, w) that the file is to take, voxels; None for all.
+        net: a `UNet3d` or `UCANet` in eval mode. With `size`, also any other net from a map to logits that has the
+            attribute `in_channels`. `crossattn3d.folding.fold_batch_norm` makes a net slightly faster first.
+        path: the file to write, `.onnx`.
+        size: the only (d, h, w) in voxels that the file will take. None for all sizes.
 
     Raises:
-        ValueError: the net is in training mode, not in float32, returns the logits of several levels, or needs a size.
+        ValueError: the net is in training mode, is not in float32, returns logits of several levels, or needs a size.
         ImportError: onnx or onnxscript is not installed.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Folding batch normalization into the convolution before it: one pass over the maps fewer in prediction."""
+"""Folding batch normalization into the convolution before it, which saves prediction a pass over the maps."""
 
 import copy
 from itertools import pairwise
@@ -12,25 +12,30 @@ from crossattn3d._layers.convolutions import Conv3d, ConvTranspose3d
 from crossattn3d._layers.hooks import is_plain
 from crossattn3d.unet import ConvBlock, UpConv
 
-N = TypeVar("N", bound=nn.Module)
+Net = TypeVar("Net", bound=nn.Module)
 
 
-def fold_batch_norm(net: N) -> N:
-    r"""Return a copy of a trained net without the batch normalization of its blocks; the logits stay the same.
+def fold_batch_norm(net: Net) -> Net:
+    r"""Return a copy of a trained net that predicts the same logits without the batch normalization of its blocks.
 
     With running mean $\mu$ and variance $\sigma^2$, $W' = \gamma W / \sqrt{\sigma^2 + \epsilon}$ and
-    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$. Other norms depend on the maps and stay; so do norms
-    in skips, whose order of layers is not known here, and pairs of which a layer has hooks, a wrapper or a
-    parametrization, which would not survive.
+    $b' = \beta + \gamma (b - \mu) / \sqrt{\sigma^2 + \epsilon}$.
+
+    The copy keeps
+
+    - instance and group normalization, which depend on the maps;
+    - normalization in skips, whose order of layers is not known here;
+    - a convolution and its normalization if one of them has hooks, a wrapper or a parametrization, which folding would
+      lose.
 
     Args:
-        net: in eval mode.
+        net: the net, in eval mode.
 
     Returns:
-        A net for prediction, whose parameters require no gradient.
+        A net for prediction. Its parameters require no gradient.
 
     Raises:
-        ValueError: the net, or a part of it, is in training mode, where normalization depends on the batch.
+        ValueError: the net or a part of it is in training mode, where normalization depends on the batch.
 
     Examples:
         >>> from crossattn3d import UNet3d

@@ -1,6 +1,6 @@
 """Channel-wise and slice-wise cross-attention, and their sum, as pure functions of tensors.
 
-`query` is the decoder map (U), `context` the encoder map (E); both are (b, c, d, h, w) and of one spatial size. Each
+`query` is the decoder map U, `context` the encoder map E. Both are (b, c, d, h, w) and have one spatial size. Each
 function checks its input and hands it to a backend:
 
 | backend | computes |
@@ -9,18 +9,14 @@ function checks its input and hands it to a backend:
 | `torch` | the factorized equations, exact and without the projected maps, in PyTorch on any device |
 | `cpp` | the same in C++, on CPUs with a compiler; not for float16 |
 | `triton` | the same in Triton, on NVIDIA GPUs of compute capability 8.0 or more; not for float64 |
-| `auto` | as `triton` on a GPU, as `cpp` for large maps on a CPU, and where these cannot run as `torch` |
+| `auto` | `triton` on a GPU, `cpp` for large maps on a CPU, and `torch` where these cannot run |
 
-`auto` compares `triton` with `torch` first, on small maps, once in a process for each GPU; if they differ or Triton
-fails there, it warns and takes `torch`.
-
-The environment variable CROSSATTN3D_BACKEND, set before the import, names a backend to take in place of `auto`. What
-`auto` takes is logged by the logger `crossattn3d` at debug level, and a failed check as a warning.
-
-`cpp` is compiled when it is first used, in a few seconds, and kept in the user's cache folder
-(`~/.cache/crossattn3d`).
-
-While a model is exported or traced, all but `reference` are plain matrix products, which any runtime supports.
+- Before `auto` takes `triton`, it compares `triton` with `torch` on small maps, once per process and GPU. If the two
+  differ or Triton fails, it takes `torch`.
+- Set the environment variable CROSSATTN3D_BACKEND before the import to name a backend in place of `auto`. The logger
+  `crossattn3d` says at debug level what `auto` takes, and warns of a failed comparison.
+- The first use of `cpp` compiles it in a few seconds and keeps it in the user's cache folder (`~/.cache/crossattn3d`).
+- While a model is exported or traced, every backend but `reference` is plain matrix products, which any runtime runs.
 """
 
 import torch
@@ -81,21 +77,21 @@ def channel_cross_attention(
     residual: bool = False,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c d h w"]:
-    """Attend channel-wise: return, for each output channel, a mixture of the encoder's channels.
+    """Attend channel-wise: return a mixture of the encoder's channels for each output channel.
 
-        CCA = softmax(s(Q K^T)) V,   Q = Wq U + bq,  K = Wk E + bk,  V = Wv E + bv,   C x L each
+        CCA = softmax(s(Q K^T)) V
+        Q = Wq U + bq,   K = Wk E + bk,   V = Wv E + bv,   each C x L
 
     Args:
-        query: decoder map U, (b, cq, d, h, w).
-        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
-        channel: the projections; with a static mixture, gamma (M - 1/C) V + Ws E + bs takes the place of M V.
-        score_norm: s; `none` as printed in the paper, `sqrt` divides by sqrt(L), `mean` by L, `cosine` takes unit
-            rows and a temperature, `instance` brings the scores of a sample to mean 0 and variance 1.
-        residual: whether U is added to the result.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+        query: the decoder map U.
+        context: the encoder map E, of the same spatial size.
+        channel: the projections. With a static mixture, Ws E + bs + gamma (M - 1/C) V takes the place of M V.
+        score_norm: s, how the scores are normalized before the softmax.
+        residual: whether to add U to the result.
+        backend: the code that computes it.
 
     Returns:
-        (b, c, d, h, w) in the dtype of `context`.
+        The result, in the dtype of `context`.
 
     Raises:
         ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
@@ -124,21 +120,22 @@ def slice_cross_attention(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c x y z"]:
-    """Attend slice-wise: return, for each output slice, a mixture of the encoder's slices.
+    """Attend slice-wise: return a mixture of the encoder's slices for each output slice.
 
-        SCA = Wo softmax(s(q k^T)) v + bo,   q = wq U + bq,  k = wk E + bk,  v = wv E + bv,   D x HW each
+        SCA = Wo softmax(s(q k^T)) v + bo
+        q = wq U + bq,   k = wk E + bk,   v = wv E + bv,   each D x HW
 
     Args:
-        query: decoder map U, (b, cq, d, h, w).
-        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        query: the decoder map U.
+        context: the encoder map E, of the same spatial size.
         slices: the projections to one channel and back.
-        score_norm: s, as in `channel_cross_attention` with HW in place of L.
-        residual: whether U is added to the result.
-        slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+        score_norm: s, how the scores are normalized before the softmax.
+        residual: whether to add U to the result.
+        slice_dim: the dimension that counts slices: -1 for slices last, as MONAI and TorchIO load volumes.
+        backend: the code that computes it.
 
     Returns:
-        (b, c, d, h, w) in the dtype of `context`.
+        The result, in the dtype of `context`.
 
     Raises:
         ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
@@ -168,20 +165,20 @@ def channel_slice_cross_attention(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c x y z"]:
-    """Return the sum of both, O = CCA (+) SCA, in one call: CSCA.
+    """Attend both ways: return CSCA, the sum of channel-wise and slice-wise cross-attention, in one call.
 
     Args:
-        query: decoder map U, (b, cq, d, h, w).
-        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
+        query: the decoder map U.
+        context: the encoder map E, of the same spatial size.
         channel: the projections of the channel-wise part.
         slices: the projections of the slice-wise part.
-        score_norm: s, of both parts.
-        residual: whether U is added to the sum.
-        slice_dim: the dimension of the tensors that counts slices: -3 here, -1 in MONAI and TorchIO.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+        score_norm: s, how the scores of both parts are normalized before the softmax.
+        residual: whether to add U to the sum.
+        slice_dim: the dimension that counts slices: -1 for slices last, as MONAI and TorchIO load volumes.
+        backend: the code that computes it.
 
     Returns:
-        (b, c, d, h, w) in the dtype of `context`.
+        The result, in the dtype of `context`.
 
     Raises:
         ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
@@ -213,25 +210,27 @@ def gated(
     residual: bool = True,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c x y z"]:
-    """Let a mixture of the encoder's channels pass a gate for every channel and place, and add the decoder map.
+    """Let a mixture of the encoder's channels pass a gate, a value for every channel and voxel.
 
-        O = sigmoid(Wu U + We E + b) X + U,   without the last term if not `residual`
+        O = sigmoid(Wu U + We E + b) X + U
+
+    Without `residual`, the last term is left out.
 
     Args:
-        query: decoder map U, (b, cq, d, h, w).
-        context: encoder map E, (b, ce, d, h, w), of the same spatial size.
-        mixture: X, (b, c, d, h, w), such as the result of `channel_slice_cross_attention`.
+        query: the decoder map U.
+        context: the encoder map E, of the same spatial size.
+        mixture: X, such as the result of `channel_slice_cross_attention`.
         gate: the projections of the gate.
-        residual: whether U is added to the result.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
+        residual: whether to add U to the result.
+        backend: the code that computes it.
 
     Returns:
-        (b, c, d, h, w) in the dtype of `context`.
+        The result, in the dtype of `context`.
 
     Raises:
         ValueError: ranks, widths or spatial sizes do not fit, or an option is unknown.
 
-    Source: ours, after the gate of Attention U-Net (Oktay et al. 2018), which has one value for all channels.
+    Source: our own, after the gate of Attention U-Net (Oktay et al. 2018), which has one value for all channels.
 
     Examples:
         >>> import torch
@@ -252,10 +251,12 @@ def channel_attention_map(
     score_norm: ScoreNorm = "instance",
     backend: Backend = "auto",
 ) -> Float[Tensor, "b c c"]:
-    """Return softmax(s(Q K^T)) of `channel_cross_attention`, to look at; arguments and errors are the same.
+    """Return the map softmax(s(Q K^T)) of `channel_cross_attention`, to look at it.
+
+    Arguments and errors are the same.
 
     Returns:
-        (b, c, c), float32 or float64; every row sums to 1.
+        The map in float32 or float64. Every row sums to 1.
 
     Examples:
         >>> import torch
@@ -281,10 +282,12 @@ def slice_attention_map(
     slice_dim: int = -3,
     backend: Backend = "auto",
 ) -> Float[Tensor, "b d d"]:
-    """Return softmax(s(q k^T)) of `slice_cross_attention`, to look at; arguments and errors are the same.
+    """Return the map softmax(s(q k^T)) of `slice_cross_attention`, to look at it.
+
+    Arguments and errors are the same.
 
     Returns:
-        (b, d, d), float32 or float64; every row sums to 1.
+        The map in float32 or float64. Every row sums to 1.
 
     Examples:
         >>> import torch

@@ -35,16 +35,16 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 def save_pretrained(model: UNet3d, folder: str | Path, *, card: str | None = None) -> None:
     """Write a net's weights, its arguments and a model card into a folder.
 
-    `config.json` is removed first and written last, so that a folder that has one is complete.
+    The function removes `config.json` first and writes it last, so a folder that has one is complete.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
-        folder: created if missing; other files in it stay.
-        card: Markdown that states what the net was trained on and how it scores. Without it, an existing `README.md`
+        folder: the folder, made if missing. Other files in it stay.
+        card: Markdown that states what the net was trained on and how it scores. With None, an existing `README.md`
             stays, and a new one says that this is not stated.
 
     Raises:
-        ValueError: the net is of another class, or was changed so that its arguments do not rebuild it.
+        ValueError: the net is of another class, or its arguments do not rebuild it, since it was changed.
         ImportError: safetensors is not installed.
         OSError: the folder cannot be written to.
 
@@ -63,18 +63,18 @@ def save_pretrained(model: UNet3d, folder: str | Path, *, card: str | None = Non
 
 
 def from_pretrained(source: str | Path, *, revision: str | None = None) -> UNet3d:
-    """Return the net in a folder written by `save_pretrained`, or in a repository of the Hub, in eval mode on the CPU.
+    """Load a net from a folder that `save_pretrained` wrote, or from a repository of the Hugging Face Hub.
 
     Args:
-        source: a folder, or the name of a repository, `owner/name`.
+        source: the folder, or the name of a repository, `owner/name`.
         revision: branch, tag or commit of the repository.
 
     Returns:
-        A `UNet3d` or `UCANet`, with weights in the precision in which they were saved. Deep supervision is switched
-        off; set `net.deep_supervision = True` to continue training with it.
+        A `UNet3d` or `UCANet` on the CPU, in eval mode and in the precision of the saved weights. Deep supervision is
+        off. Set `net.deep_supervision = True` to continue training with it.
 
     Raises:
-        ValueError: nothing is found, or it is damaged, inconsistent, or not a net of this package.
+        ValueError: there is nothing, or it is damaged, inconsistent, or no net of this package.
         ImportError: safetensors, or huggingface_hub for a repository, is not installed.
     """
     folder = _folder(source, revision)
@@ -105,22 +105,22 @@ def push_to_hub(
     private: bool | None = None,
     message: str = "Upload a crossattn3d net",
 ) -> str:
-    """Upload a net to a repository of the Hugging Face Hub, which is created if missing.
+    """Upload a net to a repository of the Hugging Face Hub. A missing repository is made.
 
-    The address and the account are those that huggingface_hub is set up for, by `hf auth login` or by `HF_TOKEN`.
+    `hf auth login` or the variable `HF_TOKEN` sets the account.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
-        repository: `owner/name`.
-        card: as for `save_pretrained`; without it, the repository's own model card stays.
-        private: whether a new repository is private; None follows the owner's settings.
-        message: commit message.
+        repository: the name of the repository, `owner/name`.
+        card: as for `save_pretrained`. With None, the repository's own model card stays.
+        private: whether a new repository is private. None follows the owner's settings.
+        message: the commit message.
 
     Returns:
-        URL of the commit.
+        The URL of the commit.
 
     Raises:
-        ValueError: as `save_pretrained`.
+        ValueError: as for `save_pretrained`.
         ImportError: safetensors or huggingface_hub is not installed.
         huggingface_hub.errors.HfHubHTTPError: the Hub refuses.
     """
@@ -160,13 +160,13 @@ def _save(model: UNet3d, folder: Path, card: str | None, source: str) -> None:
 
 
 def config_of(model: UNet3d) -> dict[str, Any]:
-    """Return the class and arguments that rebuild a net's layers, as `config.json` holds them.
+    """Return what `config.json` holds: the class and the arguments that rebuild a net's layers.
 
     Args:
         model: a `UNet3d` with concatenation, or a `UCANet`.
 
     Raises:
-        ValueError: the net is of another class, or was changed so that its arguments do not rebuild it.
+        ValueError: the net is of another class, or its arguments do not rebuild it, since it was changed.
     """
     kind = type(model)
     if CLASSES.get(kind.__name__) is not kind:

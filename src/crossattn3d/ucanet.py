@@ -11,6 +11,7 @@ from crossattn3d.functional import Attention, Backend, ScoreNorm
 from crossattn3d.unet import UNet3d, UNetOptions
 
 AttentionName = Literal["csca", "cca", "sca"]
+"""`cca` is the channel-wise half, `sca` the slice-wise half, `csca` their sum. The paper's Table 2 compares them."""
 
 #: The skip connection that each attention names.
 SKIPS = {"csca": CSCA, "cca": ChannelCrossAttention3d, "sca": SliceCrossAttention3d}
@@ -36,36 +37,39 @@ def _of_all_skips(name: str, description: str) -> property:
 
 
 class UCANet(UNet3d):
-    """UNet3d whose skip connections are cross-attention; by default of the paper's size (5.91 M parameters).
+    """A `UNet3d` with cross-attention for skip connections. The default has the paper's size, 5.91 M parameters.
 
-        O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,         i = 1 .. levels - 1
-        O_i = G_i (Ws E_i + gamma (M_i - 1/C) V_i) + U_i,   with attention="cca" and `gated`
+        O_i = CCA(U_i, E_i) + SCA(U_i, E_i) + U_i,   i = 1 .. levels - 1
 
-    The paper's formula as printed is `score_norm="none", residual=False`, which are not the defaults.
+    With `attention="cca"` and `gated`:
+
+        O_i = G_i (Ws E_i + gamma (M_i - 1/C) V_i) + U_i
+
+    The paper prints the formula with `score_norm="none", residual=False`, which are not the defaults.
 
     Args:
         in_channels: channels of the input, 1 for CT.
-        out_channels: classes; raw logits come out.
+        out_channels: number of classes. The net returns raw logits.
         channels: width of each level, finest first.
-        attention: `csca` (both), `cca` (channel-wise only) or `sca` (slice-wise only), the rows of Table 2.
-        score_norm: how scores are normalized before the softmax: `none | sqrt | mean | cosine | instance`. The paper
-            prints none, with which attention is one-hot at every size that was tried.
-        residual: whether the decoder map is added to the attention's result. The paper does not say; with False it
-            reaches the output through attention weights only, and tumors are found much worse.
-        slice_dim: the dimension that counts slices: -3 here, -1 for MONAI's and TorchIO's volumes.
-        backend: `auto`, `reference`, `torch`, `cpp` or `triton`.
-        gated: whether attention corrects a static mixture that passes a gate for every channel and place, as in
-            `ChannelCrossAttention3d`; the paper's skips have neither.
-        strides: as in `UNet3d`, with the same default, as all that follow.
-        kernel_sizes: of each level's convolutions.
-        norm: `batch`, `instance` or `group`.
-        upsample: `transposed` or `interpolate`.
+        attention: the kind of attention.
+        score_norm: how scores are normalized before the softmax. The paper prints `none`, which makes attention one-hot
+            at every size that was tried.
+        residual: whether to add the decoder map to the attention's result. The paper does not say. With False, the
+            decoder map reaches the output through attention weights only, and the net finds tumors much worse.
+        slice_dim: the dimension that counts slices. Give -1 for slices last, as MONAI and TorchIO load volumes.
+        backend: the code that computes the attention.
+        gated: whether attention corrects a static mixture that passes a gate, as in `ChannelCrossAttention3d`. The
+            paper's skips have neither.
+        strides: pooling between levels, one entry fewer than levels, each an int or (d, h, w). None takes 2.
+        kernel_sizes: kernels of each level's convolutions, each an odd int or (d, h, w). None takes 3.
+        norm: normalization after each convolution.
+        upsample: how maps are up-sampled.
         up_norm: whether normalization and ReLU also follow the up-sampling convolution.
-        use_checkpoint: less memory, more time.
-        deep_supervision: return a list of logits.
+        use_checkpoint: whether the backward pass recomputes each block, for less memory and more time.
+        deep_supervision: whether to return a list of logits, one for each level but the deepest.
 
     Raises:
-        ValueError: as `UNet3d`, and for an unknown attention, score_norm, slice_dim or backend.
+        ValueError: as `UNet3d`, or an attention, score_norm, slice_dim or backend is unknown.
 
     Source: Fig. 1 and section 2.2.3 of the UCA-Net paper.
 

@@ -1,9 +1,7 @@
 """A 3D U-Net whose skip connections are an argument.
 
-A factory `skip(decoder_channels, encoder_channels)` makes each skip. The module is called with `(query, context)`, the
-up-sampled decoder map and the encoder map of one level, and its `out_channels` is the width of its result. It may have
-a method `recomputation`: called with the same maps, it returns a function, which the backward pass calls for the result
-instead of keeping it, or None. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the UCA-Net.
+A factory makes each skip, a module as `Skip` describes it. `ConcatSkip` gives the usual U-Net, `crossattn3d.CSCA` the
+UCA-Net.
 """
 
 import math
@@ -37,22 +35,28 @@ from crossattn3d._recompute import checkpoint, recompute_for_backward
 from crossattn3d.kernels.modes import is_recorded, untraced
 
 Upsample = Literal["transposed", "interpolate"]
+"""`transposed` is a transposed convolution, `interpolate` trilinear interpolation and then a convolution."""
 
 
 class Skip(Protocol):
-    """A skip connection: `(query, context) -> tensor` with `out_channels` channels."""
+    """A skip connection: a module that joins both maps of one level to a map of `out_channels` channels.
+
+    If it has a method `recomputation`, this takes the same maps and returns None or a function. The backward pass then
+    calls that function for the result, and the net does not keep it.
+    """
 
     out_channels: int
 
     def __call__(self, query: Tensor, context: Tensor) -> Tensor:
-        """Join the decoder map `query` with the encoder map `context`."""
+        """Join the up-sampled decoder map `query` with the encoder map `context`."""
 
 
 SkipFactory = Callable[[int, int], nn.Module]
+"""Makes a `Skip` from `(decoder_channels, encoder_channels)`: its class, or a function."""
 
 
 class ConcatSkip(nn.Module):
-    """The U-Net's own skip connection: the concatenation of both maps.
+    """The skip connection of the usual U-Net: the concatenation of both maps.
 
     Args:
         decoder_channels: channels of the decoder map.
@@ -82,7 +86,7 @@ class ConvBlock(nn.Sequential):
         in_channels: width of the input.
         out_channels: width of the result.
         kernel_size: voxels along (d, h, w), odd.
-        norm: `batch`, `instance` or `group`, each with a learnable scale and shift.
+        norm: normalization after each convolution.
 
     Examples:
         >>> ConvBlock(1, 4)(torch.zeros(1, 1, 2, 3, 5)).shape
@@ -181,27 +185,27 @@ class UNetOptions(TypedDict, total=False):
 
 
 class UNet3d(NotScriptable, nn.Module):
-    """3D U-Net with a skip connection of your choice; by default as large as the paper's 3D U-Net (6.42 M parameters).
+    """A 3D U-Net with a skip connection of your choice. The default has the paper's size, 6.42 M parameters.
 
     Args:
         in_channels: channels of the input, 1 for CT.
-        out_channels: number of classes; the net returns raw logits.
+        out_channels: number of classes. The net returns raw logits.
         channels: width of each level, finest first.
-        skip: factory `(decoder_channels, encoder_channels) -> module`, as `ConcatSkip` or `crossattn3d.CSCA`.
-        strides: pooling between the levels, one entry fewer than levels; each an int or (d, h, w).
-        kernel_sizes: kernels of each level's convolutions; each an odd int or (d, h, w).
-        norm: `batch`, `instance` or `group`.
-        upsample: `transposed` or `interpolate` (trilinear, then a convolution); both have the same parameters.
+        skip: factory of the skips, `(decoder_channels, encoder_channels) -> module`, such as `crossattn3d.CSCA`.
+        strides: pooling between levels, one entry fewer than levels, each an int or (d, h, w). None takes 2.
+        kernel_sizes: kernels of each level's convolutions, each an odd int or (d, h, w). None takes 3.
+        norm: normalization after each convolution.
+        upsample: how maps are up-sampled. Both ways have the same parameters.
         up_norm: whether normalization and ReLU also follow the up-sampling convolution.
-        use_checkpoint: keep only each block's input and recompute the rest in the backward pass: less memory, more
-            time, the same gradients.
-        deep_supervision: return a list of logits, one for each level but the deepest, finest first. In a net made with
-            it, the attribute of the same name switches the list off and on; the state_dict stays the same.
+        use_checkpoint: whether to keep only each block's input and recompute the rest in the backward pass. That takes
+            less memory and more time, and gives the same gradients.
+        deep_supervision: whether to return a list of logits, one for each level but the deepest, finest first. In a net
+            made with it, the attribute of this name switches the list off and on. The state_dict stays the same.
 
     Raises:
-        ValueError: an argument is unknown or no whole number, skip is no factory, or the lengths of channels, strides
-            and kernel_sizes do not match; in forward, the input has another rank, width, number type or device or is
-            too small for the levels or the normalization, or deep_supervision was switched on in a net made without it.
+        ValueError: an argument is unknown or no whole number, skip is no factory, or channels, strides and kernel_sizes
+            have lengths that do not match. In forward: the input has another rank, width, number type or device, is too
+            small for the levels or the normalization, or a net made without deep_supervision was switched to it.
 
     Source: section 3.1 and Table 1 of the UCA-Net paper; Cicek et al., MICCAI 2016.
 
@@ -250,8 +254,7 @@ class UNet3d(NotScriptable, nn.Module):
         self.use_checkpoint = use_checkpoint
         self.deep_supervision = deep_supervision
         check_kernels(who, self.kernel_sizes, self.strides)
-        #: Product of the strides along (d, h, w), which is also the smallest input. Computed here, since torch.compile
-        #: does not trace math.prod over a generator.
+        #: Product of the strides along (d, h, w), the smallest input. torch.compile would not trace this in forward.
         self.total_stride = triple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
         widths = [in_channels, *channels]
@@ -278,7 +281,7 @@ class UNet3d(NotScriptable, nn.Module):
         super().__setattr__(name, value)
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"] | list[Float[Tensor, "b k _ _ _"]]:
-        """Return logits of `out_channels` classes at the input's size; with deep supervision, one at each level's."""
+        """Return logits at the input's size. With deep supervision, return a list with those of each level."""
         if not isinstance(x, torch.fx.Proxy):  # which has no sizes yet
             with untraced():
                 self._check_input(x)

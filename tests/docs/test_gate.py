@@ -27,7 +27,7 @@ OTHERS = {
     "absolute link": ("docs/index.md", "(label/cts.md)", "(/label/cts.md)", "/label/cts.md"),
     "link without its ending": ("docs/index.md", "(label/cts.md)", "(label/cts/)", "label/cts/"),
     "page in the navigation": ("mkdocs.yml", "label/cts.md", "no-such-page.md", "no-such-page.md"),
-    "page in no navigation": ("mkdocs.yml", "      - Your own CTs: own-cts.md\n", "", "label/cts.md"),
+    "page in no navigation": ("mkdocs.yml", "      - Label CTs: label/cts.md\n", "", "label/cts.md"),
     "name in a reference page": (
         "docs/reference/folding.md",
         "fold_batch_norm",
@@ -51,7 +51,7 @@ def tree(tmp_path: Path) -> Path:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     pytest.importorskip("mkdocs", reason="MkDocs is not installed: pip install '.[docs]'")
-    for name in ("docs", "src"):
+    for name in ("docs", "src", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "Makefile", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)

@@ -1,5 +1,6 @@
 """The documentation as a site: it needs no network, and its formulas are drawn by the browser itself."""
 
+import html
 import importlib.util
 import re
 import subprocess
@@ -47,15 +48,22 @@ OWN = re.compile(
 )
 
 
-@pytest.mark.slow
-def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
     pytest.importorskip("mkdocs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    pages = sorted(tmp_path.rglob("*.html"))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
     assert len(pages) > 15
-    for path in [*pages, *tmp_path.rglob("*.css")]:
+    for path in [*pages, *site.rglob("*.css")]:
         text = path.read_text(encoding="utf-8")
         found = FETCHED.search(text)
         assert not found, (path.name, text[found.start() - 50 : found.end() + 80])
@@ -63,9 +71,42 @@ def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(tmp_path: Pat
         own = ["".join(groups) for groups in OWN.findall(text)]
         assert own or path.suffix == ".css"
         for target in own:
-            place = tmp_path / target.lstrip("/") if target.startswith("/") else path.parent / target
+            place = site / target.lstrip("/") if target.startswith("/") else path.parent / target
             assert target.startswith("data:") or place.is_file(), (path.name, target)
-    method = (tmp_path / "understand" / "method" / "index.html").read_text(encoding="utf-8")
+    method = (site / "understand" / "method" / "index.html").read_text(encoding="utf-8")
     assert method.count("<math ") > 30
     assert "CSCA reference" in method, "the cost table of the speed page is in it"
-    assert not (tmp_path / "hooks").exists()
+    assert not (site / "hooks").exists()
+
+
+def reference(site: Path, page: str) -> str:
+    """Return a reference page in one line, without the colors of its code and with plain quotes."""
+    text = (site / "reference" / page / "index.html").read_text(encoding="utf-8")
+    return html.unescape(" ".join(re.sub(r"</?span[^>]*>", "", text).split()))
+
+
+#: Name, type and default of an argument in a table.
+ROW = r"<td> <code>{}</code> </td> <td> <code>{}</code> </td> <td>(?:(?!</td>).)+</td> <td> <code>{}</code> </td>"
+SCORE_NORM = r'<a [^>]*href="[^"]*#crossattn3d\.functional\.ScoreNorm">ScoreNorm</a>'
+TENSOR = r'<a [^>]*href="https://docs\.pytorch\.org/[^"]*#torch\.Tensor">Tensor</a>'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["attention", "networks", "functional", "dropin"])
+def test_reference_pages_have_signatures_with_links_and_rows_with_defaults(site: Path, page: str) -> None:
+    text = reference(site, page)
+    assert re.search(rf"score_norm: {SCORE_NORM} = \"instance\",", text)
+    assert re.search(ROW.format("score_norm", SCORE_NORM, "'instance'"), text)
+    assert re.search(rf">Float</a>\[{TENSOR}, \"b c", text), "a shape is a string"
+
+
+@pytest.mark.slow
+def test_options_that_a_class_passes_on_have_the_defaults_of_its_base(site: Path) -> None:
+    text = reference(site, "networks")
+    assert len(re.findall(r'upsample: <a [^>]*>Upsample</a> = "transposed",', text)) == 2
+    assert "= ...," not in text
+
+
+@pytest.mark.slow
+def test_reference_pages_link_to_the_pages_that_docstrings_name(site: Path) -> None:
+    assert '<a href="../../understand/choices/">docs/understand/choices.md</a>' in reference(site, "attention")

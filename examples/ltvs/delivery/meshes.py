@@ -17,11 +17,11 @@ _SPACE = "SPACE=LPS"
 def write_mesh(surface: Surface, path: Path) -> None:
     """Write a surface as binary STL or PLY, by the suffix of the name, atomically.
 
-    Coordinates are those of the patient in millimeters, LPS as in DICOM, and the file's header says so.
+    Coordinates are millimeters of the patient, LPS as in DICOM, and the file's header says so.
 
     Args:
-        surface: to write.
-        path: that ends in `.stl` or `.ply`.
+        surface: the surface.
+        path: the file to write, `.stl` or `.ply`.
 
     Raises:
         InputError: the name has another suffix, or the file cannot be written.

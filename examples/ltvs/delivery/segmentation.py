@@ -40,20 +40,20 @@ _LONGEST, _LARGEST = 64, 2**31 - 1
 def write_segmentation(labels: sitk.Image, slices: Sequence[Path], path: Path, *, origin: str = "") -> None:
     """Write a label map as DICOM-SEG of one binary segment per structure, atomically.
 
-    The segment of the liver is the whole organ, with the vessels and tumors in it. A structure without voxels has no
-    segment, and segments are numbered from 1 on; frames without voxels are left out. Patient and study are those of the
-    CT, where what is missing and may be empty is left empty.
+    The segment of the liver is the whole organ, with the vessels and tumors in it. Segments are numbered from 1 on.
+    Structures and frames without voxels are left out. Patient and study are those of the CT. Fields that the CT lacks
+    stay empty if DICOM allows that.
 
     Args:
-        labels: label map of the pipeline, on the grid of the CT.
-        slices: files of the CT's series, in any order; or the one file of an Enhanced CT.
-        path: to write.
-        origin: of the networks, for the description of the algorithm, 64 characters at most.
+        labels: a label map of the pipeline, on the grid of the CT.
+        slices: the files of the CT's series in any order, or the one file of an Enhanced CT.
+        path: the file to write.
+        origin: the origin of the networks for the description of the algorithm, 64 characters at most.
 
     Raises:
         ValueError: the origin is longer than DICOM allows.
-        InputError: there are no labels, a file is no slice of the series, lacks what a segmentation has to refer to, or
-            is of another grid, or the segmentation cannot be written.
+        InputError: there are no labels, a file is no slice of the series, lacks what a segmentation has to refer to or
+            is on another grid, or the segmentation cannot be written.
     """
     if len(origin) > _LONGEST:
         raise ValueError(

@@ -37,11 +37,11 @@ _TOUCHING = np.ones((3, 3, 3), bool)
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of one structure: closed, each edge shared by two of them, seen counterclockwise from outside.
+    """The closed surface of one structure. Two triangles share each edge, and all run counterclockwise from outside.
 
     Args:
-        points: (n, 3), (x, y, z) in mm, LPS as in DICOM.
-        faces: (m, 3), indices of the points of each triangle.
+        points: (x, y, z) of each point in mm, LPS as in DICOM.
+        faces: the indices of the three points of each triangle.
     """
 
     points: Float[ndarray, "n 3"]
@@ -49,13 +49,13 @@ class Surface:
 
 
 def structure_surfaces(labels: sitk.Image, names: Iterable[Structure] = STRUCTURES) -> dict[Structure, Surface]:
-    """Return the surfaces of liver (the whole organ), vessels and tumors; a structure without voxels has none.
+    """Return the surfaces of the liver (the whole organ), of vessels and of tumors, except those without voxels.
 
     Args:
-        labels: label map of the pipeline, on any grid.
-        names: of the structures.
+        labels: a label map of the pipeline, on any grid.
+        names: the structures to draw.
 
-    Example:
+    Examples:
         >>> block = sitk.GetImageFromArray(np.pad(np.full((3, 4, 5), 3, np.uint8), 1))
         >>> {name: len(surface.faces) for name, surface in structure_surfaces(block).items()}
         {'liver': 184, 'tumor': 184}

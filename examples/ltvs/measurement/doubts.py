@@ -27,12 +27,12 @@ MOST_TUMOR = 0.3
 
 
 def find_doubts(ct: sitk.Image, labels: sitk.Image, bodies: Sequence[float] = ()) -> tuple[str, ...]:
-    """Return the reasons to distrust the labels of a CT, one sentence each; none if nothing looks wrong.
+    """Return the reasons to distrust the labels of a CT, one sentence each. Nothing looks wrong if there are none.
 
     Args:
-        ct: HU.
-        labels: 0 background, 1 liver, 2 vessel, 3 tumor, on the CT's grid.
-        bodies: ml of the connected bodies that stage 1 found, largest first.
+        ct: the CT in HU.
+        labels: its label map, on its grid: 0 background, 1 liver, 2 vessel, 3 tumor.
+        bodies: ml of each connected body that stage 1 took for liver, the largest first.
 
     Raises:
         InputError: CT and labels lie on different grids.

@@ -19,28 +19,28 @@ class Measured:
     """A case with its measurements.
 
     Args:
-        measurements: of its labels.
-        doubts: reasons to distrust them, a sentence each.
+        measurements: the measurements of its labels.
+        doubts: the reasons to distrust the labels, one sentence each.
     """
 
     measurements: Measurements
     doubts: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """Return the case as JSON holds it."""
+        """Return the case for JSON."""
         return {**self.measurements.json(), "doubts": list(self.doubts)}
 
 
 def write_measurements(cases: Mapping[str, Measured], json_file: Path, csv_file: Path) -> None:
     """Write the measurements of one case or many, each file atomically.
 
-    JSON has an object per case by its name. CSV has a row per tumor, which repeats the columns of its case; a case
-    without tumors has one row, blank in the columns of the tumor.
+    JSON holds an object for each case under its name. CSV has a row for each tumor, which repeats the columns of its
+    case. A case without tumors has one row, blank in the columns of the tumor.
 
     Args:
-        cases: by name.
-        json_file: to write.
-        csv_file: to write.
+        cases: the cases by their names.
+        json_file: the JSON file to write.
+        csv_file: the CSV file to write.
 
     Raises:
         InputError: a file cannot be written.

@@ -24,9 +24,9 @@ class Measurements:
 
     Args:
         liver_ml: ml of the whole organ, with the vessels and tumors in it.
-        vessels_ml: ml.
-        tumors_ml: ml.
-        tumors: the largest first.
+        vessels_ml: ml of all vessels.
+        tumors_ml: ml of all tumors.
+        tumors: each tumor, the largest first.
     """
 
     liver_ml: float
@@ -35,7 +35,7 @@ class Measurements:
     tumors: tuple[Tumor, ...]
 
     def json(self) -> dict[str, Any]:
-        """Return the measurements as JSON holds them, rounded: mm to a tenth, ml and shares to a thousandth."""
+        """Return the measurements for JSON, with mm rounded to a tenth, and ml and shares to a thousandth."""
         return {
             "liver_ml": round(self.liver_ml, 3),
             "vessels_ml": round(self.vessels_ml, 3),
@@ -48,12 +48,12 @@ def measure(labels: sitk.Image) -> Measurements:
     """Measure liver, vessels and tumors of a label map.
 
     Args:
-        labels: 0 background, 1 liver, 2 vessel, 3 tumor; any size, spacing and orientation.
+        labels: a label map of any size, spacing and orientation: 0 background, 1 liver, 2 vessel, 3 tumor.
 
     Raises:
         InputError: the map has other labels.
 
-    Example:
+    Examples:
         >>> labels = np.ones((40, 50, 60), np.uint8)
         >>> labels[10:20, 10:20, 10:20], labels[10:20, 10:20, 24] = 3, 2
         >>> measured = measure(sitk.GetImageFromArray(labels))

@@ -19,17 +19,17 @@ NEAR = 5.0
 
 @dataclass(frozen=True)
 class Tumor:
-    """A tumor: one connected component, whose voxels share at least a corner.
+    """A tumor: one connected component. Its voxels share at least a corner.
 
     Args:
-        number: from 1, the largest first.
-        volume_ml: ml.
-        longest_axial_diameter_mm: the longest in any axial plane of the patient.
+        number: its number from 1 on, the largest first.
+        volume_ml: its volume.
+        longest_axial_diameter_mm: the longest diameter in any axial plane of the patient.
         perpendicular_diameter_mm: the longest line perpendicular to it in that plane.
         center_mm: center of mass, (x, y, z) in the patient's space: to the left, to the back and to the head (LPS).
-        distance_to_vessel_mm: from its surface to the nearest vessel's, 0 where they touch; None without vessels.
+        distance_to_vessel_mm: from its surface to the nearest vessel's, 0 where they touch. None without vessels.
         distance_to_liver_surface_mm: from its surface to the liver's, 0 where they touch.
-        share_of_surface_near_vessel: 0 to 1, the share of its surface within 5 mm of a vessel; None without vessels.
+        share_of_surface_near_vessel: the share of its surface within 5 mm of a vessel, 0 to 1. None without vessels.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Tumor:
     share_of_surface_near_vessel: float | None
 
     def json(self) -> dict[str, Any]:
-        """Return the tumor as JSON holds it, rounded: mm to a tenth, ml and shares to a thousandth."""
+        """Return the tumor for JSON, with mm rounded to a tenth, and ml and shares to a thousandth."""
         return {
             "number": self.number,
             "volume_ml": round(self.volume_ml, 3),

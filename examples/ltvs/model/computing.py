@@ -15,8 +15,8 @@ from ltvs.runtime.errors import InputError
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-#: Of prediction, `auto` too: the faster one of those that the device has.
 PredictionPrecision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+"""The precision of prediction. `auto` takes bfloat16 on devices with instructions for it, and float32 on others."""
 PREDICTION_PRECISIONS: tuple[PredictionPrecision, ...] = get_args(PredictionPrecision)
 
 #: What `torch.cpu.get_capabilities` calls instructions for bfloat16, on x86 and on Arm.

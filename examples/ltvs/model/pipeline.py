@@ -32,11 +32,11 @@ REACH = 2
 #: Milliliters of a body that stage 1 finds at least, to be told of.
 SMALLEST_BODY = 1.0
 
-#: Milliliters of a liver at least; that of an adult has over a thousand.
 SMALLEST_LIVER = 100.0
-
+"""Milliliters of a liver at least. That of an adult has over a thousand."""
 
 Progress = Callable[[str, int, int], None]
+"""A function that is told the step, its patches done, and its patches in all."""
 
 
 class NoLiverError(InputError):
@@ -48,9 +48,9 @@ class Found:
     """What both stages find in a CT.
 
     Args:
-        labels: 1 liver, 2 vessel, 3 tumor, on the CT's own grid.
-        bodies: ml of the connected bodies that stage 1 took for liver, the largest first, those of 1 ml or more; none
-            if the liver was given.
+        labels: the label map on the CT's own grid: 0 background, 1 liver, 2 vessel, 3 tumor.
+        bodies: ml of each connected body that stage 1 took for liver, the largest first, from 1 ml on. Empty if the
+            liver was given.
     """
 
     labels: sitk.Image
@@ -77,13 +77,16 @@ class Computing:
 class Pipeline:
     """Both trained stages on a device, ready to label any number of CTs.
 
+    `Pipeline.load` makes one from a folder of networks.
+
     Args:
-        stage1: finds the liver.
-        stage2: finds the vessels and tumors in it.
-        device: where the networks run: `cpu`, `cuda`, `cuda:1`, ...
-        smallest_liver: ml; what is smaller is no liver.
-        precision: of the networks' layers; `auto` for bfloat16 where the device has it in hardware, else float32.
-        mirror: whether stage 2 averages over the eight mirror images of each patch, at eight times its time.
+        stage1: the stage that finds the liver.
+        stage2: the stage that finds the vessels and tumors in it.
+        device: the device on which the networks run: `cpu`, `cuda`, `cuda:1`, ...
+        smallest_liver: ml. Stage 1 refuses a liver below it.
+        precision: the precision of the networks' layers. `auto` takes bfloat16 on devices with instructions for it, and
+            float32 on others.
+        mirror: whether stage 2 averages over the eight mirror images of each patch, which takes eight times as long.
 
     Raises:
         InputError: PyTorch cannot compute on the device, or there is no such precision.
@@ -119,14 +122,14 @@ class Pipeline:
         """Load both stages of a run.
 
         Args:
-            run: its folder.
-            device: where the networks run; the GPU where there is one if None.
-            smallest_liver: ml.
-            precision: of the networks' layers.
-            mirror: whether stage 2 averages over mirror images.
+            run: the folder of a run, or `ltvs.model.shipping.SHIPPED` for the networks that come with the examples.
+            device: the device on which the networks run. None takes the GPU if there is one.
+            smallest_liver: ml. Stage 1 refuses a liver below it.
+            precision: the precision of the networks' layers, as for the constructor.
+            mirror: whether stage 2 averages over mirror images, as for the constructor.
 
         Raises:
-            InputError: the run lacks a stage, or its files are damaged; or as the constructor.
+            InputError: the run lacks a stage, its files are damaged, or the device or the precision cannot be used.
         """
         device = best_device() if device is None else device
         return cls(load_stage(run, 1), load_stage(run, 2), device, smallest_liver, precision, mirror)
@@ -139,7 +142,7 @@ class Pipeline:
         force: bool = False,
         progress: Progress | None = None,
     ) -> sitk.Image:
-        """Return the label map of `find`."""
+        """Return the label map of a CT. Arguments and errors are those of `find`."""
         return self.find(ct, liver, force=force, progress=progress).labels
 
     def find(
@@ -150,17 +153,17 @@ class Pipeline:
         force: bool = False,
         progress: Progress | None = None,
     ) -> Found:
-        """Return the label map (1 liver, 2 vessel, 3 tumor) of a CT, on the CT's own grid, and what stage 1 found.
+        """Return the label map of a CT, and the bodies that stage 1 took for liver.
 
         Args:
-            ct: HU, any size, spacing and orientation.
-            liver: mask of 0 and 1 on the CT's grid, not empty; that which stage 1 finds if None.
-            force: label it although its values are not HU.
-            progress: called as progress(step, patches_done, patches_in_all), first with 0 done as soon as a step
-                begins; steps are `liver`, unless it is given, and `vessels and tumors`.
+            ct: the CT in HU, of any size, spacing and orientation.
+            liver: a mask of 0 and 1 on the CT's grid, not empty. None lets stage 1 find the liver.
+            force: whether to label a CT with values that are not HU.
+            progress: a function that is called as progress(step, patches_done, patches_in_all), with 0 done when a step
+                begins. The steps are `liver`, unless it is given, and `vessels and tumors`.
 
         Raises:
-            NoLiverError: no liver is found.
+            NoLiverError: stage 1 finds no liver.
             InputError: the CT is not in HU.
         """
         computing = Computing(self.device, self.precision, self.mirror, progress)

@@ -30,11 +30,11 @@ class TrainedStage:
     """A trained network, ready to predict with.
 
     Args:
-        net: in eval mode, batch normalization of the package's blocks folded.
-        preparation: of the CTs that it was trained on.
-        patch: (d, h, w) voxels.
-        overlap: (d, h, w) voxels shared by neighboring patches.
-        precision: of the layers.
+        net: the network in eval mode, with the batch normalization of the package's blocks folded.
+        preparation: how the CTs that it was trained on were prepared.
+        patch: (d, h, w) of a patch in voxels.
+        overlap: (d, h, w) of the voxels that neighboring patches share.
+        precision: the precision of the layers in training.
     """
 
     net: nn.Module

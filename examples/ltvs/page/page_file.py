@@ -60,15 +60,15 @@ def write_page(
 ) -> None:
     """Write a page that shows a CT, its labels and its measurements; a browser opens it offline.
 
-    Large CTs are shown coarser: 512 x 512 x 200 with half the columns and rows. The page has at most 20 MB.
+    The page has at most 20 MB, so it shows large CTs coarser: 512 x 512 x 200 with half the columns and rows.
 
     Args:
-        path: of the page, .html.
-        ct: HU, int16.
-        labels: label map on its grid.
-        measured: of these labels.
-        title: what the page is headed with.
-        origin: of the networks that drew the labels, shown beside the title; nothing if empty.
+        path: the page to write, .html.
+        ct: the CT in HU, int16.
+        labels: its label map, on its grid.
+        measured: the measurements of these labels.
+        title: the heading of the page.
+        origin: the origin of the networks that drew the labels, shown beside the title. Empty shows nothing.
 
     Raises:
         InputError: the labels do not lie on the CT's grid, NiiVue is not installed, or the file cannot be written.

@@ -41,9 +41,9 @@ def read_ct(path: Path, *, force: bool = False, files: Iterable[Path] | None = N
     """Read a CT from a volume file or from a folder with one DICOM series, in HU as int16.
 
     Args:
-        path: of the file or the folder.
-        force: take it although its checks fail: a file that says that it is of another modality.
-        files: of the series, where the folder holds others, too.
+        path: the file or the folder.
+        force: whether to take a file that says that it is of another modality.
+        files: the files of the series, if the folder holds others too.
 
     Raises:
         InputError: the path is missing or unreadable, is not one 3D series, is of another modality, or its values are

@@ -13,8 +13,8 @@ TUMOR = 3
 
 MEANINGS = {LIVER: "liver", VESSEL: "vessel", TUMOR: "tumor"}
 
-#: The structures that are scored. `liver` means the whole organ: every label above 0.
 Structure = Literal["liver", "tumor", "vessel"]
+"""A structure of a label map. `liver` is the whole organ: every label above 0."""
 STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 
 #: One color per structure in every picture, as red, green, blue in 0..1.

@@ -188,7 +188,12 @@ class CrossAttention3d(NotScriptable, Half):
     def forward(
         self, query: Float[Tensor, "b cq x y z"], context: Float[Tensor, "b ce x y z"]
     ) -> Float[Tensor, "b ce x y z"]:
-        """Attend from the decoder map `query` to the encoder map `context`."""
+        """Return the map that takes the place of the concatenation.
+
+        Args:
+            query: the decoder map U.
+            context: the encoder map E, of the same spatial size.
+        """
         mixture = self._mix(query, context)
         if self.gate is None:
             return mixture

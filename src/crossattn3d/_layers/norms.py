@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from crossattn3d.kernels.modes import is_recorded, is_transforming
 
 Norm = Literal["batch", "instance", "group"]
+"""Normalization after a convolution, with a learnable scale and shift per channel.
+
+`instance` and `group` do not depend on the other samples of a batch.
+"""
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:

@@ -38,15 +38,16 @@ class AttendedBlock(_Attended):
     """A decoder block that takes a concatenation, with cross-attention in front of it.
 
         block(cat([A, U])),   A = attention(U, E)
-        or with a gate        A = E + g attention(U, E),   g = 0 at first
+
+    With `zero_init`, A = E + g attention(U, E), and the scalar g starts at 0.
 
     Args:
         block: the block that takes the concatenation.
-        attention: called with (query, context); its result is as wide as the context.
+        attention: the module that is called with (query, context). Its result is as wide as the context.
         channels: widths of the query and of the context.
         encoder_first: whether E comes first in the concatenation.
-        concatenate: whether U stays beside A; otherwise the block takes A alone.
-        zero_init: whether the attention is added to E through a gate that starts at zero.
+        concatenate: whether U stays beside A. With False, the block takes A alone.
+        zero_init: whether to add the attention to E through a scalar that starts at 0.
 
     Examples:
         >>> from crossattn3d import CSCA
@@ -86,15 +87,15 @@ class AttendedBlock(_Attended):
 
 
 class AttendedMap(_Attended):
-    """A module that gives the decoder map U, for nets whose own code joins it with the encoder map E.
+    """A module that returns the decoder map U, for nets whose own code joins it with the encoder map E.
 
-    It gives a map that waits for the join: adding E gives U + A, concatenating gives cat([U, A]) in the net's order,
-    with A as in `AttendedBlock`. Anything else is an error, since the join would be missed.
+    Its result waits for the join. Adding E to it gives U + A. Concatenating it with E gives cat([U, A]) in the net's
+    order, with A as in `AttendedBlock`. Any other operation on it is an error, since it would miss the join.
 
     Args:
-        block: the module that gives U.
-        attention: called with (query, context); its result is as wide as the context.
-        zero_init: whether the attention is added to E through a gate that starts at zero.
+        block: the module that returns U.
+        attention: the module that is called with (query, context). Its result is as wide as the context.
+        zero_init: whether to add the attention to E through a scalar that starts at 0.
 
     Examples:
         >>> from crossattn3d import CSCA
@@ -107,7 +108,7 @@ class AttendedMap(_Attended):
         super().__init__(block, attention, zero_init)
 
     def forward(self, x: Float[Tensor, "b c *size"]) -> "UnjoinedMap":
-        """Return the block's result, which attends to what it is joined with."""
+        """Return the block's result, which attends to the map that the net's code joins it with."""
         return UnjoinedMap(self.block(x), self.attend)
 
 

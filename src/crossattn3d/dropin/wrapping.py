@@ -13,13 +13,13 @@ from crossattn3d.dropin.refusals import PAGE, refusal
 from crossattn3d.functional import Attention, Backend, ScoreNorm
 from crossattn3d.ucanet import SKIPS, AttentionName
 
-N = TypeVar("N", bound=nn.Module)
+Net = TypeVar("Net", bound=nn.Module)
 
 _WRAPPERS = (AttendedBlock, AttendedMap, LoneBlock)
 
 
 def wrap_skips(
-    net: N,
+    net: Net,
     *,
     attention: AttentionName = "csca",
     score_norm: ScoreNorm = "instance",
@@ -28,37 +28,39 @@ def wrap_skips(
     gated: bool = False,
     zero_init: bool = False,
     concatenate: bool = True,
-) -> N:
-    """Put cross-attention into the skips of another library's U-Net, in place; wrap it before making the optimizer.
+) -> Net:
+    """Put cross-attention into the skips of another library's U-Net, in place.
 
-        cat([E, U])  ->  cat([CSCA(U, E), U]), or CSCA(U, E) without `concatenate`
+        cat([E, U])  ->  cat([CSCA(U, E), U])
+        cat([E, U])  ->  CSCA(U, E)              without `concatenate`
         U + E        ->  U + CSCA(U, E)
 
-    Supports MONAI's AHNet, AttentionUnet (whose gated encoder maps are the context), BasicUNet, BasicUNetPlusPlus,
+    The nets are MONAI's AHNet, AttentionUnet (whose gated encoder maps are the context), BasicUNet, BasicUNetPlusPlus,
     CheckpointUNet, DynUNet, FlexibleUNet, MedNeXt, SegResNet, SegResNetVAE, SegResNetDS, SegResNetDS2, SwinUNETR, UNet,
-    UNETR and VNet, and nnU-Net's PlainConvUNet, ResidualEncoderUNet and ResidualUNet, from
-    dynamic-network-architectures. The net's own code stays as it is: modules take the place of its blocks.
+    UNETR and VNet, and nnU-Net's PlainConvUNet, ResidualEncoderUNet and ResidualUNet from
+    dynamic-network-architectures. Modules take the place of a net's blocks, and its own code stays as it is. Wrap a net
+    before you make the optimizer.
 
     Args:
-        net: one of these; subclasses are refused, since they may join their maps differently.
-        attention: `csca`, `cca` or `sca`; a 2D net has no slices and takes only `cca`.
-        score_norm: as in `CSCA`.
-        slice_dim: the dimension that counts slices; if None, -1 for MONAI's nets and -3 for nnU-Net's, the order in
-            which these libraries load volumes.
-        backend: as in `CSCA`.
-        gated: as in `CSCA`.
-        zero_init: use E + g CSCA(U, E) instead of CSCA(U, E), with a scalar g = 0 per skip: the output does not change
-            until g is trained.
-        concatenate: False passes only the attention's result to the decoder blocks, as in UCA-Net: their first
-            convolutions lose the weights of U, so the net has fewer parameters, must be retrained, and cannot be
-            unwrapped. Nets that add their maps, and VNet, know True only.
+        net: one of these nets. A subclass is refused, since it may join its maps in another way.
+        attention: the kind of attention. A 2D net has no slices and takes only `cca`.
+        score_norm: how scores are normalized before the softmax.
+        slice_dim: the dimension that counts slices. None takes the order in which the library loads volumes: -1 for
+            MONAI's nets, -3 for nnU-Net's.
+        backend: the code that computes the attention.
+        gated: whether to use a static mixture and a gate, as in `CSCA`.
+        zero_init: whether E + g CSCA(U, E) takes the place of CSCA(U, E), with a scalar g = 0 for each skip. The output
+            does not change until g is trained.
+        concatenate: whether U stays beside the attention's result. With False, decoder blocks get that result alone, as
+            in UCA-Net. Their first convolutions lose the weights of U, so the net has fewer parameters, must be
+            retrained, and cannot be unwrapped. Nets that add their maps and VNet take True only.
 
     Returns:
-        The net itself; `unwrap_skips` undoes the change.
+        The net itself. `unwrap_skips` undoes the change.
 
     Raises:
-        ValueError: the net is of another class, already wrapped, or not built as expected; an option is unknown or
-            does not apply.
+        ValueError: the net is of another class, is wrapped already, or is not built as expected, or an option is
+            unknown or does not apply.
 
     Source: section 2.2 of the UCA-Net paper.
 
@@ -108,8 +110,8 @@ def wrap_skips(
     return net
 
 
-def unwrap_skips(net: N) -> N:
-    """Undo `wrap_skips`, in place: remove the attention and leave everything else as it is, trained or not.
+def unwrap_skips(net: Net) -> Net:
+    """Undo `wrap_skips` in place: remove the attention and leave everything else as it is, trained or not.
 
     Args:
         net: a wrapped net, or a module that contains wrapped nets.

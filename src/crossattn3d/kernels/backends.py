@@ -26,7 +26,7 @@ IN_PLACE_OF_AUTO = os.environ.get(VARIABLE, "")
 
 
 def backend_of(chosen: Backend) -> Backend:
-    """Return the backend that was chosen, or in place of `auto` the one that CROSSATTN3D_BACKEND names.
+    """Return the chosen backend. In place of `auto`, return the one that CROSSATTN3D_BACKEND names, if it names any.
 
     Args:
         chosen: a backend.

@@ -31,17 +31,17 @@ SIDE = 64
 
 
 class RegionalNet:
-    """A UNet3d or UCANet for prediction that computes its finest level where the input or the wanted region needs it.
+    """A `UNet3d` or `UCANet` that predicts the logits of a region in less time and memory.
 
-    The logits are those of the net, to rounding. The map of the encoder's finest level is that of an empty input, which
-    is computed once, but where the input is not 0 within two voxels; the decoder's is computed within two voxels of
-    what is wanted. The attention there still reads whole maps, since its scores are sums over them.
+    The logits equal those of the net, to rounding. At the finest level, it computes the encoder's map only within two
+    voxels of an input that is not 0, and takes the map of an empty input elsewhere. It computes the decoder's map only
+    within two voxels of the wanted region. The attention still reads whole maps, since its scores are sums over them.
 
-    The encoder's map of the finest level is kept for the next input of the same size, so that the net may not be called
-    again before the last logits are taken. Its weights are read with each call, so that they may change in between.
+    It keeps the encoder's map for the next input of the same size. Take all logits of one call before you make the next
+    one. Each call reads the net's weights, so these may change in between.
 
     Args:
-        net: for which `is_regional` holds.
+        net: a net that `is_regional` accepts.
 
     Examples:
         >>> import numpy as np
@@ -64,16 +64,14 @@ class RegionalNet:
     def __call__(
         self, x: Float[Tensor, "1 c d h w"], wanted: Bool[ndarray, "d h w"]
     ) -> Iterator[tuple[Box, Float[Tensor, "1 k _ _ _"]]]:
-        """Return an iterator over boxes that hold all that is wanted, each with its logits.
-
-        Nothing is computed if nothing is wanted.
+        """Return an iterator over boxes that cover the wanted voxels, each with its logits.
 
         Args:
-            x: the input, (1, c, d, h, w); most of it 0, where that is to save time.
-            wanted: where logits are needed, (d, h, w).
+            x: the input. It saves time where it is 0.
+            wanted: True where logits are needed. Nothing is computed if no voxel is.
 
         Raises:
-            ValueError: the net does not take the input, it is a batch of several, or what is wanted has another size.
+            ValueError: the net does not take the input, the batch has more than one, or `wanted` has another size.
         """
         self.net._check_input(x)
         if len(x) != 1:
@@ -227,10 +225,10 @@ def _spans(box: slice, size: int) -> list[tuple[int, slice]]:
 
 
 def is_regional(net: nn.Module) -> TypeGuard[UNet3d]:
-    """Return whether a RegionalNet gives what the net gives: a UNet3d or UCANet with the paper's finest level.
+    """Return whether `RegionalNet` can compute a net's logits.
 
-    It is in eval mode and folded, its finest level has kernels of 3, strides of 2 and transposed convolutions, and
-    nobody hooked, patched or replaced a layer.
+    It can for a folded `UNet3d` or `UCANet` in eval mode. The finest level needs kernels of 3, strides of 2 and
+    transposed convolutions, and no layer may be hooked, patched or replaced.
     """
     if not (type(net) in (UNet3d, UCANet) and isinstance(net, UNet3d)) or has_hooks(*net.modules()):
         return False
