@@ -3,18 +3,18 @@
 from typing import Any
 
 _NOT_STATED = """\
-Not stated: data, settings and scores of the training. Do not rely on what it finds before you have measured it on your
-own data."""
+Not stated: the data, the settings and the scores of the training. Measure the net on your own data before you rely on
+it."""
 
 
 def model_card(config: dict[str, Any], parameters: int, source: str, text: str | None) -> str:
     """Return the `README.md` beside the weights: Markdown with the header that the Hugging Face Hub reads.
 
     Args:
-        config: content of `config.json`.
-        parameters: number of parameters.
-        source: folder or repository in the loading example.
-        text: the author's statement about training and scores.
+        config: the content of `config.json`.
+        parameters: the number of parameters.
+        source: the folder or repository in the example.
+        text: what the author states about training and scores.
     """
     arguments = "\n".join(f"| `{name}` | `{value}` |" for name, value in config["arguments"].items())
     return f"""\
@@ -29,8 +29,8 @@ tags:
 ---
 # {config["class"]}
 
-A {config["class"]} of crossattn3d {config["version"]} with {parameters:,} parameters.
-Volumes as (batch, channels, slices, rows, columns) go in, raw logits come out.
+A {config["class"]} of crossattn3d {config["version"]} with {parameters:,} parameters. It takes volumes, (batch, channels,
+slices, rows, columns), and returns raw logits.
 
 ```python
 from crossattn3d.hub import from_pretrained

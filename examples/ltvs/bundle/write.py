@@ -40,18 +40,21 @@ FILES = ("__init__.py", "bundle/__init__.py", "bundle/entry_points.py")
 README = """\
 # Liver, vessels and tumors in a CT
 
-Two networks: one finds the liver, the other the vessels and tumors in it. `models/model.pt` is the
-second, `models/liver.pt` the first. Their training data and their scores are not stated here.
+Two networks: `models/liver.pt` finds the liver, `models/model.pt` the vessels and tumors in it. Their training data and
+their scores are not stated here.
 
 ```sh
 pip install ".[ltvs]" fire   # in a clone of crossattn3d
 python -m monai.bundle run --config_file configs/inference.json --input ct.nii.gz --output labels.nii.gz
 ```
 
-Run this in the bundle's folder, or elsewhere with `--bundle_root DIR`. The input is a NIfTI, NRRD or MHA file in HU, or
-a folder with one DICOM series; the labels (1 liver, 2 vessel, 3 tumor) are on the CT's own grid. `--device cpu` runs it
-without a GPU. Labels that exist are replaced with `--overwrite True` only; `--force True` labels a file that the checks
-take for no CT in HU.
+Run this in the bundle's folder, or elsewhere with `--bundle_root DIR`.
+
+- The input is a NIfTI, NRRD or MHA file in HU, or a folder with one DICOM series.
+- The labels (1 liver, 2 vessel, 3 tumor) are on the CT's own grid.
+- `--device cpu` runs it without a GPU.
+- `--overwrite True` replaces existing labels.
+- `--force True` labels a file that the checks do not take for a CT in HU.
 
 Not a medical device.
 """
