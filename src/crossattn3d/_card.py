@@ -29,8 +29,8 @@ tags:
 ---
 # {config["class"]}
 
-A {config["class"]} of crossattn3d {config["version"]} with {parameters:,} parameters. It takes volumes, (batch, channels,
-slices, rows, columns), and returns raw logits.
+A {config["class"]} of crossattn3d {config["version"]} with {parameters:,} parameters.
+It takes volumes, (batch, channels, slices, rows, columns), and returns raw logits.
 
 ```python
 from crossattn3d.hub import from_pretrained

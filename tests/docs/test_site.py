@@ -71,7 +71,8 @@ def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(site: Path) -
         own = ["".join(groups) for groups in OWN.findall(text)]
         assert own or path.suffix == ".css"
         for target in own:
-            place = site / target.lstrip("/") if target.startswith("/") else path.parent / target
+            file = target.partition("#")[0]  # as #only-light of a picture
+            place = site / file.lstrip("/") if file.startswith("/") else path.parent / file
             assert target.startswith("data:") or place.is_file(), (path.name, target)
     method = (site / "understand" / "method" / "index.html").read_text(encoding="utf-8")
     assert method.count("<math ") > 30
