@@ -29,18 +29,18 @@ def summary(reports: list[dict[str, Any]], prediction: dict[str, Any]) -> str:
     named = {row["name"]: row["forward_backward"] for row in of_skips["skips"][0]["rows"]}
     for what, ours, other, shown in SKIPS:
         cells = [_cells(named[name]["median"], f"{named[name]['extra_maps']:.2f} maps") for name in (ours, other)]
-        rows.append([what, SPEED, _on(of_skips), shown, *_beside(*cells)])
+        rows.append([what, shown, *_beside(*cells), f"{SPEED}, {_on(of_skips)}"])
     steps = {row["name"]: row["training_step"] for row in of_nets["nets"][0]["rows"]}
     for other, shown in STEPS:
         found = [steps[name] for name in ("UCANet", other)]
         cells = [_cells(step["median"], f"{step['extra_bytes'] / 1e6:.0f} MB") for step in found]
-        rows.append(["training step of `UCANet`", SPEED, _on(of_nets), shown, *_beside(*cells)])
+        rows.append(["training step of `UCANet`", shown, *_beside(*cells), f"{SPEED}, {_on(of_nets)}"])
     for precision, dtype in PRECISIONS.items():
         sides = [of_side(prediction["runs"], side, precision) for side in ("ours", "monai")]
         cells = [(f"{side['seconds']:.1f} s", f"{side['peak_bytes'] / 1e9:.2f} GB") for side in sides]
-        rows.append([f"labels of a whole CT, {dtype}", PREDICTION, _on(prediction), "MONAI", *_beside(*cells)])
-    heads = ["measured", "command", "CPU", "compared with", "time", "its time", "memory", "its memory"]
-    return pages.table(heads, rows, words=4)
+        rows.append([f"labels of a whole CT, {dtype}", "MONAI", *_beside(*cells), f"{PREDICTION}, {_on(prediction)}"])
+    heads = ["measured", "compared with", "time", "its time", "memory", "its memory", "by, on"]
+    return pages.table(heads, rows, words=2)
 
 
 def _cells(seconds: float, memory: str) -> tuple[str, str]:
