@@ -3,6 +3,7 @@
 `speed`, `memory` and `gpu_check` measure the package, `loader`, `roundtrip` and `prediction` the pipeline, `real_cases`
 networks on labeled CTs; `table1` trains and tests the ten systems of the paper's Table 1; `accuracy` is the study that
 the defaults rest on, `synthesis` that of what synthetic patients have to vary in.
+`notebook` runs the tutorial and stores its outputs.
 """
 
 import sys

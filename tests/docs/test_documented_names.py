@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import ALL_PAGES, ROOT, code_lines, inline_code
+from support.pages import ALL_PAGES, ROOT, code_lines, inline_code, text_of
 
 SOURCES = sorted(path for folder in ("src", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 FOLDERS = ("src", "examples", "benchmarks", "tests", "docs")
@@ -120,7 +120,7 @@ def slug(heading: str) -> str:
 
 def links(page: Path) -> list[tuple[str, str]]:
     """Return the file, empty for the page itself, and the anchor of each link to something here."""
-    text = page.read_text(encoding="utf-8")
+    text = text_of(page)
     found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"<[^>]*\s(?:src|href)=[\"']([^\"']+)", text)
     # Material shows a picture with #only-light or #only-dark in the scheme of that name.
     targets = [re.sub(r"#only-(light|dark)$", "", target) for target in found]
@@ -133,7 +133,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         target = page.parent / file if file else page
         assert target.exists(), file
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", text_of(target), re.MULTILINE)
             assert anchor in [slug(heading) for heading in headings], f"{file}#{anchor}"
 
 

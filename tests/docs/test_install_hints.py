@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from support.pages import PAGES, ROOT
+from support.pages import NOTEBOOKS, PAGES, ROOT, text_of
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 SOURCES = sorted(path for folder in ("src", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -20,9 +20,9 @@ def test_the_hints_are_found() -> None:
     assert {"hub", "ltvs", "nnunet", "onnx"} <= set().union(*(extras_in(path.read_text()) for path in PAGES))
 
 
-@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_hints_work_from_a_clone(path) -> None:
-    text = path.read_text(encoding="utf-8")
+    text = text_of(path)
     assert "crossattn3d[" not in text
     assert not re.search(r"pip install\s+[\"']?crossattn3d", text)
     assert extras_in(text) <= set(EXTRAS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import ALL_PAGES, ROOT
+from support.pages import ALL_PAGES, ROOT, text_of
 
 
 def named(path: Path) -> str:
@@ -27,7 +27,7 @@ def faults(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=named)
 def test_tables_and_fences_are_whole(page: Path) -> None:
-    assert not faults(page.read_text(encoding="utf-8"))
+    assert not faults(text_of(page))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_a_browser_finds_all_that_it_fetches_and_nothing_elsewhere(site: Path) -
     method = (site / "understand" / "method" / "index.html").read_text(encoding="utf-8")
     assert method.count("<math ") > 30
     assert "CSCA reference" in method, "the cost table of the speed page is in it"
+    tutorial = (site / "tutorial" / "index.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<img [^>]*src="\.\./tutorial-[\w-]+\.png"', tutorial)) == 3, "the notebook's pictures"
     assert not (site / "hooks").exists()
 
 
