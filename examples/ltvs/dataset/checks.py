@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy import ndarray
 
 from ltvs.model.stage_view import Preparation
 from ltvs.model.stages import PATCH, STAGES
-from ltvs.runtime.errors import plain
 from ltvs.volume.case import Case
 from ltvs.volume.grids import Grid
 from ltvs.volume.hounsfield import not_hu, not_liver
@@ -130,11 +129,8 @@ def _unlike(case: Case, name: str, mask: sitk.Image) -> list[Finding]:
         return [Finding("error", f"{case.name}: expected 0 and 1 in the {name} mask, got {highest}")]
     if same_grid(mask, case.ct):
         return []
-    own, expected = asdict(Grid.of(mask)), asdict(Grid.of(case.ct))
-    differences = [
-        f"{key} {plain(own[key])}, expected {plain(expected[key])}" for key in own if own[key] != expected[key]
-    ]
-    text = f"the {name} mask does not lie on the CT: {'; '.join(differences)}; is it of another CT?"
+    differences = Grid.of(mask).differences(Grid.of(case.ct))
+    text = f"the {name} mask does not lie on the CT: {differences}; is it of another CT?"
     return [Finding("error", f"{case.name}: {text}")]
 
 

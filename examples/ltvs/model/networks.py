@@ -73,10 +73,7 @@ def make_network(settings: NetworkSettings) -> nn.Module:
     Raises:
         InputError: CROSSATTN3D_BACKEND names no backend, which would end the first step of an attention.
     """
-    try:
-        backend_of("auto")
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    _check_backend()
     net: nn.Module
     if settings.network == "unet3d":
         net = UNet3d(1, settings.classes, settings.channels, norm=settings.norm)
@@ -94,6 +91,14 @@ def make_network(settings: NetworkSettings) -> nn.Module:
     else:
         net = make_system(settings.network, 1, settings.classes)
     return channels_last(net)
+
+
+def _check_backend() -> None:
+    """Raise InputError if CROSSATTN3D_BACKEND names no backend."""
+    try:
+        backend_of("auto")
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def channels_last(net: nn.Module) -> nn.Module:
@@ -171,15 +176,17 @@ def load_network(settings: dict[str, Any], weights: Path) -> nn.Module:
     """Return the network that `settings` describe, with the weights of a safetensors file, in eval mode.
 
     Raises:
-        InputError: settings or weights are missing, damaged, or do not match.
+        InputError: settings or weights are missing, damaged, or do not match; or as `make_network`.
     """
+    # First, since it has nothing to do with the files, which the errors below blame.
+    _check_backend()
     try:
         net = make_network(read_settings(settings))
         load_weights(net, weights)
     except OSError as error:
         raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
     except SafetensorError as error:
-        raise InputError(f"{weights}: is not a safetensors file or is damaged ({error})") from error
+        raise InputError(f"{weights}: is not a safetensors file or is damaged ({error}); copy it again") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: does not fit the settings beside it ({reason}); train it again") from error

@@ -4,7 +4,9 @@ import errno
 from collections.abc import Sequence
 
 #: Words of the messages of libraries whose allocations fail, in the machine or on a GPU.
-_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
+_NO_MEMORY = (
+    "out of memory", "allocate memory", "allocate shared memory", "not enough memory", "ALLOC_FAILED", "bad_alloc",
+)  # fmt: skip
 
 
 class InputError(ValueError):

@@ -18,7 +18,7 @@ def check_grid(what: str, mask: sitk.Image, ct: sitk.Image) -> None:
     """Raise InputError, which names `what`, if a mask does not lie on the CT's grid."""
     if not same_grid(mask, ct):
         raise InputError(
-            f"{what} {mask.GetSize()} does not lie on the CT's grid {ct.GetSize()}; "
+            f"{what} does not lie on the CT's grid: {Grid.of(mask).differences(Grid.of(ct))}; "
             "is a slice missing, or is it of another patient?"
         )
 

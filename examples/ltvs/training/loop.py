@@ -173,7 +173,7 @@ class _Training:
         """Return the exception that every process raises; only rank 0 reports the error."""
         half = "" if self.settings.precision == "32" else ", or use --precision 32"
         kept = f"the last good checkpoint is kept in {checkpoint_folder(self.folder)}"
-        error = InputError(f"{what}; lower --learning-rate{half}; {kept}")
+        error = InputError(f"{what}; lower --learning-rate{half}, in another --output; {kept}")
         self.journal.say(str(error))
         return error if self.fabric.is_global_zero else SystemExit(0)
 

@@ -76,6 +76,11 @@ class Grid:
         ends = ((-edge, n - 1 + edge) for n in self.size)
         return np.array([self.physical(index) for index in product(*ends)])
 
+    def differences(self, expected: Self) -> str:
+        """Return in words where this grid differs from the one expected."""
+        pairs = ((key, own, asdict(expected)[key]) for key, own in asdict(self).items())
+        return "; ".join(f"{key} {plain(own)}, expected {plain(other)}" for key, own, other in pairs if own != other)
+
     def place(self, image: sitk.Image) -> sitk.Image:
         """Put an image of this grid's size, made from an array, on this grid and return it."""
         if image.GetSize() != self.size:

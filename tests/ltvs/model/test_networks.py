@@ -39,11 +39,16 @@ def test_a_u_net_concatenates() -> None:
 
 @pytest.mark.parametrize("network", ["ucanet", "unet3d"])
 def test_a_backend_in_the_environment_that_is_none_is_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, network: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
 ) -> None:
+    settings = dataclasses.replace(SMALL, network=network)
+    save_weights(make_network(settings), tmp_path / "w.safetensors")
     monkeypatch.setattr("crossattn3d.kernels.backends.IN_PLACE_OF_AUTO", "gpu")
-    with pytest.raises(InputError, match=r"CROSSATTN3D_BACKEND: expected auto, .* or nothing; got 'gpu'; unset or"):
-        make_network(dataclasses.replace(SMALL, network=network))
+    reason = r"^CROSSATTN3D_BACKEND: expected auto, .* or nothing; got 'gpu'; unset or"
+    with pytest.raises(InputError, match=reason):
+        make_network(settings)
+    with pytest.raises(InputError, match=reason):
+        load_network(settings_json(settings), tmp_path / "w.safetensors")
 
 
 def test_settings_reach_the_network() -> None:
@@ -94,7 +99,7 @@ def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"w\.safetensors: cannot be read"):
         load_network(settings_json(SMALL), path)
     path.write_bytes(b"not safetensors")
-    with pytest.raises(InputError, match="is not a safetensors file or is damaged"):
+    with pytest.raises(InputError, match=r"is not a safetensors file or is damaged \(.*\); copy it again"):
         load_network(settings_json(SMALL), path)
     save_weights(make_network(SMALL), path)
     whole = path.read_bytes()

@@ -29,6 +29,8 @@ def huge_array() -> Exception:
         RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("Exception thrown in SimpleITK: sitk::ERROR: Failed to allocate memory for image."),
         RuntimeError("std::bad_alloc"),
+        # What PyTorch says in a container with little of it.
+        RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"),
     ],
     ids=str,
 )

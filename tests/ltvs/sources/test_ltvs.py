@@ -72,7 +72,7 @@ def move(folder: Path) -> None:
         ),
         (lambda f: shutil.copy(f / "ct.mha", f / "CT.mha"), "expected one file ct, got CT.mha, ct.mha; keep one"),
         (lambda f: (f / "liver.nrrd").write_bytes(b"NRRD"), "liver.nrrd: cannot be read as a volume"),
-        (move, r"vessel.nii.gz: \(28, 25, 21\) does not lie on the CT's grid"),
+        (move, r"vessel.nii.gz: does not lie on the CT's grid: spacing \(1, 1, 1\), expected \(1.3, 1.5, 2\); is"),
         (shutil.rmtree, "liver_30: cannot be read"),
     ],
 )

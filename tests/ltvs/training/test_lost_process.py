@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_on_one_stops_both_with_its_cases(
     assert mine[1] != other[1], "or it could be anybody's"
     kept = tmp_path / "run" / "stage2" / "checkpoints"
     reason = (
-        rf"error: the loss is nan at epoch \d, step \d on {mine[1]}; lower --learning-rate; "
+        rf"error: the loss is nan at epoch \d, step \d on {mine[1]}; lower --learning-rate, in another --output; "
         rf"the last good checkpoint is kept in {re.escape(str(kept))}"
     )
     assert re.fullmatch(reason, said.splitlines()[-1]), said

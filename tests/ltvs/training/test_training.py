@@ -207,7 +207,7 @@ def test_training_calibrates_the_best_weights_where_asked(data: PreparedSet, tmp
 
 def test_a_loss_that_is_not_finite_stops_with_the_cases(data: PreparedSet, tmp_path: Path) -> None:
     settings = tiny_settings(data.folder, tmp_path, stage="1", learning_rate=1e30)
-    with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate"):
+    with pytest.raises(InputError, match=r"the loss is (nan|inf).* on a.*lower --learning-rate, in another --output;"):
         train_both(data, settings)
 
 
