@@ -21,6 +21,7 @@ from crossattn3d.dropin import AttendedMap, unwrap_skips, wrap_skips
 from crossattn3d.functional import GateParameters, gated
 from crossattn3d.kernels import reference, softmax
 from crossattn3d.kernels.backends import backend_of
+from support.messages import rows_for
 from support.monai_and_nnunet_nets import basic_unet, segresnet, segresnet_ds, unet
 from support.wrong_calls import CALLS, E, U
 from support.wrong_nets import NARROW, NET_CALLS, volume
@@ -327,6 +328,7 @@ def test_says_who_expected_and_got(name):
         call()
     assert re.fullmatch(r"\w+: expected .*; ?(f?got|.*; got) .*", str(caught.value)), "who: expected ...; got ..."
     assert "\n" not in str(caught.value)
+    assert rows_for(str(caught.value)), "docs/troubleshooting says what helps"
 
 
 def test_every_raise_is_reached():

@@ -42,6 +42,7 @@ from support.bad_inputs import (
     vast,
 )
 from support.ircadb_layout import write_usual, zipped
+from support.messages import rows_for
 from support.tiny_cases import tiny_case
 from support.volume_file_layouts import write_own
 
@@ -110,6 +111,7 @@ def refused(
     lines = [line for line in said.err.splitlines() if line.startswith(("error: ", "not prepared: "))]
     assert lines[-1].startswith("error: ")
     assert "unexpected" not in said.err, "no reason that we did not foresee"
+    assert all(map(rows_for, lines)), "docs/troubleshooting says what helps"
     return "\n".join(lines) + said.out
 
 
