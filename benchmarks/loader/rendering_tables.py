@@ -20,10 +20,10 @@ def text(report: dict[str, Any]) -> str:
     about = report["machine"]
     where = "on one core each" if about["device"] == "cpu" else "on the same GPU"
     lines = [
-        pages.table(["patch", "to render", "training step", "patches rendered per patch used"], rows),
-        f"Medians of {report['rows'][0]['step']['calls']} calls in turns, {where}, lowest and highest in brackets. The "
-        f"networks are those of `make networks`. {about['name']}, {about['processors']} processors, PyTorch "
-        f"{about['versions']['torch']}, commit {about['commit']}.\n",
+        pages.table(["patch", "to render", "training step", "patches rendered during one step"], rows),
+        f"Medians of {report['rows'][0]['step']['calls']} alternating calls, {where}, with the lowest and the highest "
+        f"in brackets. The networks are those of `make networks`. {about['name']}, {about['processors']} processors, "
+        f"PyTorch {about['versions']['torch']}, commit {about['commit']}.\n",
     ]
     return "\n".join(lines)
 

@@ -57,11 +57,11 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         pages.table(heads, rows),
         f"Patches of {size} in batches of {report['batch']}, {report['workers']} workers; medians of "
-        f"{report['rates'][OURS]['rounds']} rounds in turns, lowest and highest in brackets. Memory is the most that "
-        "the process and its workers held together.\n",
+        f"{report['rates'][OURS]['rounds']} alternating rounds, with the lowest and the highest in brackets. "
+        "Memory is the most that the process and its workers held together.\n",
         f"On this machine, a training step of UCA-Net takes {step['seconds']:.1f} s for a patch of "
-        f"{' x '.join(map(str, step['patch']))}. In voxels, that uses up {needed(report)['this machine']:.2f} of the "
-        "patches above per second.",
+        f"{' x '.join(map(str, step['patch']))}. Counted in voxels, that is "
+        f"{needed(report)['this machine']:.2f} patches of {size} per second.",
         *(gpus or ["No step on a GPU has been timed yet."]),
         f"\n{about['name']}, {about['processors']} processors, shared, with a load of {report['load']:.1f} before the "
         f"run; {report['case']}; MONAI {about['versions']['monai']}, PyTorch {about['versions']['torch']}, commit "

@@ -30,7 +30,7 @@ def text(report: dict[str, Any]) -> str:
     return (
         f"{pages.table(['Dice after the round trip', *LEAST['1']], rows)}\n"
         f"{pages.table(['one case', 'time', 'processor time', 'peak memory'], costs)}\n"
-        f"Medians of {ours['calls']} runs in turns, lowest and highest in brackets. {about['name']}, "
+        f"Medians of {ours['calls']} alternating runs, with the lowest and the highest in brackets. {about['name']}, "
         f"{about['processors']} processors, shared; SimpleITK {about['versions']['SimpleITK']}, commit "
         f"{about['commit']}.\n"
     )

@@ -199,8 +199,8 @@ def for_readme(report: dict[str, Any]) -> str:
         return shown
     above = {s: sum(dice > here[s][OURS] for dice in here[s].values()) for s in STRUCTURES}
     return (
-        f"{shown}\nOf the nine other systems, {above['tumor']} have a higher tumor Dice than UCA-Net here, and "
-        f"{above['vessel']} a higher vessel Dice; in the paper, none has.\n"
+        f"{shown}\nHere, {above['tumor']} of the nine other systems have a higher tumor Dice than UCA-Net, and "
+        f"{above['vessel']} have a higher vessel Dice. In the paper, none has.\n"
     )
 
 

@@ -167,7 +167,7 @@ def test_rendering_that_does_not_keep_up_is_named() -> None:
     assert rendering_tables.missed(report) == ["stage 2: rendering a patch takes 0.75 s, a step 0.50 s"]
     shown = rendering_tables.text(report)
     assert "| stage 1, 8 x 9 x 10 | 0.25 s (0.25 to 0.25) | 1.00 s (1.00 to 1.00) | 4.0 |" in shown
-    assert "Medians of 3 calls in turns, on one core each" in shown
+    assert "Medians of 3 alternating calls, on one core each" in shown
 
 
 def test_the_docs_show_how_rendering_keeps_up() -> None:

@@ -176,7 +176,7 @@ def test_the_docs_say_what_the_budget_is() -> None:
     assert f"; {budget.validation} phantoms to validate, {budget.test} to test |" in shown
     assert f"| {d}x{h}x{w} of about 2 mm, batch {budget.batch} |" in shown
     assert f"| {budget.real_steps} steps, " in shown
-    assert f"- {budget.real_steps} steps are a beginning." in shown
+    assert f"- {budget.real_steps} steps are only the beginning of a training." in shown
     on_gpu = BUDGETS["gpu"]
     d, h, w = on_gpu.patch
     assert f"patches of {d}x{h}x{w}, {on_gpu.real_steps:,} steps, three seeds and three learning rates" in shown

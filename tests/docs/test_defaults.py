@@ -56,7 +56,7 @@ def section(page: str, heading: str) -> str:
     return found[1]
 
 
-DIFFER = rows_of(section("understand/choices.md", "Where they differ from the paper"))
+DIFFER = rows_of(section("understand/choices.md", "Where the defaults differ from the paper"))
 FROM = rows_of(section("appendix/study.md", "Where each default comes from"))
 
 
@@ -112,7 +112,7 @@ def test_the_page_lists_exactly_what_differs_from_the_paper() -> None:
     differ = {name for name, value in PAPER.items() if ours()[name] != value}
     assert {name for cell in DIFFER for name in stated(cell)} == differ
     for cell, row in DIFFER.items():
-        for name, (_, text) in stated(row["to get that"]).items():
+        for name, (_, text) in stated(row["to do as the paper does"]).items():
             assert name in stated(cell)
             assert same(PAPER[name], text), f"{name} of the paper is {PAPER[name]}"
 
@@ -125,5 +125,5 @@ def test_the_page_has_what_this_looks_for() -> None:
 @pytest.mark.parametrize("page", ["docs/train/training.md", "docs/understand/pipeline.md"])
 def test_nobody_says_that_all_defaults_are_the_papers(page: str) -> None:
     text = Path(ROOT / page).read_text(encoding="utf-8")
-    assert "choices.md#where-they-differ-from-the-paper" in text
+    assert "choices.md#where-the-defaults-differ-from-the-paper" in text
     assert not re.search(r"defaults\s+are\s+the\s+paper's", text)

@@ -13,7 +13,7 @@ from support.pages import ROOT
 #: What breaks: a file, a text in it, what takes its place, and what the gate has to say about it.
 LINK = ("docs/index.md", "(label/cts.md)", "(no-such-page.md)", "no-such-page.md")
 OTHERS = {
-    "anchor": ("docs/nets/monai.md", "(../train/settings.md)", "(../train/settings.md#no-such)", "#no-such"),
+    "anchor": ("docs/nets/monai.md", "(../train/training.md)", "(../train/training.md#no-such)", "#no-such"),
     "parameter": ("src/crossattn3d/unet.py", "        skip: factory", "        skips: factory", "'skips'"),
     "two parameters in a row": (
         "src/crossattn3d/folding.py",
