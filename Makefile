@@ -1,4 +1,5 @@
-# Two commands do everything: `make demo` and `make test`; `make demo-train` trains the networks of the demo itself.
+# `make demo` labels synthetic CTs, `make demo-train` trains networks for that first, and `make test` checks everything.
+# RUN=FOLDER changes the folder that the demos and `make networks` write to.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?=
@@ -8,24 +9,24 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .PHONY: demo demo-train networks test test-all lint types unit docs clean
 .DELETE_ON_ERROR:
 
-# Phantoms in; predictions of the networks that come with the examples, scores and pictures out. RUN is the folder.
+# Label four phantoms with the networks that come with the examples; write scores, pictures and pages.
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/demo.py $(if $(RUN),--output "$(RUN)")
 
-# The same with networks trained from nothing: about twelve minutes on two cores with instructions for bfloat16, far
-# longer on two without.
+# The same with networks that are trained from scratch first: about twelve minutes on two cores that have instructions
+# for bfloat16, and far longer on two without.
 demo-train: $(VENV)/demo-installed
 	$(BIN)/python examples/demo_train.py $(if $(RUN),--output "$(RUN)")
 
-# The networks that come with the examples, made again from nothing: hours on two cores (docs/appendix/networks.md);
-# goes on if interrupted.
+# Make the networks that come with the examples from scratch: hours on two cores (docs/appendix/networks.md). To
+# continue after an interruption, give the same command again.
 networks: $(VENV)/demo-installed
 	$(BIN)/python examples/make_networks.py $(if $(RUN),--output "$(RUN)")
 
-# Everything that has to hold before a change is committed.
+# Run everything that has to pass before a commit.
 test: lint types unit docs
 
-# The same and what is slower: real CT, compilation, whole pipelines.
+# Run the same and the slow tests: real CTs, compilation, whole pipelines.
 test-all: MARKS := -m ""
 test-all: lint types unit docs
 

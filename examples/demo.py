@@ -1,7 +1,7 @@
 """Label four phantoms with the networks that come with the examples, score the labels, and draw pictures.
 
-`make demo` runs this; `make demo-train` runs demo_train.py, which trains networks first. Every step but the baseline is
-one of the command lines, printed before it runs.
+`make demo` runs this. `make demo-train` runs demo_train.py, which trains networks first. Every step except the baseline
+is one of the command lines, which is printed before it runs.
 """
 
 import time
@@ -11,7 +11,7 @@ from pathlib import Path
 from demo_steps import CTS, GRIDS, command, label_held_out, print_scores, remove_old_results, step
 from ltvs.runtime.command_line import run
 
-#: Those that demo_train.py holds out, by their seeds.
+#: Seeds of the phantoms, which are those that demo_train.py holds out.
 SEEDS = (0, 3, 4, 12)
 NAMES = tuple(f"phantom-{seed:04d}" for seed in SEEDS)
 OTHERS = " ".join(f"phantom-{seed:04d}" for seed in range(max(SEEDS)) if seed not in SEEDS)
@@ -27,18 +27,18 @@ class DemoSettings:
 
 
 def main(settings: DemoSettings) -> None:
-    """Label four phantoms with the networks that come with the examples."""
+    """Label four synthetic CTs (phantoms) with the networks that come with the examples, and score the labels."""
     started = time.monotonic()
     output = settings.output
     remove_old_results(output, "demo.py")
 
-    step("Phantoms: four that no network was trained on; their split plays no part here")
+    step("Make four phantoms; no network was trained on them, so their split does not matter")
     command("prepare_ltvs.py", PHANTOMS, GRIDS, "--output", output / "data")
-    step("Predictions of the networks that come with the examples, and of a threshold baseline that is given the liver")
+    step("Label them with the networks that come with the examples, and by thresholds in the true liver")
     label_held_out(NAMES, output)
-    step("Scores")
+    step("Score the labels against the truth")
     print_scores(output)
-    print(f"\n{(time.monotonic() - started) / 60:.1f} minutes")
+    print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes")
     print(f"scores and pictures: {output / 'report'}\nlabel maps and pages for a browser: {output / 'predictions'}")
 
 

@@ -80,7 +80,7 @@ def print_scores(output: Path) -> None:
             "thresholds": read_json(report / "baseline" / "summary.json"),
         }
     )
-    print("thresholds were given the true liver, UCA-Net found it")
+    print("UCA-Net labeled the liver that stage 1 found; the thresholds were given the true liver")
 
 
 def step(text: str) -> None:
@@ -123,7 +123,7 @@ def in_parallel(commands: list[tuple[str | Path, ...]], log: Path) -> None:
     """
     first, second = (arguments(str(script), *words) for script, *words in commands)
     half = {**os.environ, "OMP_NUM_THREADS": str(max(1, _processors() // 2))}
-    print(f"the first writes to {log}", flush=True)
+    print(f"both run at the same time; the output of the first is in {log}", flush=True)
     with log.open("w", encoding="utf-8") as file:
         running = {
             f"{first[1]} failed; {log} says why": subprocess.Popen(first, env=half, stdout=file, stderr=file),

@@ -1,6 +1,7 @@
-"""Run the whole pipeline on made patients: make them, train both stages, label held-out phantoms, score, draw.
+"""Run the whole pipeline on synthetic patients: make them, train both stages, label held-out phantoms, score, draw.
 
-`make demo-train` runs this. Every step but the baseline is one of the command lines, printed before it runs.
+`make demo-train` runs this. Every step except the baseline is one of the command lines, which is printed before it
+runs.
 """
 
 import time
@@ -13,12 +14,12 @@ from ltvs.model.computing import best_device, fast_precision
 from ltvs.runtime.command_line import run
 from ltvs.runtime.files import write_json
 
-#: Two phantoms to calibrate on, and the four of demo.py, held out. Networks learn from images rendered from the maps.
+#: Two phantoms to calibrate on. The four of demo.py are held out. The networks train on images rendered from the maps.
 VALIDATION = ("phantom-0002", "phantom-0010")
 OTHERS = " ".join(name for name in (f"phantom-{seed:04d}" for seed in range(13)) if name not in (*NAMES, *VALIDATION))
 PATIENTS = f"{CTS} --count 13 --leave-out {OTHERS} --maps 24"
 NETWORKS = "--channels 8 16 32 64 --norm instance --schedule cosine --loss dice_ce --workers 1 --batch-size 1"
-#: Rendered with the looks of phantoms: other contrasts, scanners and shapes take more steps than there is time for.
+#: Patches look like the phantoms: other contrasts, scanners and shapes take more steps than there is time for.
 RENDERED = "--render 8 --fixed contrast range resolution shape noise lesions"
 STAGE_1 = "--stage 1 --epochs 4 --validate-every 4 --patch 32 112 112 --overlap 16 0 0 --learning-rate 4e-3"
 STAGE_2 = (
@@ -36,25 +37,28 @@ class DemoSettings:
 
 
 def main(settings: DemoSettings) -> None:
-    """Run the pipeline on made patients: about twelve minutes on two cores with bfloat16 instructions."""
+    """Train both stages on synthetic patients, then label and score phantoms that were held out.
+
+    This takes about twelve minutes on two cores with bfloat16 instructions.
+    """
     started = time.monotonic()
     output = settings.output
     remove_old_results(output, "demo_train.py")
     data, trained = output / "data", output / "run"
 
-    step("Made patients: 24 to train on, and phantoms of 6 others: 2 to calibrate on, 4 held out")
+    step("Make synthetic patients: 24 to train on, and phantoms of 6 others, 2 to calibrate on and 4 held out")
     command("prepare_ltvs.py", PATIENTS, GRIDS, "--output", data)
     write_json(output / SPLIT, {"train": [], "validation": VALIDATION, "test": NAMES})
-    step("Both stages in parallel: a 3D U-Net learns to find the liver, UCA-Net the vessels and tumors in it")
+    step("Train both stages in parallel: a 3D U-Net to find the liver, UCA-Net to find the vessels and tumors in it")
     files = ("--data", data, "--split", f"../{SPLIT}", "--output", trained)
     words = (NETWORKS, RENDERED, "--precision", fast_precision(best_device()), *files)
     in_parallel([("train_ltvs.py", stage, *words) for stage in (STAGE_1, STAGE_2)], output / "stage1.log")
-    step("Held-out phantoms: predictions of the two networks, and of a threshold baseline that is given the liver")
+    step("Label the held-out phantoms with the two networks, and by thresholds in the true liver")
     label_held_out(NAMES, output, ("--run", trained))
-    step("Scores")
+    step("Score the labels against the truth")
     print_scores(output)
     minutes = (time.monotonic() - started) / 60
-    print(f"\n{minutes:.1f} minutes")
+    print(f"\ndone in {minutes:.1f} minutes")
     print(
         f"scores and pictures: {output / 'report'}\nlabel maps and pages: {output / 'predictions'}\nnetworks: {trained}"
     )

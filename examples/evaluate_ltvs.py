@@ -22,11 +22,12 @@ class EvaluateSettings:
     """Settings of evaluation."""
 
     prediction: Path
-    """Predicted label map (0 background, 1 liver, 2 vessel, 3 tumor), or a folder of them."""
+    """Predicted label map (0 background, 1 liver, 2 vessel, 3 tumor), or a folder of label maps."""
     reference: Path
-    """Reference label map, or a folder of them with the same names; each on the grid of its prediction."""
+    """Reference label map, or a folder of label maps with the same names as the predictions.
+    Each has to be on the grid of its prediction."""
     output: Path
-    """Folder for cases.csv (one row per case) and summary.json (means over cases, sums of lesions)."""
+    """Folder for cases.csv (a row for each case) and summary.json (means over cases, totals of tumors)."""
     overwrite: bool = False
     """Replace these two files if they exist."""
 
@@ -34,15 +35,16 @@ class EvaluateSettings:
 def main(settings: EvaluateSettings) -> None:
     """Score predicted label maps against reference label maps: each case, then the mean over cases.
 
-    `liver` is the whole organ, every label above 0; tumors and vessels lie inside it, one label per voxel. HD95 is in
-    mm. Per case and structure: if neither map has it, the case does not count (null, blank in the CSV). If only the
-    prediction has it (false alarm), Dice, IoU and clDice are 0 and HD95 is null. If only the reference has it (missed),
-    the same, and `missed` counts the case. The mean of HD95 is over the cases that have one.
+    The structure `liver` is the whole organ, every label above 0. Tumors and vessels lie inside it, with one label per
+    voxel. HD95 is in mm, and its mean is over the cases that have one. Where a map lacks a structure:
+    - neither map has it: the means leave the case out (null in JSON, blank in CSV);
+    - only the prediction has it (false alarm): Dice, IoU and clDice are 0, and HD95 is null;
+    - only the reference has it (missed): the same, and `missed` counts the case.
 
-    `lesions` are tumors one by one, voxels that share a corner being one, by longest axial diameter: under 10 mm, 10 to
-    20, and over 20. One of the reference is found if at least 10% of its voxels is predicted as tumor, and missed
-    otherwise; one of the prediction is confirmed if at least 10% of its voxels is tumor in the reference, and false
-    otherwise.
+    The scores of `lesions` count tumors one by one. Tumor voxels that share a corner are one lesion. A lesion of the
+    reference is found if at least 10% of its voxels are predicted as tumor, and missed otherwise. A lesion of the
+    prediction is confirmed if at least 10% of its voxels are tumor in the reference, and false otherwise. The sizes
+    are by longest axial diameter: under 10 mm, 10 to 20 mm, and over 20 mm.
     """
     files = score_files(settings.output)
     for file in files:

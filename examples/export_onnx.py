@@ -25,7 +25,7 @@ class ExportSettings:
     output: Path
     """ONNX file to write."""
     stage: Literal[1, 2] = 2
-    """1 finds the liver, 2 the vessels and tumors in it."""
+    """Stage to export: 1 finds the liver, 2 finds the vessels and tumors in it."""
     overwrite: bool = False
     """Replace --output if it exists."""
 
@@ -35,7 +35,7 @@ class ExportSettings:
 
 
 def main(settings: ExportSettings) -> None:
-    """Write the network of one stage of a trained run as ONNX, batch normalization folded into its convolutions."""
+    """Write the network of one stage of a trained run as ONNX, with batch normalization folded in the convolutions."""
     require_extra("onnx")
     check_outside(settings.output, stage_inputs(settings.run))
     check_new_files([settings.output], overwrite=settings.overwrite)
@@ -43,9 +43,9 @@ def main(settings: ExportSettings) -> None:
     # The systems of Table 1 that are not the package's pad inside, by amounts that one size fixes.
     only = None if isinstance(stage.net, UNet3d) else stage.patch
     export_onnx(stage.net, settings.output, size=only)
-    print(f"ONNX: {settings.output}\npatches to give it, slices x rows x columns: {stage.patch}")
+    print(f"ONNX: {settings.output}\nsize of its patches: {stage.patch} (slices, rows, columns)")
     if only is not None:
-        print("it takes no other size")
+        print("it accepts no other size")
 
 
 if __name__ == "__main__":

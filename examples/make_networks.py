@@ -1,7 +1,7 @@
-"""Make the networks that come with the examples, from nothing: maps of made patients, rounds of training, weights.
+"""Make the networks that come with the examples from scratch: paint synthetic patients, train in rounds, ship.
 
-`make networks` runs this. A round trains both stages in parallel, from the weights of the round before; an interrupted
-one goes on where it was. Every step is one of the command lines, printed before it runs.
+`make networks` runs this. Each round trains both stages in parallel, from the weights of the previous round. The same
+command continues an interrupted one. Every step is one of the command lines, which is printed before it runs.
 """
 
 import time
@@ -28,19 +28,21 @@ class NetworkRunSettings:
     """Settings of the networks' training."""
 
     output: Path = Path("runs/networks")
-    """Folder for all files: data, a run for each round, and the networks."""
+    """Folder for all files: the data, a run for each round, and the networks."""
     maps: int = 150
-    """Number of made patients; a map takes 14 MB, and 8 to 30 seconds of one core to paint."""
+    """Number of synthetic patients.
+    The map of each takes 14 MB, and 8 to 30 seconds of one core to paint."""
     rounds: int = 3
-    """Number of rounds; each goes on from the weights of the one before, with half of its learning rate."""
+    """Number of training rounds.
+    Each continues from the weights of the previous one, with half its learning rate."""
     stage_1_epochs: int = 8
-    """Epochs of stage 1 in a round, of four patches of every map."""
+    """Epochs of stage 1 in each round. An epoch has four patches of every map."""
     stage_2_epochs: int = 13
-    """Epochs of stage 2 in a round."""
+    """Epochs of stage 2 in each round. An epoch has four patches of every map."""
     batch_size: int = 1
-    """Patches in a step; more on a GPU."""
+    """Patches per step. Use more on a GPU."""
     workers: int = 1
-    """Processes of each stage that render patches; with 0, on a GPU, it renders them."""
+    """Processes of each stage that render patches. With 0, a GPU renders them itself."""
 
     def __post_init__(self) -> None:
         for name in ("maps", "rounds", "stage_1_epochs", "stage_2_epochs", "batch_size"):
@@ -49,12 +51,15 @@ class NetworkRunSettings:
 
 
 def main(settings: NetworkRunSettings) -> None:
-    """Make the networks that come with the examples: hours on two cores."""
+    """Make the networks that come with the examples from scratch. This takes hours on two cores.
+
+    To continue an interrupted run, give the same command again.
+    """
     started, output = time.monotonic(), settings.output
     data, networks = output / "data", output / "portal-venous-ct"
     for folder in (output, networks):
         check_not_shipped(folder)
-    step(f"{settings.maps} maps of made patients, and phantoms to validate on")
+    step(f"Maps of {settings.maps} synthetic patients to train on, and phantoms to validate on")
     command("prepare_ltvs.py", DATA, GRIDS, f"--maps {settings.maps}", "--output", data)
     for number in range(1, settings.rounds + 1):
         step(f"Round {number} of {settings.rounds}: both stages in parallel")
@@ -71,7 +76,7 @@ def main(settings: NetworkRunSettings) -> None:
         ]
         in_parallel(commands, output / f"round{number}-stage1.log")
     command("ship_networks.py", "--run", output / f"round{settings.rounds}", "--output", networks, "--overwrite")
-    print(f"\n{(time.monotonic() - started) / 60:.1f} minutes\nnetworks: {networks}")
+    print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes\nnetworks: {networks}")
 
 
 if __name__ == "__main__":

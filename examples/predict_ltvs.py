@@ -30,42 +30,44 @@ class PredictSettings:
     """Settings of prediction."""
 
     input: Annotated[tuple[tuple[Path, ...], ...], tyro.conf.UseAppendAction]
-    """CTs: NIfTI, NRRD or MHA files in HU, DICOM folders, zips, and folders of all these, with patients in subfolders;
-    several may follow, and the option may be repeated."""
+    """CTs: NIfTI, NRRD or MHA files in HU, DICOM folders, zips, or folders of these with patients in subfolders.
+    You can give several, and repeat the option."""
     output: Path
-    """With a name that ends in .nii.gz, .nii, .nrrd or .mha, the label map of one CT, on its own grid: 1 liver, 2
-    vessel, 3 tumor; picture and measurements are written beside it. Any other name is that of a folder, for any number
-    of CTs; the same command goes on where it ended."""
+    """For one CT, the label map to write; its name ends in .nii.gz, .nii, .nrrd or .mha.
+    For any number of CTs, a folder. If the command is interrupted, give it again to continue.
+    Labels are on the CT's own grid: 1 liver, 2 vessel, 3 tumor.
+    A picture and measurements are written beside each label map."""
     run: Path | None = None
-    """Folder of a run with both stages trained, as train_ltvs.py writes it; by default the networks that come with the
-    examples, trained on synthetic patients alone."""
+    """Folder of a run with both stages trained, as train_ltvs.py writes it.
+    By default, the networks that come with the examples. They were trained on synthetic patients alone."""
     device: str | None = None
-    """Device that the networks run on: cpu, cuda, cuda:1, ...; by default cuda where there is one, else cpu."""
+    """Device that the networks run on: cpu, cuda, cuda:1, ... By default cuda where there is one, else cpu."""
     devices: int = 1
-    """Devices on each machine that share the CTs of a folder; on CPU, processes."""
+    """Number of devices on each machine that share the CTs of a folder. On CPU, number of processes."""
     nodes: int = 1
-    """Machines that share them; torchrun or SLURM start the same command on each, with --output on a common disk."""
+    """Number of machines that share the CTs. Needs --output on a shared disk.
+    torchrun or SLURM has to start the same command on each of them."""
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
-    """Precision of the layers: auto is bfloat16 where the device has it in hardware, and float32 elsewhere."""
+    """Precision of the layers. auto is bfloat16 where the device has it in hardware, and float32 elsewhere."""
     tta: bool = False
-    """Average stage 2 over eight mirror images of each CT, which takes several times its time; stage 1 is not
-    mirrored."""
+    """Test-time augmentation: average stage 2 over eight mirror images of each CT. Stage 1 is not mirrored.
+    This takes several times as long."""
 
     html: bool = False
-    """Write a page to look at each CT with its labels in any browser, too."""
+    """Also write a page that shows each CT with its labels in any browser."""
     dicom_seg: bool = False
-    """Write the labels as DICOM-SEG, too, which refers to the series; for DICOM only."""
+    """Also write the labels as DICOM-SEG, which refers to the input series (DICOM input only)."""
     meshes: Literal["none", "stl", "ply"] = "none"
-    """Write the surface of each structure in this format, too, in mm of the patient (LPS)."""
+    """Also write the surface of each structure in this format, in mm of the patient (LPS)."""
 
     smallest_liver: float = 100.0
-    """Volume of a liver at least, ml; if less is found, the CT counts as one without liver."""
+    """Smallest volume that counts as a liver, ml. If less is found, the CT is reported as having no liver."""
     overwrite: bool = False
-    """Replace files that exist, also those of other inputs, networks or settings."""
+    """Replace existing files, even those of other inputs, networks or settings."""
     force: bool = False
-    """Label the input although the checks take it for no CT in HU: of another modality, or with other values."""
+    """Label the input even if the checks say that it is another modality or not in HU."""
     progress: bool = field(default_factory=on_terminal)
-    """Show progress; by default on a terminal."""
+    """Show progress; on by default on a terminal."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -105,7 +107,7 @@ class PredictSettings:
 def main(settings: PredictSettings) -> None:
     """Label liver, vessels and tumors in one CT, or in all CTs of a folder.
 
-    The exit status is 2 if a CT could not be labeled, or no liver was found in it.
+    The exit status is 2 if a CT could not be labeled, or if no liver was found in it.
     """
     if settings.html:
         require_extra("view")
@@ -181,7 +183,7 @@ def _into_a_folder(
     except KeyboardInterrupt:
         done = sum(job.is_settled(ct) for ct in job.cts)
         if place.rank == 0:
-            display.tell(f"{done} of {len(job.cts)} CTs are done; the same command goes on with the others")
+            display.tell(f"{done} of {len(job.cts)} CTs are done; give the same command again to label the others")
         raise
 
 

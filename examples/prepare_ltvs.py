@@ -36,31 +36,37 @@ class PrepareSettings:
     """Settings of preparation."""
 
     source: Literal["phantom", "ircadb", "msd03", "msd08", "lits", "crlm", "ltvs"]
-    """Source of the cases: synthetic phantoms; 3D-IRCADb-01; Medical Segmentation Decathlon, Task03_Liver or
-    Task08_HepaticVessel; LiTS17; TCIA Colorectal-Liver-Metastases; or ltvs, a folder per case with ct, liver, vessel
-    and tumor (.nii.gz, .nii, .nrrd, .mha)."""
+    """Where the cases come from:
+    - phantom: synthetic CTs;
+    - ircadb: 3D-IRCADb-01;
+    - msd03: Medical Segmentation Decathlon, Task03_Liver;
+    - msd08: Medical Segmentation Decathlon, Task08_HepaticVessel;
+    - lits: LiTS17;
+    - crlm: TCIA Colorectal-Liver-Metastases;
+    - ltvs: a folder for each case with ct, liver, vessel and tumor (.nii.gz, .nii, .nrrd, .mha)."""
     output: Path | None = None
-    """Folder of the prepared data set; cases of other sources in it are kept if they were prepared alike."""
+    """Folder for the prepared data set.
+    Cases of other sources in it are kept if they were prepared with the same settings."""
     input: Path | None = None
     """Folder of the cases as downloaded, or a zip of ircadb (all sources but phantom)."""
     liver: Path | None = None
-    """Folder of liver masks named like the CTs (msd08 only)."""
+    """Folder of liver masks with the same names as the CTs (msd08 only)."""
     liver_from: Path | None = None
-    """Run whose trained stage 1 finds the livers, instead of --liver (msd08 only)."""
+    """Run whose trained stage 1 finds the livers. Use it instead of --liver (msd08 only)."""
     device: str = "cpu"
-    """Device of --liver-from: cpu, cuda, cuda:1, ...; each of the --workers loads a network."""
+    """Device for --liver-from: cpu, cuda, cuda:1, ... Each of the --workers loads its own network."""
     smallest_liver: float | None = None
-    """Volume of a liver at least, ml, 100 by default: --liver-from refuses a case in which it finds less (msd08)."""
+    """Smallest liver that --liver-from accepts, ml; 100 by default. It refuses cases with less (msd08 only)."""
     leave_out: tuple[str, ...] = ()
     """Names of cases to leave out."""
     check: bool = False
     """Check each case, print problems and their remedies, and write nothing."""
     force: bool = False
-    """Take CTs although the checks take them for no CT in HU: of another modality, or with other values."""
+    """Accept CTs even if the checks say that they are another modality or not in HU."""
     window: tuple[float, float] = (-160.0, 240.0)
-    """Lowest and highest HU; values beyond are clipped."""
+    """Lowest and highest HU. Values outside are clipped."""
     pixels: int = 320
-    """Stage 1: rows and columns of a slice."""
+    """Stage 1: rows and columns of each slice."""
     slice_spacing: float = 1.0
     """Stage 1: slice spacing, mm."""
     liver_pixels: int = 320
@@ -68,31 +74,33 @@ class PrepareSettings:
     liver_slice_spacing: float = 1.0
     """Stage 2: slice spacing, mm."""
     margin: float = 10.0
-    """Stage 2: margin around the liver on every side of its box, mm."""
+    """Stage 2: margin between the liver and each side of its box, mm."""
     validation: int | None = None
-    """Number of patients for validation; a tenth by default."""
+    """Number of patients for validation; a tenth of all by default."""
     test: int | None = None
-    """Number of patients kept for the test; a fifth by default."""
+    """Number of patients held out for the test; a fifth of all by default."""
     folds: int = 0
-    """Number of cross-validation folds to write as well, fold1.json, ...; each patient is tested in one of them."""
+    """Number of cross-validation folds to write as well (fold1.json, ...); 0 for none.
+    Each patient is tested in one of them."""
     seed: int = 0
-    """Seed of the split, and of the first phantom."""
+    """Seed of the split and of the first phantom."""
     count: int = 52
     """Number of phantoms (phantom source only)."""
     maps: int = 0
-    """Number of made patients to paint as maps of tissues, too, from which train_ltvs.py --render makes its patches
-    (phantom source only)."""
+    """Number of synthetic patients to paint as maps of tissues as well (phantom source only).
+    train_ltvs.py --render makes its patches from these maps."""
     matrix: int = 512
     """Rows and columns of the CT (phantom source only)."""
     ct_slice_spacing: float | None = None
-    """Slice spacing of the CT, mm; random from 0.8 to 2 for each phantom by default (phantom source only)."""
+    """Slice spacing of the CT, mm (phantom source only).
+    By default, each phantom gets a random one from 0.8 to 2."""
     anatomy: Path | None = None
     """Folder of label maps (1 liver, 2 vessel) to build phantoms around (phantom source only)."""
     export_nnunet: Path | None = None
-    """Folder to create, named like Dataset501_Liver, for the CTs and labels before resampling in nnU-Net's raw
-    format, with the split as splits_final.json."""
+    """Folder to create in nnU-Net's raw format, with a name like Dataset501_Liver.
+    It gets the CTs and labels before resampling, and the split as splits_final.json."""
     workers: int = os.cpu_count() or 1
-    """Number of cases prepared at a time."""
+    """Number of cases to prepare at the same time."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -191,7 +199,10 @@ class PrepareSettings:
 
 
 def main(settings: PrepareSettings) -> None:
-    """Prepare a data set for both stages; defaults are the paper's where it prints one (docs/understand/choices.md)."""
+    """Prepare a data set for both stages.
+
+    Defaults are the paper's values where it states them (docs/understand/choices.md).
+    """
     source = settings.cases()
     patients = {name: entry.patient for name, entry in source.items()}
     if warning := overlap_warning(patients):
@@ -211,13 +222,14 @@ def main(settings: PrepareSettings) -> None:
     _print_outcome(outcome, settings.output)
     if settings.maps and not outcome.failed:
         maps = PreparedSet(settings.output).maps()
-        print(f"{len(maps)} maps of tissues in {settings.output / MAPS} ({outcome.painted} painted now)")
+        print(f"{len(maps)} maps of tissues in {settings.output / MAPS} ({outcome.painted} new)")
     if outcome.failed:
         raise InputError(f"{len(outcome.failed)} of {len(source)} cases could not be prepared, see above")
     if settings.export_nnunet is not None:
         labels = export_nnunet(PreparedSet(settings.output), settings.export_nnunet)
         named = ", ".join(f"{value} {name}" for name, value in labels.items())
-        print(f"for nnU-Net: {settings.export_nnunet} (labels {named}); copy its splits_final.json beside the plans")
+        print(f"for nnU-Net: {settings.export_nnunet} (labels {named})")
+        print("after planning, copy its splits_final.json into the folder of nnU-Net's plans")
 
 
 def _print_outcome(outcome: Outcome, output: Path) -> None:
@@ -225,21 +237,21 @@ def _print_outcome(outcome: Outcome, output: Path) -> None:
     for name, reason in sorted(outcome.failed.items()):
         print(printable(f"not prepared: {name}: {reason}"), file=sys.stderr)
     if outcome.odd:
-        print(f"warning: {len(outcome.odd)} cases have warnings, which --check prints: {few(outcome.odd)}")
+        print(f"warning: these cases have warnings, and --check prints them: {few(outcome.odd)}")
     if outcome.left_out:
-        print(f"left out, as the source no longer has them: {few(outcome.left_out)}")
+        print(f"left out, because the source no longer has them: {few(outcome.left_out)}")
     if not outcome.patients:
         return
     if outcome.kept:
-        print(f"{len(outcome.kept)} cases of other sources in the folder are kept; the split is drawn again over all")
+        print(f"kept {len(outcome.kept)} cases of other sources in the folder; the split is drawn again over all cases")
     split = outcome.splits["split.json"]
     counts = ", ".join(f"{len(names)} {part}" for part, names in split.items())
     patients = len(set(outcome.patients.values()))
-    print(f"{len(outcome.patients)} cases of {patients} patients in {output}: {counts} ({len(outcome.made)} made now)")
+    print(f"{len(outcome.patients)} cases of {patients} patients in {output}: {counts} ({len(outcome.made)} new)")
     if len(outcome.splits) > 1:
         print(f"folds: {', '.join(name for name in outcome.splits if name != 'split.json')}")
     if set(split["train"]) & set(split["validation"] + split["test"]):
-        print("warning: too few patients for separate parts, so every case is in all of them; scores will mean little")
+        print("warning: too few patients for separate parts, so all parts share every case; scores will mean little")
 
 
 if __name__ == "__main__":

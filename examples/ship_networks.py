@@ -14,13 +14,13 @@ class ShipSettings:
     run: Path
     """Folder of a run with both stages trained, as train_ltvs.py writes it."""
     output: Path
-    """Folder to create; every command takes it as --run."""
+    """Folder to create. Every command accepts it as --run."""
     overwrite: bool = False
-    """Replace the networks in --output if it exists; a README.md in it is kept."""
+    """Replace the networks in --output if it exists. A README.md in it is kept."""
 
 
 def main(settings: ShipSettings) -> None:
-    """Write both networks of a run in half precision, with the settings that prediction needs and nothing else."""
+    """Write both networks of a run in half precision, with only the settings that prediction needs."""
     size = ship_networks(settings.run, settings.output, overwrite=settings.overwrite)
     print(f"networks: {settings.output} ({size / 1e6:.1f} MB)")
 

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 
 def main(settings: TrainSettings) -> None:
-    """Train the two stages, a 3D U-Net and UCA-Net or other networks. The same command resumes what was interrupted.
+    """Train both stages. By default, a 3D U-Net finds the liver, and UCA-Net finds the vessels and tumors in it.
 
-    The defaults are the values that the paper prints, except for --score-norm, --residual, --jitter, --seeds and
+    To resume an interrupted training, give the same command again.
+
+    Defaults are the paper's values where it states them, except for --score-norm, --residual, --jitter, --seeds and
     --devices (docs/understand/choices.md).
     """
     data = PreparedSet(settings.data, settings.split)
@@ -110,7 +112,7 @@ def _estimate(settings: TrainSettings, data: PreparedSet) -> None:
         for stage, estimate in estimates.items():
             print(f"stage {stage}: {estimate}")
         total = settings.seeds * sum(estimate.seconds for estimate in estimates.values())
-        print(f"in all, for {settings.seeds} {'seeds' if settings.seeds > 1 else 'seed'}: {duration(total)}")
+        print(f"total for {settings.seeds} {'seeds' if settings.seeds > 1 else 'seed'}: {duration(total)}")
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"{duration(self.seconds)}: {self.epochs} epochs of {self.steps} steps of {self.step:.2f} s, "
-            f"{self.validations} validations of {self.cases} cases of {self.case:.2f} s"
+            f"{duration(self.seconds)} ({self.epochs} epochs x {self.steps} steps x {self.step:.2f} s, "
+            f"{self.validations} validations x {self.cases} cases x {self.case:.2f} s)"
         )
 
 

@@ -1,6 +1,6 @@
 """Every setting of training; the command line is generated from it.
 
-Defaults are the paper's where it prints a value, but for those that docs/understand/choices.md lists.
+Defaults are the paper's values where it states them, except for those that docs/understand/choices.md lists.
 """
 
 from dataclasses import dataclass, field, fields
@@ -27,101 +27,107 @@ class TrainSettings:
     """Settings of training."""
 
     data: Path
-    """Prepared data set, a folder written by prepare_ltvs.py."""
+    """Prepared data set: a folder that prepare_ltvs.py wrote."""
     output: Path
-    """Folder of the run, with a folder for each stage; the same command resumes an interrupted run."""
+    """Folder of the run, with a folder for each stage.
+    To resume an interrupted run, give the same command again."""
     split: Path = Path("split.json")
-    """File with the cases that train, validate and test: split.json, fold1.json, ... of the data set, or your own."""
+    """File that names the training, validation and test cases.
+    It is split.json, fold1.json, ... of the data set, or your own."""
     stage: Literal["1", "2", "both"] = "both"
-    """1 finds the liver (--liver-network), 2 the vessels and tumors in it (--network)."""
+    """Stage to train: 1 finds the liver (--liver-network), 2 finds the vessels and tumors in it (--network)."""
     network: Network = "ucanet"
-    """Network of stage 2: any of the ten systems of the paper's Table 1."""
+    """Network of stage 2: any of the ten systems in the paper's Table 1."""
     liver_network: Network = "unet3d"
     """Network of stage 1."""
     pretrained: Path | None = None
-    """Published weights that transunet begins with, R50+ViT-B_16.npz."""
+    """Published weights that transunet starts from, R50+ViT-B_16.npz."""
     init: Path | None = None
-    """Run whose best weights each stage begins with, instead of new ones; it needs the same networks."""
+    """Run whose best weights each stage starts from, instead of new ones. Its networks have to be the same."""
     epochs: int = 300
-    """Passes over all patches of the training cases."""
+    """Number of passes over all patches of the training cases."""
     batch_size: int = 4
-    """Patches in a step, in total over all devices and micro-batches."""
+    """Patches per step, in total over all devices and micro-batches."""
     learning_rate: float = 1e-3
     """Initial learning rate of Adam."""
     schedule: Schedule = "constant"
-    """Learning rate over the run: constant, or falling to 0 as half a cosine."""
+    """Learning rate over the run: constant, or falling to 0 along half a cosine."""
     clip_norm: float = 0.0
-    """Largest norm of all gradients together, to which longer ones are scaled before each step; 0 for any."""
+    """Largest norm of the gradients of all weights together; 0 for no limit.
+    Before each step, longer gradients are scaled down to it."""
     ema: float = 0.0
-    """Decay per step of a moving average of the weights, which is validated and kept, such as 0.999; 0 for none."""
+    """Decay per step of a moving average of the weights, such as 0.999; 0 for no average.
+    Training validates and keeps the averaged weights."""
     loss: Loss = "dice"
-    """Dice loss, or the sum of Dice and cross-entropy."""
+    """Dice loss alone, or the sum of Dice loss and cross-entropy."""
     dice_over: DiceOver = "batch"
-    """Dice over all patches of a micro-batch together, or the mean of the Dice of each patch."""
+    """Compute the Dice loss over all patches of a micro-batch together, or as the mean over its patches."""
     background_weight: float = 1.0
-    """Weight of background in the cross-entropy (dice_ce only); every other class weighs 1."""
+    """Weight of background in the cross-entropy (dice_ce only). Every other class has weight 1."""
     rotation: float = 15.0
-    """Largest random rotation about the body axis, degrees to either side; 0 for none."""
+    """Largest random rotation about the body axis, degrees in either direction; 0 for none."""
     jitter: float = 4.0
-    """Largest random shift of the liver surface that stage 2 is shown, mm, to imitate errors of stage 1; 0 for none."""
+    """Largest random shift of the liver surface that stage 2 sees, mm; 0 for none.
+    The shifts imitate errors of stage 1."""
     augment: bool = False
-    """Also vary contrast, noise, sharpness, resolution, scale and shape of the patches at random."""
+    """Also vary the contrast, noise, sharpness, resolution, scale and shape of the patches at random."""
     patch: tuple[int, int, int] = PATCH
-    """Patch as slices, rows, columns; voxels of the prepared grid."""
+    """Size of a patch: slices, rows and columns, in voxels of the prepared grid."""
     overlap: tuple[int, int, int] = (16, 0, 0)
-    """Overlap of neighboring patches along slices, rows, columns; voxels."""
+    """Overlap of neighboring patches along slices, rows and columns, in voxels."""
     render: int = 0
-    """Patches of each map of tissues in an epoch, rendered on the fly with other contrasts, lesions, shapes and
-    scanners every time, instead of patches of prepared CTs; needs prepare_ltvs.py --maps; --rotation does not apply;
-    0 for none."""
+    """Number of patches to render from each map of tissues in an epoch; 0 trains on prepared CTs instead.
+    Each patch gets new contrasts, lesions, shapes and scanners.
+    The data set needs maps (prepare_ltvs.py --maps). --rotation does not apply."""
     fixed: tuple[Part, ...] = ()
-    """Parts of the rendered patches that do not vary, but are as in the phantoms of one cohort."""
+    """Properties of the rendered patches that do not vary. They are as in the phantoms of one cohort."""
     foreground: float = 0.0
-    """Share of patches around a random voxel of a random foreground class, since tumors are small; 0 to 1."""
+    """Share of patches, 0 to 1, drawn around a random voxel of a random foreground class, since tumors are small."""
     channels: tuple[int, ...] = (32, 64, 128, 256)
-    """Width of each level of unet3d and ucanet, finest first."""
+    """Number of channels at each level of unet3d and ucanet, finest level first."""
     skip: Skip = "csca"
-    """Skip connections of ucanet: both attentions (csca), or the channel-wise (cca) or slice-wise (sca) one alone."""
+    """Skip connections of ucanet: both attentions (csca), channel-wise alone (cca) or slice-wise alone (sca)."""
     score_norm: ScoreNorm = "instance"
-    """Normalization of the attention's scores before the softmax in ucanet."""
+    """Normalization of the attention scores in ucanet, before the softmax."""
     residual: bool = True
-    """Add the decoder map to the attention's result in ucanet."""
+    """In ucanet, add the decoder map to the result of the attention."""
     gated: bool = False
-    """Let the attention's result pass a gate for every channel and voxel in ucanet, which the paper does not have."""
+    """In ucanet, pass the result of the attention through a gate per channel and voxel. The paper has no gate."""
     norm: Norm = "batch"
     """Normalization after each convolution of unet3d and ucanet."""
     validate_every: int = 5
-    """Epochs between validations; the best weights by validation Dice are kept."""
+    """Epochs between validations. Training keeps the weights with the best validation Dice."""
     calibrate: bool = False
-    """At the end, shift the best network's logit of each class to maximize Dice on the validation cases."""
+    """At the end, shift the logit of each class in the best network to maximize Dice on the validation cases."""
     seed: int = 0
-    """Seed of the weights, the order of patches and the augmentation."""
+    """Seed of the weights, of the order of the patches and of the augmentation."""
     seeds: int = 1
-    """Number of runs, with consecutive seeds from --seed on, each in its own folder; mean scores go to summary.json."""
+    """Number of runs, with consecutive seeds that begin at --seed. Each run has its own folder.
+    summary.json holds the mean scores."""
     workers: int = 2
-    """Processes per device that read and rotate patches; with 0, the training process does it."""
+    """Processes per device that read and rotate patches. With 0, the training process does it."""
     precision: Precision = "32"
-    """Precision of the layers, here and in prediction; bf16-mixed takes 0.6 of the memory, and less time on processors
-    with instructions for it."""
+    """Precision of the layers, in training and in prediction.
+    bf16-mixed takes 0.6 of the memory, and less time on processors with instructions for it."""
     accumulate: int = 1
     """Micro-batches into which each device splits its share of a batch (gradient accumulation), to save memory."""
     use_checkpoint: bool = False
-    """Recompute activations of unet3d and ucanet in the backward pass instead of keeping them: less memory, more
-    time."""
+    """Recompute activations of unet3d and ucanet in the backward pass instead of keeping them.
+    This takes less memory and more time."""
     compile: bool = False
-    """Compile the network first: takes minutes at the start, and may be faster afterwards."""
+    """Compile the network first. This takes minutes at the start and may save time afterwards."""
     deterministic: bool = False
-    """Use deterministic algorithms only; on CPU they always are."""
+    """Use deterministic algorithms only. On CPU, training always does."""
     device: str = field(default_factory=best_device)
     """Device to train on: cpu, cuda, cuda:1, ..."""
     devices: int = 1
-    """GPUs, or processes on CPU, to train on, per machine."""
+    """Number of GPUs to train on, per machine. On CPU, number of processes."""
     nodes: int = 1
-    """Number of machines; torchrun or SLURM has to start this command on each of them."""
+    """Number of machines. torchrun or SLURM has to start this command on each of them."""
     sync_batch_norm: bool = False
     """Compute the statistics of --norm batch over all GPUs together, not on each GPU alone."""
     save_every: float = 5.0
-    """Minutes between checkpoints; one is also written before and after each validation."""
+    """Minutes between checkpoints. Training also writes one before and after each validation."""
     estimate: bool = False
     """Time a few steps, print how long the whole training would take, and write nothing."""
 

@@ -85,9 +85,9 @@ def test_help_states_what_empty_masks_get(monkeypatch: pytest.MonkeyPatch, capsy
         run(main, EvaluateSettings)
     said = " ".join(capsys.readouterr().out.split())
     for rule in (
-        "neither map has it, the case does not count",
-        "(false alarm), Dice",
-        "(missed), the same",
+        "neither map has it: the means leave the case out",
+        "(false alarm): Dice, IoU and clDice are 0",
+        "(missed): the same, and `missed` counts the case",
         "found if at least 10% of its voxels",
     ):
         assert rule in said

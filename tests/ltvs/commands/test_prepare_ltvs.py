@@ -84,9 +84,9 @@ def test_maps_are_painted_beside_the_phantoms(
     monkeypatch.setattr("ltvs.dataset.preparing.paint_all", paint)
     words = ("--source=phantom", "--output", tmp_path, "--count=3")
     command(monkeypatch, *words, "--maps=7")
-    assert f"7 maps of tissues in {tmp_path / 'maps'} (6 painted now)" in capsys.readouterr().out
+    assert f"7 maps of tissues in {tmp_path / 'maps'} (6 new)" in capsys.readouterr().out
     command(monkeypatch, *words, "--maps=2")
-    assert f"7 maps of tissues in {tmp_path / 'maps'} (1 painted now)" in capsys.readouterr().out
+    assert f"7 maps of tissues in {tmp_path / 'maps'} (1 new)" in capsys.readouterr().out
 
 
 def test_phantoms_around_anatomies(tmp_path: Path, made: list, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_lits_is_warned_of_and_says_that_it_has_no_vessels(
 ) -> None:
     words = ("--source=lits", "--input", lits_cases(tmp_path / "in", 27, 28, 30, 48), "--output")
     command(monkeypatch, *words, tmp_path / "all")
-    assert "3D-IRCADb-01: lits-028, lits-030, lits-048\n" in capsys.readouterr().err
+    assert "(--leave-out): lits-028, lits-030, lits-048\n" in capsys.readouterr().err
     assert PreparedSet(tmp_path / "all").structures == ("liver", "tumor")
     command(monkeypatch, *words, tmp_path / "some", "--leave-out", "lits-028", "lits-030", "lits-048")
     assert "warning: LiTS" not in capsys.readouterr().err
@@ -238,7 +238,7 @@ def test_check_reports_and_writes_nothing(
         main(PrepareSettings("ltvs", output, input=folder, slice_spacing=0.5, liver_slice_spacing=0.5, workers=1))
     said = capsys.readouterr()
     assert PreparedSet(output).cases == ("good", "odd"), "the same errors stop the case"
-    assert "warning: 1 cases have warnings, which --check prints: odd" in said.out
+    assert "warning: these cases have warnings, and --check prints them: odd" in said.out
 
 
 def test_a_check_of_good_cases_ends_well(
@@ -259,14 +259,14 @@ def test_two_sources_in_one_set_and_folds(
     capsys.readouterr()
     command(monkeypatch, "--source=ltvs", "--input", tmp_path / "in", "--output", out, "--folds=5")
     said = capsys.readouterr().out
-    assert "8 cases of other sources in the folder are kept; the split is drawn again over all" in said
+    assert "kept 8 cases of other sources in the folder; the split is drawn again over all cases" in said
     assert "10 cases of 10 patients in " in said
-    assert ": 7 train, 1 validation, 2 test (2 made now)" in said
+    assert ": 7 train, 1 validation, 2 test (2 new)" in said
     assert "folds: fold1.json, fold2.json, fold3.json, fold4.json, fold5.json" in said
     folds = [PreparedSet(out, Path(f"fold{k}.json")).split for k in range(1, 6)]
     assert sorted(name for fold in folds for name in fold["test"]) == sorted(PreparedSet(out).cases)
     command(monkeypatch, "--source=phantom", "--count=7", "--output", out)
-    assert "left out, as the source no longer has them: phantom-0007" in capsys.readouterr().out
+    assert "left out, because the source no longer has them: phantom-0007" in capsys.readouterr().out
     assert len(PreparedSet(out).cases) == 9
     assert not list(out.glob("fold*.json")), "folds of other cases"
     assert len(made) == 8

@@ -168,7 +168,7 @@ def test_an_estimate_writes_nothing(
     assert re.fullmatch(
         r"stage 1: .*: 300 epochs of \d+ steps of \d+\.\d\d s, 300 validations of 2 cases of \d+\.\d\d s", lines[0]
     )
-    assert re.fullmatch(r"in all, for 5 seeds: \d+ (s|min \d+ s|h \d+ min|d \d+ h)", lines[2])
+    assert re.fullmatch(r"total for 5 seeds: \d+ (s|min \d+ s|h \d+ min|d \d+ h)", lines[2])
     assert not (tmp_path / "run").exists()
 
 

@@ -1,11 +1,14 @@
 """Behavior of every command line: help with each setting, one line per error, exit codes."""
 
+import ast
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from ltvs.runtime.errors import InputError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = ["prepare_ltvs", "train_ltvs", "predict_ltvs", "evaluate_ltvs", "demo"]
+OTHERS = ["demo_train", "export_onnx", "make_bundle", "make_networks", "ship_networks"]
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,21 @@ def help_texts() -> dict[str, str]:
     return dict(zip(NAMES, shown.removeprefix("\f").split("\f"), strict=True))
 
 
+def settings_of(name: str) -> Any:
+    module = vars(__import__(name))
+    return next(value for key, value in module.items() if key.endswith("Settings") and dataclasses.is_dataclass(value))
+
+
+@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
+def test_lines_of_help_end_where_sentences_do(name: str) -> None:
+    """For tyro breaks the text of a setting where its source does."""
+    settings = ast.parse(inspect.getsource(settings_of(name))).body[0]
+    texts = [ast.literal_eval(node.value) for node in ast.walk(settings) if isinstance(node, ast.Expr)
+             if isinstance(node.value, ast.Constant)]  # fmt: skip
+    assert not [line for text in texts for line in text.splitlines() if not line.endswith((".", ":", ";"))]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_help_shows_every_setting(name: str, help_texts: dict[str, str]) -> None:
-    module = __import__(name)
-    settings = next(
-        value for key, value in vars(module).items() if key.endswith("Settings") and dataclasses.is_dataclass(value)
-    )
-    for field in dataclasses.fields(settings):
+    for field in dataclasses.fields(settings_of(name)):
         assert f"--{field.name.replace('_', '-')}" in help_texts[name]
