@@ -150,7 +150,7 @@ def _values(hu: Int16[ndarray, "d h w"], liver: Bool[ndarray, "d h w"], force: b
 def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Finding]:
     """Find tumors and vessels outside the liver. Vessels may leave it, as the vena cava does."""
     findings = []
-    parts: list[tuple[str, Level, str]] = [("tumor", "warning", "counts as liver"), ("vessel", "note", "is cut off")]
+    parts: list[tuple[str, Level, str]] = [("tumor", "warning", "count as liver"), ("vessel", "note", "are cut off")]
     for name, level, becomes in parts:
         count, beyond = voxels.get(name, 0), outside.get(name, 0)
         if not beyond or not voxels["liver"]:
@@ -160,7 +160,7 @@ def _places(voxels: Mapping[str, int], outside: Mapping[str, int]) -> list[Findi
             findings.append(Finding("error", text))
         else:
             text = f"{beyond} of {count} voxels of the {name} ({100 * beyond / count:.1f}%) lie outside the liver"
-            findings.append(Finding(level, f"{text}; that {becomes}"))
+            findings.append(Finding(level, f"{text}; they {becomes}"))
     return findings
 
 
@@ -170,7 +170,7 @@ def _depths(case: Case, preparation: Preparation) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"stage {stage} gets {grid.size[2]} slices, a patch has {PATCH[0]} and is filled up; "
+            f"stage {stage} gets {grid.size[2]} slices, but a patch has {PATCH[0]}, so patches are padded; "
             "prepare finer slices, or train with a smaller --patch",
         )
         for stage, grid in grids.items()

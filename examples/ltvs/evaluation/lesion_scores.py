@@ -1,4 +1,4 @@
-"""Tumors counted one by one, as files and tables show them: of all sizes, and by longest axial diameter."""
+"""Tumors counted one by one, as files and tables show them: all sizes together, and by longest axial diameter."""
 
 from collections.abc import Collection, Mapping
 
@@ -45,8 +45,8 @@ def lesion_table(methods: Mapping[str, Mapping[str, float | None]]) -> Table:
         methods: what `sum_lesions` returns, by method.
     """
     caption = (
-        "Tumors one by one, by longest axial diameter in mm. Found, of those in the reference: at least "
-        f"{OVERLAP:.0%} of it is predicted. False, of those predicted: less than {OVERLAP:.0%} of it is in the "
+        "Tumors one by one, by longest axial diameter in mm. A tumor of the reference is found if at least "
+        f"{OVERLAP:.0%} of it is predicted. A predicted tumor is false if less than {OVERLAP:.0%} of it is in the "
         "reference."
     )
     table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")

@@ -1,7 +1,7 @@
-"""The viewer NiiVue as the PyPI package `ipyniivue` holds it, for a page that fetches nothing.
+"""The viewer NiiVue, from the PyPI package `ipyniivue`, for a page that loads nothing from the network.
 
-The package's widget has all of NiiVue once more as a module in a URL-encoded string, for its own "save as HTML". That
-is undocumented, so the version is bounded and what is found is checked.
+The package's widget holds all of NiiVue a second time, as a module in a URL-encoded string, for its own "save as HTML".
+That is undocumented, so the version is bounded and the content is checked.
 """
 
 from dataclasses import dataclass

@@ -195,9 +195,9 @@ def _start(labels: sitk.Image, measured: Measured) -> list[float]:
 
 def _description(shown: Shown, step: int) -> str:
     x, y, z = shown.blocks
-    text = "Slices show the CT as it is."
+    text = "The slices show the CT in full resolution."
     if shown.blocks != (1, 1, 1):
-        text = f"Slices show means of {x} x {y} x {z} voxels of the CT, and HU are those of means."
+        text = f"Each voxel in the slices, with its HU, is the mean of {x} x {y} x {z} voxels of the CT."
     if shown.is_cropped:
-        text += " Slices more than 40 mm above or below the liver are left out."
-    return f"{text} HU are shown in steps of {step}. Measurements are of the CT's own voxels."
+        text += " The page leaves out slices more than 40 mm above or below the liver."
+    return f"{text} HU are rounded to steps of {step}. The measurements are from the CT in full resolution."

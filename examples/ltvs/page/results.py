@@ -42,7 +42,7 @@ def results_html(measured: Measured) -> str:
     head = '<th scope="col">Structure</th><th scope="col">ml</th>'
     legend = (
         f'<div class="card"><h2>Volumes</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        '<p class="note">The liver is the whole organ, with the vessels and tumors in it.</p></div>'
+        '<p class="note">The volume of the liver includes the vessels and tumors in it.</p></div>'
     )
     return legend + _tumors_html(found.tumors)
 
@@ -56,21 +56,22 @@ def color(name: Structure) -> tuple[int, int, int]:
 def _tumors_html(tumors: tuple[Tumor, ...]) -> str:
     if not tumors:
         return '<div class="card"><h2>Tumors</h2><p class="note">None labeled.</p></div>'
-    heads = ("Show", "Volume ml", "Axial diameters mm", "To vessel mm", "To surface mm", "Near vessel")
+    heads = ("Show", "Volume, ml", "Axial diameters, mm", "To vessel, mm", "To surface, mm", "Near vessel")
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     rows = "".join(_row(tumor) for tumor in tumors[:MOST_TUMORS])
     left_out = ""
     if len(tumors) > MOST_TUMORS:
         left_out = (
-            f'<p class="note">These are the {MOST_TUMORS} largest of {len(tumors):,} tumors. All are in the file of '
-            "measurements.</p>"
+            f'<p class="note">These are the {MOST_TUMORS} largest of {len(tumors):,} tumors. The file of measurements '
+            "lists all of them.</p>"
         )
     return (
         f'<div class="card tumors"><h2>Tumors</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{left_out}"
-        '<p class="note">Diameters: the longest in an axial plane, and its perpendicular there. Distances run from '
-        "surface to surface, 0 on contact, to the nearest vessel and to the liver's surface. Near vessel: the share of "
-        "the tumor's surface within 5 mm of a vessel.</p></div>"
+        '<p class="note">Axial diameters: the longest in any axial plane, and the longest perpendicular to it in that '
+        "plane. To vessel and to surface: the distance from the tumor's surface to the nearest vessel and to the "
+        "liver's surface; 0 where they touch. Near vessel: the share of the tumor's surface within 5 mm of a vessel."
+        "</p></div>"
     )
 
 

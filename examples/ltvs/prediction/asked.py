@@ -1,4 +1,4 @@
-"""The settings that decide what is made of every CT, and the names of the files."""
+"""The settings that decide which files are made for each CT, and the names of these files."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -72,10 +72,10 @@ def beside(labels: Path, ending: str) -> Path:
 
 
 def not_of_these(labels: Path, asked: Asked) -> str:
-    """Return which files beside new labels are of earlier ones, in a line; empty if there is none."""
+    """Return a line that names the files beside new labels that are from earlier ones; empty if there are none."""
     others = (beside(labels, ending) for ending in _KINDS if ending not in asked.endings())
     there = [file.name for file in others if file.exists()]
-    return f"not of these labels, remove what is out of date: {few(there)}" if there else ""
+    return f"these files are from earlier labels; remove those that are out of date: {few(there)}" if there else ""
 
 
 def kind_of(file: Path) -> str:

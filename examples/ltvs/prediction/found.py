@@ -1,4 +1,4 @@
-"""The CTs in files, folders and zips; what else lies there is passed over, and told of in a few lines."""
+"""Find the CTs in files, folders and zips. What else is there is skipped, and a line for each reason says so."""
 
 import os
 from collections import defaultdict
@@ -20,7 +20,7 @@ _OTHERS = (".bmp", ".csv", ".css", ".doc", ".docx", ".exe", ".gif", ".gz", ".htm
            ".tiff", ".tsv", ".txt", ".vtk", ".vtp", ".xls", ".xlsx", ".xml", ".yaml", ".yml")  # fmt: skip
 
 #: Begins the reason to pass over a series that --force would take.
-OTHER_MODALITY = "of Modality "
+OTHER_MODALITY = "Modality "
 #: The reason to pass over a file of a series that has no others.
 SINGLE = "single slice"
 _OWN = "written by this command"
@@ -93,7 +93,7 @@ class Findings:
 
     def lines(self) -> list[str]:
         """Return a line for each reason to pass over something."""
-        return [f"passed over ({why}): {few(places)}" for why, places in sorted(self.passed_over.items())]
+        return [f"skipped ({why}): {few(places)}" for why, places in sorted(self.passed_over.items())]
 
 
 @contextmanager
@@ -164,7 +164,7 @@ class _Search:
                 self.findings.cts.append(_volume(inside, path))
             elif path.suffix.lower() == ".zip":
                 if path.with_suffix("").is_dir():
-                    self._pass_over("a zip beside a folder of its name", [inside.inside(path)])
+                    self._pass_over("a zip beside a folder of the same name", [inside.inside(path)])
                 else:
                     self._look_into_zip(inside, path)
             elif path.suffix.lower() in _OTHERS or path.name.upper() == "DICOMDIR":
@@ -240,7 +240,7 @@ class _Search:
         if self.force:
             return ""
         if header.has_bytes:
-            return "masks or pictures of 8 bits"
+            return "8-bit masks or pictures"
         if header.modality in ("CT", ""):
             return ""
         return f"{OTHER_MODALITY}{header.modality}"
@@ -265,7 +265,7 @@ def _files(folder: Path, fail: Callable[[OSError], object], pass_over: Callable[
             if file.startswith("."):
                 continue
             if path.is_symlink() and not path.exists():
-                pass_over("a link to nothing", path)
+                pass_over("broken link", path)
             elif path.is_file():
                 if _is_volume(path) and f"{stem(path)}.measurements.json" in files:
                     pass_over(_OWN, path)

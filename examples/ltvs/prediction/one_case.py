@@ -66,7 +66,7 @@ class PipelineLabeler:
         except NoLiverError as error:
             return Answer({}, no_liver=str(error))
         measured = Measured(measure(found.labels), find_doubts(image, found.labels, found.bodies))
-        progress("files", 0, 1)
+        progress("writing files", 0, 1)
         write_volume(found.labels, labels)
         self._write(ct, image, found.labels, measured, labels, self.asked.endings())
         return Answer(_numbers(measured), tuple(measured.doubts), found.bodies)

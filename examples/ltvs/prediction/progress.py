@@ -11,7 +11,7 @@ from rich.text import Text
 from ltvs.runtime.errors import printable
 
 #: Steps of a case; each counts as an equal part of it.
-STEPS = ("liver", "vessels and tumors", "files")
+STEPS = ("liver", "vessels and tumors", "writing files")
 
 #: Columns of a bar that its longest line takes without the name: of 999 CTs, with three digits of patches.
 _BESIDE_NAME = 72

@@ -65,6 +65,6 @@ def overlap_warning(patients: Mapping[str, str]) -> str | None:
     if not shared:
         return None
     return (
-        "LiTS 28-48: among these are the patients of 3D-IRCADb-01, most with the spacing reset to 1 mm, which is not "
-        f"their size; leave them out (--leave-out) if anything is to be tested on 3D-IRCADb-01: {', '.join(shared)}"
+        "LiTS 28-48: these include the patients of 3D-IRCADb-01, most with a wrong spacing of 1 mm; if you test on "
+        f"3D-IRCADb-01, leave them out (--leave-out): {', '.join(shared)}"
     )

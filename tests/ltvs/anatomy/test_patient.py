@@ -1,4 +1,4 @@
-"""A made patient: the same on every canvas, whole from neck to thigh, with its organs where they belong."""
+"""A synthetic patient: the same on every canvas, whole from neck to thigh, with its organs where they belong."""
 
 import numpy as np
 import pytest

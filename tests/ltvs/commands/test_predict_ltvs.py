@@ -54,7 +54,7 @@ def test_the_only_ct_of_a_study(trained_run: Path, tmp_path: Path, monkeypatch: 
     command(monkeypatch, "--input", "study", "--run", trained_run, "--output", "seg.mha", "--progress")
     assert same_grid(read_labels(Path("seg.mha")), case.ct)
     said = capsys.readouterr()
-    assert said.out.splitlines()[0] == "passed over (of Modality MR): study/MR"
+    assert said.out.splitlines()[0] == "skipped (Modality MR): study/MR"
     assert "CT 1 of 1, CT: vessels and tumors" in said.err
 
 
@@ -148,4 +148,4 @@ def test_files_of_earlier_labels_are_removed_or_told_of(
     surfaces = {f"x.{name}.stl" for name in structure_surfaces(read_labels(Path("x.nii.gz")))}
     assert {path.name for path in Path().glob("x.*.stl")} == surfaces
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "not of these labels, remove what is out of date: x.html, x.liver.ply"
+    assert last == "these files are from earlier labels; remove those that are out of date: x.html, x.liver.ply"

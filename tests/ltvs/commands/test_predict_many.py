@@ -93,8 +93,8 @@ def test_a_cohort(place: Path, trained_run: Path, in_this_process: None, monkeyp
     assert ended(monkeypatch, words(trained_run)) == 2
     said = capsys.readouterr()
     assert said.out.splitlines()[:2] == [
-        "passed over (localizer): in/p1/study/scout",
-        "passed over (of Modality MR): in/p1/MR",
+        "skipped (Modality MR): in/p1/MR",
+        "skipped (localizer): in/p1/study/scout",
     ]
     assert [line.split()[:2] for line in said.out.splitlines()[3:8]] == [
         ["a", "labeled"], ["b", "failed"], *([name, "labeled"] for name in LABELED[1:])
@@ -259,7 +259,7 @@ def test_an_interrupted_command_goes_on(place: Path, trained_run: Path, number: 
     wait_until_all_are_gone(running.pid)
     assert running.returncode == status, err
     assert err.splitlines()[-1] == last
-    assert "of 5 CTs are done; the same command goes on with the others" in out
+    assert "of 5 CTs are done; give the same command again to label the others" in out
     assert not list(Path("out").rglob(".writing-*"))
     again = subprocess.run([sys.executable, *command(trained_run)], capture_output=True, text=True, check=False)
     assert again.returncode == 2, again.stderr

@@ -106,7 +106,7 @@ def test_headers_in_single_precision_are_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "level", "becomes"),
-    [("tumor", "warning", "that counts as liver"), ("vessel", "note", "that is cut off")],
+    [("tumor", "warning", "they count as liver"), ("vessel", "note", "they are cut off")],
 )
 def test_outside_the_liver_in_part(name: str, level: Level, becomes: str) -> None:
     case = replace(good_case(), **{name: getattr(tiny_case("a"), name)})
@@ -120,8 +120,8 @@ def test_outside_the_liver_in_part(name: str, level: Level, becomes: str) -> Non
 
 def test_fewer_slices_than_a_patch() -> None:
     whole, liver = texts(good_case(), "warning", COARSE)
-    assert whole.startswith("a: stage 1 gets 21 slices, a patch has 32 and is filled up; prepare finer slices")
-    assert liver.startswith("a: stage 2 gets 23 slices, a patch has 32")
+    assert whole.startswith("a: stage 1 gets 21 slices, but a patch has 32, so patches are padded; prepare")
+    assert liver.startswith("a: stage 2 gets 23 slices, but a patch has 32")
 
 
 def test_the_digest_of_a_ct_is_of_its_voxels_alone() -> None:

@@ -154,8 +154,8 @@ def test_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert " ".join(lines[start + 1].split()) == "Method all < 10 10-20 > 20 all < 10 10-20 > 20"
     assert lines[start + 2].split() == ["UCA-Net", "12/17", "2/7", "0/0", "10/10", "123/127", "0/0", "0/0", "123/127"]
     said = " ".join(" ".join(lines).split())
-    assert "Found, of those in the reference: at least 10% of it is predicted." in said
-    assert "False, of those predicted: less than 10% of it is in the reference." in said
+    assert "A tumor of the reference is found if at least 10% of it is predicted." in said
+    assert "A predicted tumor is false if less than 10% of it is in the reference." in said
     assert "- " * 10 in said
     assert "[32, 64]" in said
     assert "HD95 in mm" in said

@@ -57,7 +57,7 @@ def test_volume(slices: int, ml: str) -> None:
     labels[12 : 12 + slices, 10:20, 8:23] = 1
     labels[13, 14, 9:14] = 2
     hu[labels > 0] = 110
-    assert doubts(hu, labels) == (f"The liver has {ml} ml, expected 600 to 3,500.",)
+    assert doubts(hu, labels) == (f"The liver has a volume of {ml} ml, expected 600 to 3,500 ml.",)
 
 
 @pytest.mark.parametrize("slices", [4, 24])
@@ -79,7 +79,8 @@ def test_cut_off_by_the_edge(axis: int, end: int) -> None:
     part = slice(LIVER[axis].start, None) if end == 0 else slice(None, LIVER[axis].stop)
     cut = tuple(part if k == axis else slice(None) for k in range(3))
     area = 100.0 if axis == 2 else 150.0
-    assert doubts(hu[cut], labels[cut]) == (f"The liver may be cut off: {area} cm² of it lie at the edge of the CT.",)
+    said = f"The liver may be cut off: {area} cm² of its surface is at the edge of the CT."
+    assert doubts(hu[cut], labels[cut]) == (said,)
 
 
 @pytest.mark.parametrize(("voxels", "area"), [(4, "0.2"), (2, "0.1"), (1, None)])
@@ -91,7 +92,8 @@ def test_edges_of_voxels_that_are_no_cubes(voxels: int, area: str | None) -> Non
     for image in images:
         image.SetSpacing((2, 2.5, 50))
     said = [doubt for doubt in find_doubts(*images) if "cut off" in doubt]
-    assert said == ([] if area is None else [f"The liver may be cut off: {area} cm² of it lie at the edge of the CT."])
+    text = f"The liver may be cut off: {area} cm² of its surface is at the edge of the CT."
+    assert said == ([] if area is None else [text])
 
 
 @pytest.mark.parametrize("padding", [-1024, -2048, -3024, 0, 300])
@@ -99,7 +101,7 @@ def test_cut_off_by_padding(padding: int) -> None:
     """Beyond the liver's right end is padding: 10 x 10 voxels of 1 cm² look at it."""
     hu, labels = case()
     hu[:, :, 23:] = padding
-    said = "The liver may be cut off: 100.0 cm² of it lie at the padding around the field of view."
+    said = "The liver may be cut off: 100.0 cm² of its surface is at the padding of the field of view."
     assert doubts(hu, labels) == (said,)
 
 
@@ -145,15 +147,15 @@ def test_a_clipped_ct_has_no_padding() -> None:
 @pytest.mark.parametrize(
     ("bodies", "found"),
     [
-        ((1500.0, 220.0), "2 large bodies, of 1,500 and 220 ml"),
-        ((1500.0, 400.0, 151.0, 90.0), "3 large bodies, of 1,500, 400 and 151 ml"),
+        ((1500.0, 220.0), "2 large regions (1,500 and 220 ml)"),
+        ((1500.0, 400.0, 151.0, 90.0), "3 large regions (1,500, 400 and 151 ml)"),
         ((1500.0, 149.0), None),
         ((400.0, 49.0), None),
-        ((400.0, 50.0), "2 large bodies, of 400 and 50 ml"),
+        ((400.0, 50.0), "2 large regions (400 and 50 ml)"),
     ],
 )
 def test_bodies(bodies: tuple[float, ...], found: str | None) -> None:
-    expected = () if found is None else (f"Stage 1 found {found}; the largest counts as liver.",)
+    expected = () if found is None else (f"Stage 1 found {found}; only the largest is labeled as liver.",)
     assert doubts(*case(), bodies) == expected
 
 
@@ -162,7 +164,7 @@ def test_enhancement(tissue: int, median: str) -> None:
     """Vessels and tumors do not count."""
     hu, labels = case()
     hu[labels == 1] = tissue
-    said = f"The liver has a median of {median} HU, expected 75 to 180 in the portal-venous phase."
+    said = f"The liver has a median of {median} HU, expected 75 to 180 HU in the portal-venous phase."
     assert doubts(hu, labels) == (said,)
 
 
@@ -176,7 +178,7 @@ def test_bounds_of_enhancement_are_allowed(tissue: int) -> None:
 def test_mostly_tumor() -> None:
     hu, labels = case()
     labels[10:14, 10:20, 8:23] = 3
-    assert doubts(hu, labels) == ("Tumors are 40% of the liver, expected at most 30%.",)
+    assert doubts(hu, labels) == ("Tumors make up 40% of the liver, expected at most 30%.",)
     labels[13, 10:20, 8:23] = 1
     assert doubts(hu, labels) == ()
 
@@ -184,7 +186,7 @@ def test_mostly_tumor() -> None:
 def test_no_tissue_is_left() -> None:
     hu, labels = case()
     labels[LIVER] = 3
-    said = "Tumors are 100% of the liver, expected at most 30%.", "No vessel was found in the liver."
+    said = "Tumors make up 100% of the liver, expected at most 30%.", "No vessels were found in the liver."
     assert doubts(hu, labels) == said
 
 

@@ -225,7 +225,7 @@ def test_a_whole_body_needs_little_memory() -> None:
     tracemalloc.start()
     try:
         assert len(measure(image).tumors) == 1
-        assert "The liver has 120 ml, expected 600 to 3,500." in find_doubts(ct, image)
+        assert "The liver has a volume of 120 ml, expected 600 to 3,500 ml." in find_doubts(ct, image)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

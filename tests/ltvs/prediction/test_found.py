@@ -1,4 +1,4 @@
-"""CTs found in folders, zips and DICOM exports; the rest is passed over with a line."""
+"""CTs found in folders, zips and DICOM exports; the rest is skipped with a line."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ def test_volume_files_in_subfolders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write(Path(name))
     findings = found(Path("in"))
     assert names(findings) == {"p1_ct": "in/p1/ct.nrrd", "p2_ct": "in/p2/ct.MHA", "x": "in/x.nii.gz"}
-    assert findings.lines() == ["passed over (neither a volume nor DICOM): in/notes.txt"]
+    assert findings.lines() == ["skipped (neither a volume nor DICOM): in/notes.txt"]
     assert names(found(Path("in/p1/ct.nrrd"))) == {"ct": "in/p1/ct.nrrd"}
 
 
@@ -136,14 +136,14 @@ def test_what_is_no_ct_is_passed_over(exported: Path, tmp_path: Path, monkeypatc
     findings = found(Path("in"))
     assert names(findings) == {"CT": "in/CT"}
     assert findings.lines() == [
-        "passed over (DICOM of kind SEG): in/SEG",
-        "passed over (DICOM without an image, SR): in/report.dcm",
-        "passed over (localizer): in/CT/scout",
-        "passed over (masks or pictures of 8 bits): in/mask",
-        "passed over (neither a volume nor DICOM): in/DICOMDIR, in/archive.bin",
-        "passed over (of Modality MR): in/MR",
-        "passed over (secondary capture): in/SC",
-        "passed over (single slice): in/one/image_0",
+        "skipped (8-bit masks or pictures): in/mask",
+        "skipped (DICOM of kind SEG): in/SEG",
+        "skipped (DICOM without an image, SR): in/report.dcm",
+        "skipped (Modality MR): in/MR",
+        "skipped (localizer): in/CT/scout",
+        "skipped (neither a volume nor DICOM): in/DICOMDIR, in/archive.bin",
+        "skipped (secondary capture): in/SC",
+        "skipped (single slice): in/one/image_0",
     ]
     assert set(names(found(Path("in"), force=True))) == {"CT", "MR", "mask"}
 
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_not_left_out_of_its_series(exported: Path, tmp_path: 
 
 
 def test_a_single_dicom_file(exported: Path, tmp_path: Path) -> None:
-    assert found(exported / "a" / "image_1").lines() == [f"passed over (single slice): {exported / 'a' / 'image_1'}"]
+    assert found(exported / "a" / "image_1").lines() == [f"skipped (single slice): {exported / 'a' / 'image_1'}"]
 
 
 def test_files_without_a_preamble_and_without_uids(exported: Path, tmp_path: Path) -> None:
@@ -302,8 +302,8 @@ def test_what_nobody_would_miss_otherwise_is_told(tmp_path: Path, monkeypatch: p
     findings = found(Path("in"))
     assert names(findings) == {"a": "in/a.nii", "p_a": "in/p/a.nii"}
     assert findings.lines() == [
-        "passed over (a link to nothing): in/b.nii",
-        "passed over (a zip beside a folder of its name): in/p.zip",
+        "skipped (a zip beside a folder of the same name): in/p.zip",
+        "skipped (broken link): in/b.nii",
     ]
 
 
@@ -319,7 +319,7 @@ def test_a_slice_that_was_not_copied_is_not_left_out_of_its_series(
     assert [ct.problem for ct in findings.cts] == [
         f"{damaged}: is beside slices, but no DICOM; copy it again, or remove it"
     ]
-    assert findings.lines() == [f"passed over (neither a volume nor DICOM): {tmp_path / 'in' / 'elsewhere' / name}"]
+    assert findings.lines() == [f"skipped (neither a volume nor DICOM): {tmp_path / 'in' / 'elsewhere' / name}"]
 
 
 def test_a_folder_that_cannot_be_read_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

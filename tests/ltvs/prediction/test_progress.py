@@ -17,7 +17,7 @@ def work(display: Display) -> None:
     for done in range(4):
         display.hear(0, "step", "a", "liver", done, 3)
     display.hear(0, "step", "a", "vessels and tumors", 0, 0)
-    display.hear(0, "step", "a", "files", 0, 1)
+    display.hear(0, "step", "a", "writing files", 0, 1)
     display.hear(0, "settled", "a", "labeled", "")
     display.hear(1, "step", "b [bold]\n", "liver", 1, 4)
     display.tell("a line that stays")
@@ -50,7 +50,7 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None
         "looking for CTs",
         "CT 1 of 2, a: liver, 3 patches",
         "CT 1 of 2, a: vessels and tumors",
-        "CT 1 of 2, a: files",
+        "CT 1 of 2, a: writing files",
         "CT 1 of 2, a: labeled",
         r"CT 2 of 2, b [bold]\n: liver, 4 patches",
         r"CT 2 of 2, b [bold]\n: failed",

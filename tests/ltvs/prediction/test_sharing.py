@@ -273,5 +273,5 @@ def test_files_of_labels_that_nobody_knows_any_more_are_told_of(tmp_path: Path) 
     run(job(tmp_path / "in", tmp_path / "out", html=True))
     (tmp_path / "out" / RECORDS / "a" / "record.json").write_text('{"format": 1')  # cut short
     said = run(job(tmp_path / "in", tmp_path / "out", overwrite=True))
-    assert said == {"a": "not of these labels, remove what is out of date: a.html"}
+    assert said == {"a": "these files are from earlier labels; remove those that are out of date: a.html"}
     assert outcomes(tmp_path / "out") == {"a": "labeled"}

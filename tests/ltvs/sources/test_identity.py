@@ -49,7 +49,7 @@ def test_the_warning_names_itself_and_the_cases() -> None:
     """By the names that --leave-out takes, which are not the patients' where one set has the cases of another."""
     warning = overlap_warning({f"msd03-0{number}": f"lits-0{number}" for number in (27, 48, 28, 49)})
     assert warning is not None
-    assert warning.startswith("LiTS 28-48: among these are the patients of 3D-IRCADb-01")
+    assert warning.startswith("LiTS 28-48: these include the patients of 3D-IRCADb-01")
     assert warning.endswith(": msd03-028, msd03-048")
     assert "--leave-out" in warning
     assert overlap_warning(same(["lits-027", "lits-049", *IRCADB])) is None
