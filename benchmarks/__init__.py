@@ -1,9 +1,9 @@
-"""Measurements, a folder or module and one command each; results are JSON in `results/`, which the docs' tables show.
+"""Measurements: a module or a folder with one command each, and their results as JSON in `results/`.
 
-`speed`, `memory` and `gpu_check` measure the package, `loader`, `roundtrip` and `prediction` the pipeline, `real_cases`
-networks on labeled CTs; `table1` trains and tests the ten systems of the paper's Table 1; `accuracy` is the study that
-the defaults rest on, `synthesis` that of what synthetic patients have to vary in.
-`notebook` runs the tutorial and stores its outputs.
+`speed`, `memory` and `gpu_check` measure the package. `loader`, `roundtrip` and `prediction` measure the pipeline.
+`real_cases` scores networks on labeled CTs. `table1` trains and tests the ten systems of the paper's Table 1.
+`accuracy` is the study behind the defaults, and `synthesis` the study of what has to vary in synthetic patients.
+`notebook` runs the tutorial and stores its outputs. The tables of the docs show the results.
 """
 
 import sys

@@ -1,14 +1,14 @@
-"""Triton passes on a GPU: whether they are right, how near to the memory's bandwidth; then skips and networks.
+"""Check the Triton passes on a GPU, and time them against the memory's bandwidth; then check skips and networks.
 
     python benchmarks/gpu_check.py --json benchmarks/results/NAME.json
 
-One command on a machine with a CUDA GPU, PyTorch, Triton, numpy, einops, jaxtyping and filelock; nothing has to be
-installed. It starts nothing new after `--budget` seconds, writes the file after every row, and goes on where it
-ended when it is called again. A row that fails is kept with its error until a later call repeats it; the others are
-measured all the same.
+Run this one command on a machine with a CUDA GPU, PyTorch, Triton, numpy, einops, jaxtyping and filelock; nothing has
+to be installed. It starts nothing new after `--budget` seconds, writes the file after every row, and continues where it
+ended when it is called again. A row that fails is kept with its error until a later call repeats it. The other rows
+are measured all the same.
 
-A floor is the bytes of the maps that a pass reads and writes, each once, over the bandwidth of a copy measured in
-the same run. `graph` times replays of a CUDA graph, the kernels alone; `eager` times calls as a network makes them.
+A floor is the bytes of the maps that a pass reads and writes, each once, over the bandwidth of a copy measured in the
+same run. `graph` times replays of a CUDA graph: the kernels alone. `eager` times calls as a network makes them.
 """
 
 import argparse
@@ -54,9 +54,9 @@ Row = dict[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, required=True, help="file of the results; rows in it are not run again")
+    parser.add_argument("--json", type=Path, required=True, help="file for the results; rows in it are not run again")
     parser.add_argument(
-        "--budget", type=float, default=400, help="seconds after which no row is started (default: 400)"
+        "--budget", type=float, default=400, help="seconds after which no new row starts (default: 400)"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (default: all)")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Memory that a training step keeps for its backward pass, by the options that reduce it.
+"""Measure the memory that a training step keeps for its backward pass, with each option that reduces it.
 
 `python -m benchmarks.memory` writes the table of docs/code/small-gpus.md.
 """

@@ -1,7 +1,8 @@
-"""python -m benchmarks.accuracy --cases DATA --runs RUNS: train and test variants, seed by seed; resumes.
+"""Train and test variants of the network, seed by seed.
 
-Each run is a process of its own: one after another, side by side with --jobs, each on its own GPU where there are any.
-A finished run is not repeated; one that --minutes stopped resumes from its checkpoint.
+Each run is a process of its own. Runs follow each other, or run at the same time with --jobs, each on its own GPU if
+there are any. To continue a study, give the same command again: it skips finished runs, and resumes the runs that
+--minutes stopped from their checkpoints.
 """
 
 import argparse
@@ -25,21 +26,23 @@ from benchmarks.accuracy.variants import GROUPS, make
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("--cases", type=Path, required=True, help="folder that benchmarks.accuracy.data wrote")
+    parser.add_argument("--cases", type=Path, required=True, help="folder of cases from benchmarks.accuracy.data")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the results, one file each")
-    parser.add_argument("--group", choices=tuple(GROUPS), help="run the variants of a table")
-    parser.add_argument("--variants", nargs="+", default=[], help="run variants by name, see variants.py")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument("--group", choices=tuple(GROUPS), help="run all variants of a table")
+    parser.add_argument("--variants", nargs="+", default=[], help="run these variants; variants.py lists the names")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds to run (default: 0 1 2)")
     parser.add_argument("--data", choices=DATA, default="all",
-                        help="train on all cases or on the plain phantoms only (default: all)")  # fmt: skip
+                        help="train on all cases, or on the plain phantoms alone (default: all)")  # fmt: skip
     parser.add_argument("--sizes", type=float, nargs="+", choices=SHARES, default=SHARES, metavar="SHARE",
-                        help="sizes of the patches to predict with, in multiples of the training patch's voxels; with "
-                        "all of them, the default (1 0.25 4), the attention is probed as well")  # fmt: skip
-    parser.add_argument("--task", choices=tuple(TASKS), default="cpu", help="setting, see task.py (default: cpu)")
+                        help="sizes of the patches to predict with, in multiples of the training patch's voxels "
+                        "(default: 1 0.25 4); with all three, the attention is probed as well")  # fmt: skip
+    parser.add_argument(
+        "--task", choices=tuple(TASKS), default="cpu", help="training settings, see task.py (default: cpu)"
+    )
     parser.add_argument("--jobs", type=int, default=max(1, torch.cuda.device_count()),
-                        help="runs side by side (default: one, or one per GPU)")  # fmt: skip
+                        help="number of runs at the same time (default: one, or one per GPU)")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=float("inf"),
-                        help="stop after this time; the same command resumes")  # fmt: skip
+                        help="stop after this time; to resume, give the same command again")  # fmt: skip
     arguments = parser.parse_args()
     variants = [*arguments.variants, *GROUPS.get(arguments.group, ())]
     if not variants:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.collect --runs DIR... --json FILE`: all runs as one study, every pair compared."""
+"""Collect the results of runs in one study, and compare every pair of variants."""
 
 import argparse
 import json

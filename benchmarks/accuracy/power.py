@@ -1,6 +1,6 @@
-"""python -m benchmarks.accuracy.power STUDY...: how much seeds differ, and the smallest difference that is detectable.
+"""Say how much the scores of different seeds differ, and how small a difference the study can detect.
 
-Each study is a file of `benchmarks.accuracy.collect`; the spread is that of one variant's runs in it.
+Each study is a file of `benchmarks.accuracy.collect`. The spread is measured on the runs of one variant in it.
 """
 
 import argparse
@@ -64,8 +64,8 @@ def power_table(studies: dict[str, Json], variant: str, data: str = "all") -> st
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.power", description=__doc__)
-    parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="files of benchmarks.accuracy.collect")
-    parser.add_argument("--variant", default="concat", help="whose seeds (default: concat)")
+    parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="file from benchmarks.accuracy.collect")
+    parser.add_argument("--variant", default="concat", help="variant whose seeds are compared (default: concat)")
     arguments = parser.parse_args()
     try:
         table = power_table({path.stem: read_json(path) for path in arguments.studies}, arguments.variant)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.skip_tables`: tables of skips in docs/understand/choices.md, study.md, and a plot."""
+"""Write the tables of skip connections into docs/understand/choices.md and docs/appendix/study.md, and a plot."""
 
 from collections.abc import Sequence
 

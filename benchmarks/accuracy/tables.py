@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.tables` writes the study behind the defaults into docs/appendix/study.md."""
+"""Write the study behind the defaults into docs/appendix/study.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, median

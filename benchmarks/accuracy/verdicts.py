@@ -1,4 +1,4 @@
-"""Whether a skip is worth having: better than fixed skips, and no longer so once its maps and gates are frozen."""
+"""Decide whether a skip is worth having: it beats fixed skips, but no longer once its maps and gates are frozen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

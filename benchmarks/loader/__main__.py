@@ -1,4 +1,4 @@
-"""python -m benchmarks.loader [--json OUT]: patches per second and memory of the loader, beside MONAI's and a step."""
+"""Measure the speed and memory of the training's loader, next to MONAI's loaders and a training step."""
 
 import argparse
 import os
@@ -24,15 +24,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
     option = parser.add_argument
     option("--json", type=Path, help="file to write the results to")
-    option("--input", type=existing_path, help="a patient of 3D-IRCADb-01 instead of a phantom, zipped or a folder")
-    option("--patch", type=int, nargs=3, default=(32, 320, 320), metavar="N", help="voxels (default: 32 320 320)")
+    option("--input", type=existing_path, help="a patient of 3D-IRCADb-01, zip or folder (default: a phantom)")
+    option("--patch", type=int, nargs=3, default=(32, 320, 320), metavar="N",
+           help="size of the patches, voxels (default: 32 320 320)")  # fmt: skip
     option("--step-patch", type=int, nargs=3, default=(32, 160, 160), metavar="N",
-           help="patch of the training step on this machine (default: 32 160 160)")  # fmt: skip
+           help="size of the patch in the training step, voxels (default: 32 160 160)")  # fmt: skip
     option("--cases", type=int, nargs=2, default=(4, 16), metavar="N",
-           help="numbers of cases with which memory is measured (default: 4 16)")  # fmt: skip
+           help="two numbers of cases to measure the memory with (default: 4 16)")  # fmt: skip
     option("--pixels", type=at_least_one, default=320, help="rows and columns of the prepared cases (default: 320)")
     option("--workers", type=int, default=2, help="processes of each loader (default: 2)")
-    option("--rounds", type=at_least_one, default=3, help="rounds in which each is timed (default: 3)")
+    option("--rounds", type=at_least_one, default=3, help="rounds in which each loader is timed (default: 3)")
     option("--batches", type=at_least_one, default=8, help="batches timed in each round (default: 8)")
     arguments = parser.parse_args()
     report = measure(arguments)

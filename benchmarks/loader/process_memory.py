@@ -1,7 +1,8 @@
-"""python -m benchmarks.loader.process_memory ARGUMENTS: the most bytes that one loader holds; Linux only.
+"""Measure the most memory that one loader holds, in bytes (Linux only).
 
-The arguments are those of `most_held`, as a JSON list. Counted is the proportional set size of this process and its
-workers: the memory they hold, mapped files and shared memory included, each page once, however many share it.
+The arguments are those of `most_held`, as a JSON list. The command measures the proportional set size of this process
+and its workers. This includes mapped files and shared memory, and counts each page once, however many processes share
+it.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""python -m benchmarks.loader.rendering [--json OUT]: patches rendered per second, and those that a step takes in.
+"""Measure how many patches are rendered per second, and how many a training step uses.
 
-On CPUs each stage trains on one core, and a process beside it renders on another; a GPU does both in turns.
+On CPUs, each stage trains on one core while another process renders on a second core. A GPU does both in turns.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader.rendering", description=__doc__)
     option = parser.add_argument
     option("--json", type=Path, help="file to write the results to")
-    option("--rounds", type=at_least_one, default=15, help="rounds in which both are timed (default: 15)")
+    option("--rounds", type=at_least_one, default=15, help="rounds in which rendering and step are timed (default: 15)")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.loader.rendering_tables` writes the results into docs/train/training.md, between two marks."""
+"""Write the results of `benchmarks.loader.rendering` into docs/train/training.md, between two marks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.loader.tables` writes the results into docs/train/data.md, between two marks."""
+"""Write the results of `benchmarks.loader` into docs/train/data.md, between two marks."""
 
 from math import prod
 from typing import Any
@@ -74,12 +74,12 @@ def missed(report: dict[str, Any]) -> list[str]:
     """Return the targets that are missed, in words."""
     short = []
     if not ratio(report) >= RATIO:
-        short.append(f"speed: {ratio(report):.1f} times MONAI's PersistentDataset, at least {RATIO:g} asked")
+        short.append(f"speed: {ratio(report):.1f} times MONAI's PersistentDataset, expected at least {RATIO:g}")
     if not growth(report) <= GROWTH:
-        short.append(f"memory: {growth(report):.2f} times as much with more cases, at most {GROWTH:g} asked")
+        short.append(f"memory: {growth(report):.2f} times as much with more cases, expected at most {GROWTH:g}")
     rate = report["rates"][OURS_MOVED]["median"]
     return short + [
-        f"a training step on {name} takes in {asked:.1f} patches/s, {rate:.1f} are there"
+        f"a training step on {name} uses {asked:.1f} patches/s, but the loader delivers {rate:.1f}"
         for name, asked in needed(report).items()
         if not rate >= asked
     ]

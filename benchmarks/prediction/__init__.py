@@ -1,5 +1,5 @@
-"""Time and memory of labeling a CT, beside the same two networks' work as MONAI does it; see docs/understand/speed.md.
+"""Time and memory of labeling a CT, by this pipeline and by MONAI with the same two networks.
 
-`python -m benchmarks.prediction --input ZIP` measures; `python -m benchmarks.prediction.tables` writes the results into
-docs/understand/speed.md. `python -m benchmarks.prediction.one_run` is one of the processes that are measured.
+`python -m benchmarks.prediction --input ZIP` measures them, in processes of `python -m benchmarks.prediction.one_run`.
+`python -m benchmarks.prediction.tables` writes the results into docs/understand/speed.md.
 """

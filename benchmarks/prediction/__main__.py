@@ -1,7 +1,7 @@
-"""python -m benchmarks.prediction --input ZIP [--json OUT] [--check]: time and memory of labeling a CT, beside MONAI.
+"""Measure the time and memory of labeling a CT, by this pipeline and by MONAI.
 
-In separate processes: this pipeline and MONAI's calls on the paper's grids and widths, with random weights, in float32
-and bfloat16; and predict_ltvs.py on CTs of 200 and of 1,000 slices. No weights are needed but those that come with it.
+Both run on the paper's grids and widths with random weights, in float32 and bfloat16, in separate processes. The
+command also measures predict_ltvs.py on CTs of 200 and of 1,000 slices, with the networks that come with the examples.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=existing_path, required=True, help="a patient of 3D-IRCADb-01, zip or folder")
     parser.add_argument("--json", type=Path, help="file to write the results to")
-    parser.add_argument("--rounds", type=at_least_one, default=1, help="processes of each kind (default: 1)")
-    parser.add_argument("--only", choices=("monai", "long"), help="measure beside MONAI only, or long CTs only")
+    parser.add_argument("--rounds", type=at_least_one, default=1, help="number of processes of each kind (default: 1)")
+    parser.add_argument("--only", choices=("monai", "long"), help="compare with MONAI only, or measure long CTs only")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
     arguments = parser.parse_args()
     try:

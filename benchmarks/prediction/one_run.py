@@ -1,7 +1,7 @@
-"""python -m benchmarks.prediction.one_run SIDE PRECISION WORK: label a CT and print the seconds that it took, as JSON.
+"""Label a CT, and print the seconds that it took, as JSON.
 
-WORK is what `Work.json` gives. Seconds count from the DICOM files to the written labels, without imports and without
-making the networks.
+WORK is what `Work.json` gives. The time runs from the DICOM files to the written labels. It does not include imports
+and making the networks.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""python -m benchmarks.prediction.patches [--rounds N]: time of one patch in both stages, beside MONAI.
+"""Measure the time of one patch in each stage, next to MONAI.
 
-In float32, in one process, in turns: RegionalNet with convolutions in C++, with oneDNN's alone, and MONAI's BasicUNet
-of the same widths. Weights are random. The input is 0 outside a cylinder that fills as much of the patch as a body does
-in stage 1 and a liver in stage 2, and logits are wanted there. Each row has the shortest times.
+The command compares RegionalNet with convolutions in C++, RegionalNet with those of oneDNN alone, and MONAI's BasicUNet
+of the same widths. All run in float32, in one process, in turns. Weights are random. The input is 0 outside a cylinder
+that fills as much of the patch as a body does in stage 1 and a liver in stage 2, and only the logits inside are
+wanted. Each row shows the shortest times.
 """
 
 import argparse

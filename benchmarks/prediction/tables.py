@@ -1,4 +1,4 @@
-"""`python -m benchmarks.prediction.tables` writes the results into docs/understand/speed.md, between two marks."""
+"""Write the results of `benchmarks.prediction` into docs/understand/speed.md, between two marks."""
 
 from statistics import median
 from typing import Any
@@ -43,7 +43,8 @@ def bounds(report: dict[str, Any]) -> list[tuple[str, float, float]]:
 
 def missed(report: dict[str, Any]) -> list[str]:
     """Return the bounds that are missed, in words."""
-    return [f"{name}: {value:.2f}, at most {most:g} asked" for name, value, most in bounds(report) if not value <= most]
+    found = [bound for bound in bounds(report) if not bound[1] <= bound[2]]
+    return [f"{name}: {value:.2f}, expected at most {most:g}" for name, value, most in found]
 
 
 def text(report: dict[str, Any]) -> str:

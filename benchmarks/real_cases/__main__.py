@@ -1,4 +1,4 @@
-"""python -m benchmarks.real_cases --source SOURCE --input DIR: scores of networks on a labeled cohort."""
+"""Score networks on a cohort of labeled CTs."""
 
 import argparse
 import sys
@@ -26,16 +26,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_cases", description=__doc__)
     option = parser.add_argument
     option("--source", choices=list(COHORTS), required=True,
-           help="cohort, as prepare_ltvs.py names it, or the test cases of a prepared set")  # fmt: skip
-    option("--input", type=existing_path, required=True, help="folder of its cases as downloaded, or a zip of ircadb")
+           help="cohort, by its name in prepare_ltvs.py; prepared: the test cases of a prepared data set")  # fmt: skip
+    option("--input", type=existing_path, required=True, help="folder of the cases as downloaded, or a zip of ircadb")
     option("--run", type=existing_path, help="run to score (default: the networks that come with the examples)")
     option("--json", type=Path, help="file to write the results to")
     option("--only", nargs="+", metavar="CASE", help="names of the cases to score (default: all)")
-    option("--structures", nargs="+", choices=STRUCTURES, help="what to score (default: all that the cohort labels)")
+    option("--structures", nargs="+", choices=STRUCTURES, help="structures to score (default: all that are labeled)")
     option("--true-liver", action="store_true", help="give stage 2 the labeled liver, not the one that stage 1 finds")
     option("--device", default=best_device(), help="device that the networks run on (default: cuda where there is one)")
     option("--smallest-liver", type=float, default=SMALLEST_LIVER, metavar="ML",
-           help=f"volume of a liver at least, ml (default: {SMALLEST_LIVER:g})")  # fmt: skip
+           help=f"smallest volume that counts as a liver, ml (default: {SMALLEST_LIVER:g})")  # fmt: skip
     arguments = parser.parse_args()
     try:
         check_device(arguments.device)

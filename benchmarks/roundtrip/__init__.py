@@ -1,5 +1,5 @@
-"""Round trip of true labels through preparation, and the cost of preparation beside plain SimpleITK calls.
+"""Labels that were prepared and restored, compared with the true ones, and the cost of preparation.
 
-`python -m benchmarks.roundtrip --input ZIP` measures; `python -m benchmarks.roundtrip.tables` writes the results into
-docs/train/prepare.md.
+`python -m benchmarks.roundtrip --input ZIP` measures both, next to plain SimpleITK calls.
+`python -m benchmarks.roundtrip.tables` writes the results into docs/train/prepare.md.
 """

@@ -1,4 +1,4 @@
-"""python -m benchmarks.roundtrip --input ZIP [--json OUT]: labels prepared and restored, with time and memory."""
+"""Prepare labels and restore them: how much of them is lost, and the time and memory of preparation."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roundtrip", description=__doc__)
     parser.add_argument("--input", type=existing_path, required=True, help="a patient of 3D-IRCADb-01, zip or folder")
     parser.add_argument("--json", type=Path, help="file to write the results to")
-    parser.add_argument("--rounds", type=at_least_one, default=7, help="rounds in which each is timed (default: 7)")
+    parser.add_argument("--rounds", type=at_least_one, default=7, help="rounds in which both are timed (default: 7)")
     arguments = parser.parse_args()
     start = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.roundtrip.tables` writes the results into docs/train/prepare.md, between two marks."""
+"""Write the results of `benchmarks.roundtrip` into docs/train/prepare.md, between two marks."""
 
 from typing import Any
 
@@ -43,15 +43,15 @@ def _seconds(timing: dict[str, float]) -> str:
 def missed(report: dict[str, Any]) -> list[str]:
     """Return the targets that are missed, in words."""
     short = [
-        f"{name} Dice on {GRIDS[stage]}: {report['dice'][stage][name]:.4f}, at least {least} asked"
+        f"{name} Dice on {GRIDS[stage]}: {report['dice'][stage][name]:.4f}, expected at least {least}"
         for stage, asked in LEAST.items()
         for name, least in asked.items()
         if not report["dice"][stage][name] >= least
     ]
     if not report["ratio"] <= RATIO:
-        short.append(f"time: {report['ratio']:.2f} times the bare calls, at most {RATIO} asked")
+        short.append(f"time: {report['ratio']:.2f} times the bare calls, expected at most {RATIO}")
     if not report["peak_bytes"] <= PEAK:
-        short.append(f"memory: {report['peak_bytes'] / 2**30:.2f} GiB, at most {PEAK / 2**30:g} asked")
+        short.append(f"memory: {report['peak_bytes'] / 2**30:.2f} GiB, expected at most {PEAK / 2**30:g}")
     return short
 
 

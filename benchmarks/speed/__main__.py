@@ -1,6 +1,6 @@
-"""python -m benchmarks.speed --device cpu|cuda [--json OUT]: skips, checked before timed, half precision, networks.
+"""Measure the speed of skips and networks, and the accuracy of half precision. Skips are checked before they are timed.
 
-With --check it measures the bounds of time alone, in some minutes.
+With --check, the command only measures ratios that have a bound, in some minutes.
 """
 
 import argparse
@@ -42,10 +42,11 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="device to measure on")
     parser.add_argument("--json", type=Path, help="file to write the results to")
     parser.add_argument("--rounds", type=at_least_one, default=9, help="most calls of each kind (default: 9)")
-    parser.add_argument("--limit", type=float, default=15, help="rough limit on the seconds of each call (default: 15)")
-    parser.add_argument("--first", type=at_least_one, help="measure only this many cases of each part")
+    parser.add_argument("--limit", type=float, default=15,
+                        help="rough limit on the total seconds of each kind (default: 15)")  # fmt: skip
+    parser.add_argument("--first", type=at_least_one, help="measure only the first cases of each part, this many")
     parser.add_argument("--only", choices=("skips", "precision", "nets"), help="measure one part only")
-    parser.add_argument("--check", action="store_true", help="measure the bounds alone; exit with 1 if one is missed")
+    parser.add_argument("--check", action="store_true", help="measure the bounds only; exit with 1 if one is missed")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA device here")

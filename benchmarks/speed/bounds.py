@@ -1,6 +1,7 @@
 """Bounds of time that hold on any machine of a kind: `python -m benchmarks.speed --device cpu --check`.
 
-Ratios and multiples of floors, from calls made in turns; times alone would say more about the machine.
+They are ratios and multiples of floors, from calls made in turns. Times alone would say more about the machine. A floor
+is the time that moving the maps which a call reads and writes takes at the bandwidth of a copy.
 """
 
 import multiprocessing
@@ -60,7 +61,7 @@ def skip_bounds(device: torch.device, floors: Mapping[SkipCase, tuple[float, flo
         timed = interleaved(_calls(case, device), device, rounds)
         for kind, limit in zip(KINDS, most, strict=True):
             floor = MAPS[kind] * case.bytes_of_map / rate
-            found.append(Bound(f"CSCA at {_title(case)}, {kind}, floors", timed[kind].median / floor, limit))
+            found.append(Bound(f"CSCA at {_title(case)}, {kind}, in floors", timed[kind].median / floor, limit))
     return found
 
 
@@ -77,7 +78,7 @@ def dtype_bounds(
         timed = interleaved(calls, device, rounds)
         for kind in KINDS:
             ratio = timed[f"bfloat16 {kind}"].median / timed[f"float32 {kind}"].median
-            found.append(Bound(f"CSCA at {_title(cases['bfloat16'])}, {kind}, of float32", ratio, 1.0))
+            found.append(Bound(f"CSCA at {_title(cases['bfloat16'])}, {kind}, over float32", ratio, 1.0))
     return found
 
 
@@ -97,7 +98,7 @@ def step_bounds(
             ratio = timed[name].median / timed[other].median if other in timed else float("nan")
             against = other if other in timed else f"{other} (not installed)"
             found.append(
-                Bound(f"step of {name} at {'x'.join(map(str, case.size))}, {form}, of {against}", ratio, limit)
+                Bound(f"step of {name} at {'x'.join(map(str, case.size))}, {form}, over {against}", ratio, limit)
             )
     return found
 

@@ -1,6 +1,7 @@
-"""python -m benchmarks.speed.gate: the gate alone on CPUs, by the one call of C++ and in parts, in turns.
+"""Time the gate alone on CPUs, as one call of C++ and in parts, in turns.
 
-It prints the medians in milliseconds, and the largest difference of results and gradients of the two ways.
+The command prints the medians in milliseconds, and the largest difference between the results and between the gradients
+of the two ways.
 """
 
 import sys

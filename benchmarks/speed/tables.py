@@ -1,6 +1,7 @@
-"""`python -m benchmarks.speed.tables` writes all times into docs/appendix/times.md, and the main ones into speed.md.
+"""Write all times into docs/appendix/times.md, and the main ones into docs/understand/speed.md.
 
-They come from `benchmarks/results/*.json`, those of whole predictions from `benchmarks/results/prediction/cpu.json`.
+They come from `benchmarks/results/*.json`. Those of whole predictions come from
+`benchmarks/results/prediction/cpu.json`.
 """
 
 from dataclasses import asdict

@@ -1,6 +1,7 @@
-"""python -m benchmarks.synthesis --output DIR: what helps networks that are trained on synthetic patients alone.
+"""Find out what helps networks that are trained on synthetic patients alone.
 
-Every row trains both stages, which took 4 to 17 minutes on two cores; an interrupted study goes on where it was.
+Each row of the study trains both stages, which took 4 to 17 minutes on two cores. To continue an interrupted study,
+give the same command again.
 """
 
 import argparse
@@ -42,9 +43,9 @@ def main() -> int:
     option = parser.add_argument
     option("--output", type=Path, required=True, help="folder for the phantoms, maps and networks")
     option("--cohort", nargs=2, action="append", default=[], metavar=("SOURCE", "PATH"),
-           help=f"labeled CTs to score as well ({', '.join(COHORTS)}); may be given again")  # fmt: skip
+           help=f"labeled CTs to score as well ({', '.join(COHORTS)}); repeatable")  # fmt: skip
     option("--maps", type=at_least_one, default=50, help="number of synthetic patients (default: 50)")
-    option("--steps", type=at_least_one, default=1500, help="steps of each network, at least (default: 1500)")
+    option("--steps", type=at_least_one, default=1500, help="smallest number of steps of each network (default: 1500)")
     option("--only", nargs="+", metavar="ROW", help="names of the rows to run (default: all)")
     option("--json", type=Path, help="file to write the results to")
     arguments = parser.parse_args()

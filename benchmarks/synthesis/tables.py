@@ -1,4 +1,4 @@
-"""`python -m benchmarks.synthesis.tables` writes the results into docs/appendix/networks.md, between two marks."""
+"""Write the results of `benchmarks.synthesis` into docs/appendix/networks.md, between two marks."""
 
 from statistics import fmean
 from typing import Any

@@ -1,5 +1,6 @@
-"""Table 1 of the paper, rerun: its ten systems trained on the same cases with the same settings, and tested alike.
+"""Table 1 of the paper, run again: its ten systems, trained with the same settings on the same cases and tested alike.
 
-`budgets` says what is trained how, `cases` makes the patients, `training`, `testing` and `costs` make a result per run,
-`collect` gathers them, `tables` and `pictures` show them, `page` writes them into the docs.
+`budgets` says how long each system trains, and `cases` makes the patients. `training`, `testing` and `costs` make one
+result for each run. `collect` gathers the results, `tables` and `pictures` show them, and `page` writes them into the
+docs.
 """

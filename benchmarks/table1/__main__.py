@@ -1,8 +1,9 @@
-"""python -m benchmarks.table1 --output DIR: the ten systems of the paper's Table 1, trained and tested alike.
+"""Train the ten systems of the paper's Table 1 on the same cases, and test them alike.
 
-`--size cpu` takes hours on two cores, `--size gpu` larger patches, several seeds and learning rates. An interrupted
-study goes on where it was, and what is done is kept; `--minutes` ends it with status 75 at the next checkpoint or CT,
-though not while patients are made. `--counts` compares the parameters with the paper's and trains nothing.
+`--size cpu` takes hours on two cores. `--size gpu` has larger patches, several seeds and several learning rates. To
+continue an interrupted study, give the same command again: it keeps what is done. `--minutes` ends the study with
+status 75 at the next checkpoint or CT, but not while it makes the patients. `--counts` trains nothing: it compares the
+numbers of parameters with the paper's.
 """
 
 import argparse
@@ -38,15 +39,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table1", description=__doc__)
     option = parser.add_argument
     option(
-        "--counts", action="store_true", help="print the parameters beside the paper's; 1 if a settled count differs"
+        "--counts",
+        action="store_true",
+        help="compare parameter counts with the paper's; exit with 1 if a settled one differs",
     )
     option("--size", choices=tuple(BUDGETS), default="cpu", help="how much to train (default: cpu)")
     option("--output", type=Path, help="folder for the patients, networks and scores")
     option("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NAME",
            help=f"systems to run ({', '.join(NETWORKS)}; default: all)")  # fmt: skip
     option("--cohort", nargs=2, action="append", default=[], metavar=("SOURCE", "PATH"),
-           help=f"real labeled CTs to test on as well ({', '.join(COHORTS)}); may be given again")  # fmt: skip
-    option("--minutes", type=float, default=math.inf, help="end after this time; the same command goes on")
+           help=f"real labeled CTs to test on as well ({', '.join(COHORTS)}); repeatable")  # fmt: skip
+    option("--minutes", type=float, default=math.inf, help="stop after this time; the same command continues")
     option("--json", type=Path, help="file to write the results to")
     arguments = parser.parse_args()
     if arguments.counts:

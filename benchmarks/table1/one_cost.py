@@ -1,4 +1,4 @@
-"""python -m benchmarks.table1.one_cost step SIZE NETWORK | ct RUN CT LIVER: measure, and print as JSON."""
+"""Measure the cost of a training step (`step SIZE NETWORK`) or of a CT (`ct RUN CT LIVER`), and print it as JSON."""
 
 import argparse
 import json

@@ -1,6 +1,7 @@
-"""python -m benchmarks.table1.page [--study DIR]: the results into docs/understand/table1.md, README and the pictures.
+"""Write the results of `benchmarks.table1` into docs/understand/table1.md, the README and the pictures.
 
-With the folder of the study, also the picture of every system's labels on a held-out phantom, the middle one by Dice.
+With the folder of the study, the command also draws the picture of every system's labels on a held-out phantom, the
+middle one by Dice.
 """
 
 import argparse

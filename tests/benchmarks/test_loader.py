@@ -128,9 +128,9 @@ def test_what_is_missed_is_said(result: dict) -> None:
         }
     ]
     speed, memory, gpu = tables.missed(result)
-    assert "2.9 times MONAI's PersistentDataset, at least 3 asked" in speed
-    assert "1.20 times as much with more cases, at most 1.1 asked" in memory
-    assert "a training step on G takes in" in gpu
+    assert "2.9 times MONAI's PersistentDataset, expected at least 3" in speed
+    assert "1.20 times as much with more cases, expected at most 1.1" in memory
+    assert "a training step on G uses" in gpu
     result["step"] = {"patch": [32, 160, 160], "seconds": 0.25, "rounds": 3}
     assert tables.needed(result)["this machine"] == 1.0, "a fourth of the voxels four times a second"
     assert "On G (bfloat16, compiled) it takes" in tables.text(result)

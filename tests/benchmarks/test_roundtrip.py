@@ -66,7 +66,7 @@ def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
 def test_what_is_missed_is_said(result: dict) -> None:
     result["dice"]["1"]["vessel"], result["ratio"], result["peak_bytes"] = 0.919, 1.51, 2**31
     vessel, time, memory = tables.missed(result)[-3:]
-    assert "vessel Dice on whole slices, 320 x 320, 1 mm: 0.9190, at least 0.92" in vessel
+    assert "vessel Dice on whole slices, 320 x 320, 1 mm: 0.9190, expected at least 0.92" in vessel
     assert "1.51 times the bare calls" in time
     assert "2.00 GiB" in memory
 

@@ -1,4 +1,4 @@
-"""The study of what made patients have to vary in: one part more in each row, trained by commands that exist."""
+"""The study of what synthetic patients have to vary in: one part more in each row, trained by commands that exist."""
 
 import json
 import re

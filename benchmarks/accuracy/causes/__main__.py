@@ -1,8 +1,8 @@
-"""python -m benchmarks.accuracy.causes --cases DATA --runs RUNS --variants NAMES --json FILE: why networks score so.
+"""Look for the reasons behind the scores of networks that `benchmarks.accuracy` has trained.
 
-Looks into networks that `benchmarks.accuracy` has trained: what they find of vessels by caliber and of tumors by
-brightness, how much gradient each skip passes on before and after training, and what is left when attention maps are
-frozen to their means. Networks that the file has already are skipped.
+For each network, the command measures which vessels it finds by caliber and which tumors by brightness, how much of
+the gradient each skip passes on before and after training, and what the scores are when the attention maps are frozen
+to their means. It skips networks whose results are already in the file.
 """
 
 import argparse
@@ -33,12 +33,14 @@ CPU = torch.device("cpu")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.causes", description=__doc__)
-    parser.add_argument("--cases", type=Path, required=True, help="folder that benchmarks.accuracy.data wrote")
-    parser.add_argument("--runs", type=Path, required=True, help="folder that benchmarks.accuracy wrote")
+    parser.add_argument("--cases", type=Path, required=True, help="folder of cases from benchmarks.accuracy.data")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of runs from benchmarks.accuracy")
     parser.add_argument("--variants", nargs="+", required=True, help="variants to look into")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
-    parser.add_argument("--task", choices=tuple(TASKS), default="cpu", help="setting, see task.py (default: cpu)")
-    parser.add_argument("--json", type=Path, required=True, help="file for the result; an existing one is extended")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds to look into (default: 0 1 2)")
+    parser.add_argument(
+        "--task", choices=tuple(TASKS), default="cpu", help="training settings, see task.py (default: cpu)"
+    )
+    parser.add_argument("--json", type=Path, required=True, help="file to write the results to, or to add them to")
     a = parser.parse_args()
     try:
         study(a.cases, a.runs, [(v, s) for s in a.seeds for v in a.variants], TASKS[a.task], a.json)

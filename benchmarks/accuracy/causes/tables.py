@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy.causes.tables` writes its part of docs/appendix/study.md, and the picture of maps."""
+"""Write the results of `benchmarks.accuracy.causes` and the picture of maps into docs/appendix/study.md."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

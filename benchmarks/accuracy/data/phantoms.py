@@ -1,8 +1,8 @@
-"""python -m benchmarks.accuracy.data.phantoms --output DATA [--anatomy FOLDER]: phantoms, one contrast, one noise.
+"""Make phantoms for the study, all with the same contrast and the same noise.
 
-Anyone can make the plain phantoms; those around real livers and vessel trees need a folder of label maps (1 liver, 2
-vessel in it), one `SOURCE-NUMBER.nii.gz` each: `3dircadb` for testing, all others for training, so that no patient is
-on both sides. An existing case is kept.
+Anyone can make the plain phantoms. Phantoms around real livers and vessel trees need a folder of label maps (1 liver,
+2 vessel in it), one `SOURCE-NUMBER.nii.gz` each. Maps of `3dircadb` are for testing, all others for training, so that
+no patient is on both sides. The command keeps existing cases.
 """
 
 import argparse

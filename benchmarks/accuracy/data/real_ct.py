@@ -1,7 +1,6 @@
-"""python -m benchmarks.accuracy.data.real_ct --output DATA --cohort NAME PATH: labeled CTs.
+"""Bring labeled CTs onto the grid of the rendered scenes.
 
-They are brought onto the grid of the rendered scenes, and scored apart from the test cases, in the liver as it is
-labeled. An existing case is kept.
+The study scores them apart from the test cases, within the labeled liver. The command keeps existing cases.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""python -m benchmarks.accuracy.data.rendered --output DATA: scenes of synthetic livers, each with its own contrast.
+"""Render scenes of synthetic livers for the study, each with its own contrast.
 
-Shape, phase, contrast, lesions, resolution and noise of every scene are drawn as for the networks that come with the
-examples; no patient is on both sides. An existing case is kept.
+The shape, phase, contrast, lesions, resolution and noise of each scene are drawn as for the networks that come with the
+examples. No patient is both in training and in testing. The command keeps existing cases.
 """
 
 import argparse
