@@ -1,4 +1,4 @@
-"""Shared test setup: run-time shape checks, hypothesis profiles, threads, maps of a made patient, a trained run."""
+"""Shared test setup: run-time shape checks, hypothesis profiles, threads, a synthetic patient, a trained run."""
 
 import os
 import signal

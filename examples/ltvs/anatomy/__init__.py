@@ -1,5 +1,5 @@
-"""Made patients as maps of tissues, from neck to thigh, without any look. May import `volume` and `runtime`.
+"""Synthetic patients as maps of tissues, from neck to thigh, without HU. May import `volume` and `runtime`.
 
-`patient.py` decides a patient by a seed and paints it on a canvas of any grid: the parts of the body one after the
-other, each over those before it, in the order of `Patient.paint`. Each part has a file.
+`patient.py` makes a patient from a seed and paints it on a canvas of any grid. It paints the parts of the body in the
+order of `Patient.paint`, each over those before it. Each part has a file.
 """

@@ -1,4 +1,4 @@
-"""A made patient: decided by a seed, painted as tissues on a canvas of any grid."""
+"""A synthetic patient: a seed decides it, and it is painted as tissues on a canvas of any grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The tissues that a made patient consists of; a map of tissues holds these values, uint8."""
+"""The tissues of a synthetic patient. A map of tissues holds these values as uint8."""
 
 from enum import IntEnum, auto
 

@@ -1,4 +1,4 @@
-"""Preparing one case: loaded, checked, resampled to the grids of both stages, and moved into the data set whole."""
+"""Prepare one case: load it, check it, resample it to the grids of both stages, and move it into the data set whole."""
 
 import tempfile
 from collections.abc import Iterator

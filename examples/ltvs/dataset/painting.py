@@ -1,4 +1,4 @@
-"""Painting maps of tissues into a data set, several at a time; a killed run leaves every map whole or absent."""
+"""Paint maps of tissues into a data set, several at a time. If the run is killed, each map is whole or absent."""
 
 import shutil
 from contextlib import closing

@@ -1,6 +1,6 @@
-"""Preparing a data set: compare a source with the cases that are there, prepare the rest in parallel, and split them.
+"""Prepare a data set: compare a source with the cases that are there, prepare the rest in parallel, and split them.
 
-A run that is killed leaves every case whole or absent, and no data set until all cases are prepared.
+If the run is killed, each case is whole or absent. The folder is a data set only once all cases are prepared.
 """
 
 import os
@@ -44,7 +44,7 @@ class Outcome:
         failed: the reason, by name, for each case that cannot be used.
         odd: names of the cases that this run prepared and that have warnings.
         splits: by the names of their files.
-        painted: number of made patients that this run painted as maps of tissues.
+        painted: number of synthetic patients that this run painted as maps of tissues.
     """
 
     patients: dict[str, str]
@@ -86,7 +86,7 @@ def prepare_set(source: Source, recipe: Recipe, output: Path, workers: int, divi
         output: folder of the data set.
         workers: number of cases prepared at a time.
         divide: makes the splits.
-        maps: number of made patients to paint as maps of tissues, too.
+        maps: number of synthetic patients to paint as maps of tissues, too.
 
     Raises:
         InputError: `output` cannot be written to, is in use by another process, holds cases that were prepared

@@ -1,4 +1,4 @@
-"""The report of --check: every case of a source loaded and checked, nothing written."""
+"""The report of --check: load and check every case of a source, and write nothing."""
 
 from collections.abc import Mapping
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A baseline without learning: thresholds, which are even given the true liver."""
+"""A baseline without learning: thresholds of the HU, within the true liver."""
 
 import numpy as np
 import SimpleITK as sitk

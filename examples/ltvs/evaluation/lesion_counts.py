@@ -1,8 +1,8 @@
-"""Tumors counted one by one: how many of a reference are found, and how many of a prediction are there.
+"""Tumors counted one by one: which of the reference are found, and which of the prediction are confirmed.
 
-A lesion is a connected component, whose voxels share at least a corner. One of the reference is found if at least a
-tenth of its voxels is predicted, and missed otherwise; one of the prediction is confirmed if at least a tenth of its
-voxels is in the reference, and false otherwise. So one predicted lesion can find several, and several can find one.
+A lesion is a connected component whose voxels share at least a corner. A lesion of the reference is found if at least a
+tenth of its voxels is predicted, and missed otherwise. A lesion of the prediction is confirmed if at least a tenth of
+its voxels is in the reference, and false otherwise. So one predicted lesion can find several, and several can find one.
 """
 
 import math

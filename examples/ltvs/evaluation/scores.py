@@ -5,14 +5,15 @@ liver: vessels are scored against the reference clipped to the reference liver.
 
 Empty masks, per case and structure:
 
-- in neither map: the case does not count for that structure; null in JSON, blank in CSV;
+- in neither map: the means of that structure leave the case out; null in JSON, blank in CSV;
 - in the prediction alone (false alarm): Dice, IoU and clDice are 0, HD95 is null;
 - in the reference alone (missed): Dice, IoU and clDice are 0, HD95 is null, and `missed` counts it.
 
-A mean is over the `n` cases that count, that of HD95 over those of them that have one; null if there is none.
+A mean is over the `n` cases that have scores. The mean of HD95 is over those that have a distance. It is null if there
+are none.
 
-`lesions` are tumors counted one by one, as `lesion_counts` says: those that are found, missed, confirmed and false, of
-all sizes and by longest axial diameter. In the summary they are sums over cases, with their recall and precision.
+`lesions` counts tumors one by one, as `lesion_counts` says: how many are found, missed, confirmed and false, in all and
+by longest axial diameter. The summary has their sums over cases, with recall and precision.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,6 +1,6 @@
-"""The odds of the classes: the factors that are tried to raise or lower them, and a network that has them changed.
+"""The odds of the classes: the factors that calibration tries, and a network with changed odds.
 
-Networks may rank voxels well and give one class too much probability and another too little.
+A network may rank voxels well, and still give one class too much probability and another too little.
 """
 
 import math

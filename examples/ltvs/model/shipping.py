@@ -1,9 +1,9 @@
-"""Networks to ship: those that come with the examples, and the folder of a run written small enough for a repository.
+"""Networks to ship: those that come with the examples, and how to write a run small enough for a repository.
 
 NETWORKS/stage1, NETWORKS/stage2:  settings.json  best.safetensors
 
-It is read like the folder of a run. Weights are float16; of the settings there is what prediction needs, and nothing of
-the training.
+The folder is read like that of a run. Weights are float16. The settings hold only what prediction needs, and nothing
+about the training.
 """
 
 import shutil

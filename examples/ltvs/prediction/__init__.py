@@ -1,4 +1,5 @@
-"""Labeling of many CTs: found in folders and zips, shared out to processes, each on record, so that it can go on.
+"""Labeling of many CTs: it finds them in folders and zips, shares them out to processes, and records each result.
 
-May import `page`, `delivery`, `measurement`, `report`, `model`, `sources`, `volume` and `runtime`.
+With the records, an interrupted command can continue. May import `page`, `delivery`, `measurement`, `report`, `model`,
+`sources`, `volume` and `runtime`.
 """

@@ -1,4 +1,4 @@
-"""What labeling a CT comes to, and what can label one; without the libraries that do."""
+"""The result of labeling a CT, and the interface of what labels one, without the libraries that do it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The cases that processes share, the places of their files, and which files that are there may be replaced."""
+"""The cases that processes share, the paths of their files, and which existing files may be replaced."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

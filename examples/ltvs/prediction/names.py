@@ -1,4 +1,4 @@
-"""Names of cases: safe as names of files, told apart on every file system, the same from run to run."""
+"""Names of cases: safe as file names, distinct on every file system, and the same from run to run."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""One process for each device here, each at the loop over all cases; one that is lost is replaced by a new one."""
+"""One process for each device here, which all run the loop over the cases. A process that is lost is replaced."""
 
 import os
 import signal

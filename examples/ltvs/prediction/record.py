@@ -1,6 +1,6 @@
-"""The record of a case: what the last attempt came to, and from what its files were made.
+"""The record of a case: the result of the last attempt, and what its files were made from.
 
-OUTPUT/.labeling/NAME/record.json, written whole by the process that holds the lock of the folder.
+The process that holds the lock of the folder writes OUTPUT/.labeling/NAME/record.json, always as a whole.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""DICOM files sorted into series by their headers alone, and what is no CT of a body told from what is one."""
+"""Sort DICOM files into series by their headers alone, and find out which of them cannot be a CT of a body."""
 
 import filecmp
 from collections import defaultdict

@@ -1,7 +1,7 @@
-"""The loop that every process runs over all cases: what nobody has done and nobody is at, it does.
+"""The loop over all cases that every process runs: it takes each case that is not done and that no other process has.
 
-Processes know of each other by locks and records alone, so they may be on any machines that share the folder. A lock
-dies with its process: a case that was begun and is not locked has lost it.
+Processes know of each other by locks and records alone, so they may run on any machines that share the folder. A lock
+ends with its process: if a case was begun and is not locked, its process was lost.
 """
 
 import os

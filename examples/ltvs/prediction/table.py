@@ -1,4 +1,4 @@
-"""What became of each CT: a table to read, and files for all cases of a folder."""
+"""The result for each CT: a table to read, and files for all cases of a folder."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From the inputs of a command to files and a table: one CT into a label map, or any number into a folder."""
+"""Label the inputs of a command: one CT into a label map, or any number into a folder, with files and a table."""
 
 import os
 import tempfile

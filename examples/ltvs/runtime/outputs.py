@@ -1,7 +1,7 @@
-"""Guards of what commands write: an input is never written to, and nothing that exists is replaced unasked.
+"""Guards of what commands write: they never write to an input, and replace nothing unasked.
 
-Commands call them before they compute anything. Paths are compared as the disk sees them: through links, hard links,
-`..`, and another case of letters where the disk does not tell them apart.
+Commands call them before they compute anything. Paths are compared as the disk sees them: through links, hard links and
+`..`, and upper and lower case alike where the disk does not tell them apart.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What tyro says in a box about words that it does not understand, as one line."""
+"""Turn the box in which tyro reports words that it does not understand into one line."""
 
 import re
 

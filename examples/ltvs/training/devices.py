@@ -1,4 +1,4 @@
-"""Devices and machines that train together, through Lightning Fabric; and advice when one of them fails."""
+"""Devices and machines that train together, through Lightning Fabric, and what to do if one of them fails."""
 
 import logging
 import os

@@ -220,7 +220,7 @@ class Rendered:
 
 
 class RenderedDataset(Dataset[Sample]):
-    """Patches of made patients, no two alike, rendered from maps of tissues.
+    """Patches of synthetic patients, no two alike, rendered from maps of tissues.
 
     Indexed by `(epoch, index)`, as `PatchDataset` is.
 

@@ -1,4 +1,4 @@
-"""Values of volumes as they are meant: labels as whole numbers, however a file stores them."""
+"""Values of label maps as they are meant: whole numbers, however a file stores them."""
 
 from pathlib import Path
 
