@@ -24,6 +24,9 @@ from ltvs.runtime.extras import require_extra
 from ltvs.runtime.outputs import check_new_files, check_not_around, check_outside
 from ltvs.volume.images import VOLUME_SUFFIXES, check_name, stem
 
+#: Endings of files that somebody may expect as the output, and that no folder has.
+_OTHER_FILES = {".png", ".jpg", ".dcm", ".json", ".csv", ".html", ".stl", ".ply", ".gz", ".zip", ".npy", ".mgz", ".hdr"}
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -82,6 +85,9 @@ class PredictSettings:
             check_name(self.output)
             if self.devices * self.nodes > 1:
                 raise InputError("--devices, --nodes: share the CTs of a folder; give the name of a folder as --output")
+        elif self.output.suffix.lower() in _OTHER_FILES and not self.output.is_dir():
+            raise InputError(f"--output: expected a folder, or a name that ends in {', '.join(VOLUME_SUFFIXES)}; got "
+                             f"{self.output}; the labels get one of these endings")  # fmt: skip
         elif self.output.exists() and not self.output.is_dir():
             raise InputError(f"{self.output}: is a file, expected a folder, or a name that ends in "
                              f"{', '.join(VOLUME_SUFFIXES)}; give another --output")  # fmt: skip
@@ -164,8 +170,9 @@ def _into_a_file(settings: PredictSettings, findings: Findings, asked: Asked, pl
     """Write the labels of the only CT."""
     ct = with_problems(only_ct(findings, settings.output), asked)
     _tell_first(settings, findings, display)
-    written = label_one(ct, settings.output, asked, place.devices[0], display)
-    display.tell("\n".join(printable(f"{kind_of(file)}: {file}") for file in written))
+    written, doubts = label_one(ct, settings.output, asked, place.devices[0], display)
+    lines = [f"{kind_of(file)}: {file}" for file in written] + [f"doubt: {doubt}" for doubt in doubts]
+    display.tell("\n".join(map(printable, lines)))
     if others := not_of_these(settings.output, asked):
         display.tell(printable(others))
 

@@ -73,8 +73,10 @@ def only_ct(findings: Findings, output: Path) -> FoundCT:
     return findings.cts[0]
 
 
-def label_one(ct: FoundCT, labels: Path, asked: Asked, device: str, display: Display) -> list[Path]:
-    """Label a CT in this process; return the files written.
+def label_one(
+    ct: FoundCT, labels: Path, asked: Asked, device: str, display: Display
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Label a CT in this process; return the files written, and the doubts about the labels.
 
     Raises:
         InputError: it cannot be labeled, or no liver is found; no file is written.
@@ -104,7 +106,7 @@ def label_one(ct: FoundCT, labels: Path, asked: Asked, device: str, display: Dis
     for file in files_of(labels, asked):
         if file.name not in names:  # of a structure that the labels before had
             file.unlink(missing_ok=True)
-    return [labels, *(labels.with_name(file.name) for file in written if file.name != labels.name)]
+    return [labels, *(labels.with_name(file.name) for file in written if file.name != labels.name)], answer.doubts
 
 
 def networks_digest(networks: Path) -> str:

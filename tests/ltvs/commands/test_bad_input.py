@@ -64,7 +64,7 @@ PREPARE = [
     ("ltvs", own(put("ct.nii.gz", not_finite)), "ct.nii.gz: has NaN or infinite voxels"),
     ("ltvs", own(put("ct.nii.gz", color)), "ct.nii.gz: expected one value per voxel, got 3"),
     ("ltvs", own(put("ct.nii.gz", over_time)), "ct.nii.gz: expected a 3D volume, got 4D"),
-    ("ltvs", own(put("ct.nii.gz", lambda: tiny_case().ct + 1080)), "apply the rescale intercept"),
+    ("ltvs", own(put("ct.nii.gz", lambda: tiny_case().ct + 1080)), "a CT without its rescale intercept"),
     ("ltvs", own(put("ct.nii.gz", lambda: sitk.Clamp(tiny_case().ct, sitk.sitkInt16, 0, 255))), "a picture of 8 bits"),
     ("ircadb", patient(mixed_patient), "holds 2 DICOM series"),
     ("ircadb", patient(lambda folder: shutil.rmtree(folder / "PATIENT_DICOM")), "no 3D-IRCADb patient here"),

@@ -68,7 +68,10 @@ def test_the_networks_of_the_examples_are_the_default(
     command(monkeypatch, "--input", tmp_path / "ct.nii.gz", "--output", tmp_path / "seg.nii.gz")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "networks: some networks, trained on synthetic patients alone; not a medical device"
-    assert len(said) == 5
+    assert [line.partition(":")[0] for line in said[1:5]] == ["labels", "measurements", "measurements", "picture"]
+    (measured,) = json.loads((tmp_path / "seg.measurements.json").read_text()).values()
+    assert len(measured["doubts"]) >= 2, "a liver as small as this one"
+    assert said[5:] == [f"doubt: {doubt}" for doubt in measured["doubts"]]
     assert Path(predict_ltvs.__file__).parent / "networks" / "portal-venous-ct" == SHIPPED
 
 
@@ -77,6 +80,10 @@ def test_the_networks_of_the_examples_are_the_default(
     [
         (("--input", "ct.nii.gz", "--output", "air.nii"), "air.nii: exists already"),
         (("--input", "ct.nii.gz", "--output", "notes.txt"), "notes.txt: is a file, expected a folder, or a name that"),
+        (
+            ("--input", "ct.nii.gz", "--output", "seg.PNG"),
+            "--output: expected a folder, or a name that ends in .nii.gz, .nii, .nrrd, .mha; got seg.PNG; the labels",
+        ),
         (("--input", "ct.nii.gz", "--output", "ct.nrrd"), "ct.nrrd: has the name of --input ct.nii.gz beside it; give"),
         (("--output", "seg.nii.gz"), "--input: expected one CT or more, or a folder of them; got none"),
         (("--input", "none.nii.gz", "--output", "seg.nii.gz"), "none.nii.gz: does not exist"),
