@@ -1,4 +1,4 @@
-"""The tutorial, run anew: `python -m benchmarks.notebook` runs docs/tutorial.ipynb and stores the outputs in it."""
+"""Run the tutorial, docs/tutorial.ipynb, and store the outputs in it."""
 
 import copy
 import os
