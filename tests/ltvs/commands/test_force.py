@@ -142,7 +142,7 @@ def test_preparation(
     assert "1 with warnings, 0 with errors" in capsys.readouterr().out
     prepare(monkeypatch, *words, "--output", "out", "--force")
     assert PreparedSet(Path("out")).cases == ("a",)
-    assert "warning: 1 cases have warnings" in capsys.readouterr().out
+    assert "warning: these cases have warnings" in capsys.readouterr().out
     assert read_json(Path("out/stage2/a/case.json"))["recipe"]["force"] is True
     with pytest.raises(SystemExit, match="2"):
         prepare(monkeypatch, *words, "--output", "out")
