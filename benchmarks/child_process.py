@@ -37,7 +37,10 @@ def peak_and_output(script: str, arguments: Sequence[str]) -> tuple[int, str]:
     with tempfile.TemporaryDirectory() as folder:
         held = Path(folder) / "held"
         command = [sys.executable, "-c", _START, str(held), sys.executable, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        # `-m benchmarks...` is found from any folder, and paths may be relative.
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        found = os.environ | {"PYTHONPATH": paths}
+        done = subprocess.run(command, capture_output=True, text=True, env=found, check=False)
         if done.returncode:
             raise InputError(f"{script} failed: {done.stderr.strip().removeprefix('error: ')}")
         # In KiB, but on macOS in bytes.

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 import ltvs.model.pipeline
+from benchmarks import ROOT
 from benchmarks.child_process import peak_and_output
 from benchmarks.pages import replaced
 from benchmarks.prediction import __main__ as command
@@ -18,19 +19,12 @@ from benchmarks.prediction import measure, monai_calls, one_run, own_calls, patc
 from benchmarks.prediction.long_ct import write_long_ct
 from benchmarks.prediction.work import Size, Work, unpacked_work
 from ltvs.model.inference import predict_probabilities
-from ltvs.model.stage_view import Preparation, StageGrid
+from ltvs.model.stage_view import StageGrid
 from ltvs.runtime.errors import InputError
 from ltvs.volume.images import read_ct, read_labels, same_grid
 from support.ircadb_layout import write_series, write_usual, zipped
+from support.small_prediction import SMALL
 from support.tiny_cases import array, tiny_case
-
-SMALL = Size(
-    Preparation((-160.0, 240.0), StageGrid(32, 2.5), StageGrid(32, 2.0), 4.0),
-    channels=(2, 3, 4),
-    features=(2, 2, 3, 4, 5, 2),
-    patch=(16, 32, 32),
-    overlap=(8, 0, 0),
-)
 
 
 @pytest.fixture
@@ -123,6 +117,14 @@ def test_a_process_that_fails(tmp_path: Path) -> None:
     code = "import sys; print('lost'); sys.exit('error: no such CT')"
     with pytest.raises(InputError, match=r"^that script failed: no such CT$"):
         peak_and_output("that script", ["-c", code])
+
+
+def test_a_process_starts_where_its_paths_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From any folder: relative paths are the caller's, and our modules are found all the same."""
+    monkeypatch.chdir(tmp_path)
+    code = "import os, benchmarks; print(os.getcwd(), benchmarks.__file__)"
+    _, printed = peak_and_output("that script", ["-c", code])
+    assert printed.split() == [str(tmp_path), str(ROOT / "benchmarks" / "__init__.py")]
 
 
 def test_a_process_is_weighed_alone() -> None:
