@@ -31,3 +31,19 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["demo", "demo-train", "networks"])
 def test_a_folder_may_have_a_space_in_its_name(tmp_path: Path, target: str) -> None:
     assert '--output "my runs"' in make(tmp_path, "--dry-run", target, "RUN=my runs").stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "runs"),
+    {
+        "demo": ["examples/demo.py"],
+        "demo-train": ["examples/demo_train.py"],
+        "networks": ["examples/make_networks.py"],
+        "test": ["ruff check .", "ruff format --check .", "mypy", "pytest -q -n 2", "mkdocs build"],
+        "test-all": ["ruff check .", "ruff format --check .", "mypy", 'worksteal -m ""', "mkdocs build"],
+        "docs": ["mkdocs build --strict"],
+    }.items(),
+)
+def test_a_target_runs_what_it_should(tmp_path: Path, target: str, runs: list[str]) -> None:
+    shown = make(tmp_path, "--dry-run", target).stdout
+    assert [command for command in runs if command not in shown] == []
