@@ -20,7 +20,11 @@ class Elsewhere:
     why: str
 
 
-_MAKE, _NNUNET = "tests/docs/test_make.py", "tests/ltvs/commands/test_nnunet_trainers.py"
+_GATE, _MAKE, _NNUNET = (
+    "tests/docs/test_gate.py",
+    "tests/docs/test_make.py",
+    "tests/ltvs/commands/test_nnunet_trainers.py",
+)
 _TARGETS, _INSTALLS = f"{_MAKE}::test_a_target_runs_what_it_should", "make installs from a package index first"
 _NNUNET_RUNS = (f"{_NNUNET}::planned", f"{_NNUNET}::test_from_phantoms_to_dice")
 _SLURM = "there is no SLURM here: the tests start two tasks with its variables"
@@ -41,10 +45,41 @@ ELSEWHERE = (
         f"{_INSTALLS}, and it trains for hours",
     ),
     Elsewhere(
-        "pip install .*",
+        r"(\.venv/bin/)?pip install( .*)?",
         ("tests/docs/test_install_hints.py::test_hints_work_from_a_clone",),
         "pip install",
         "it needs a package index, and would change the environment of the tests",
+    ),
+    Elsewhere(
+        r"python3 -m venv \.venv",
+        (f"{_MAKE}::test_a_python_that_is_not_there_is_named",),
+        '".venv"',
+        "the Makefile does it before each target",
+    ),
+    Elsewhere(
+        r"sudo apt-get install g\+\+",
+        ("tests/kernels/test_cpp.py::test_the_next_compiler_is_tried",),
+        '"g++"',
+        "it would change the machine",
+    ),
+    Elsewhere(
+        r"docker run .*",
+        ("tests/ltvs/runtime/test_errors.py::test_memory_that_ran_out",),
+        "shared memory",
+        "there is no Docker here; the test has the error that it mends",
+    ),
+    Elsewhere(
+        "git clone .*",
+        ("tests/docs/test_documented_commands.py::test_it_runs",),
+        '"clone"',
+        "it names no repository",
+    ),
+    Elsewhere("mkdocs serve", (f"{_GATE}::test_the_tree_as_it_is_passes_with_few_lines",), "mkdocs", "it does not end"),
+    Elsewhere(
+        "jupyter lab .*",
+        ("tests/docs/test_notebook.py::test_it_runs_and_gives_what_is_stored",),
+        "run(stored)",
+        "it opens a browser and does not end",
     ),
     Elsewhere(
         "hf auth login",
@@ -85,6 +120,12 @@ ELSEWHERE = (
         ("tests/benchmarks/test_loader.py::test_the_command_that_times_rendering",),
         "rendering.main()",
         "its patches have no options that make them small",
+    ),
+    Elsewhere(
+        r"python -m benchmarks\.notebook",
+        ("tests/docs/test_notebook.py::test_it_runs_and_gives_what_is_stored",),
+        "run(stored)",
+        "its pictures depend on the machine",
     ),
     Elsewhere(
         r"python -m benchmarks\.prediction\.patches .*",

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from support.pages import ALL_PAGES, inline_code
+from support.pages import ALL_PAGES, inline_code, text_of
 
 #: What a command in running text, or in a block without a language, begins with; a script of ours may stand alone.
 _PROGRAM = re.compile(
-    r"(\w+=\S+ )*(python3?|torchrun|srun|sbatch|pip|make|git|cp|bash|docker|tensorboard|pytest|ruff|mypy|mkdocs|hf|"
+    r"(\w+=\S+ )*(python3?|torchrun|srun|sbatch|pip|make(?= [a-z-]+( |$))|git|cp|bash|docker|tensorboard|pytest|ruff|mypy|mkdocs|hf|"
     r"nnUNetv2_\w+|\w+\.py) (?!=)"
 )
 #: Lines that prepare those after them, if these use the variable or the other version of the repository; `cd` does all.
@@ -27,7 +27,7 @@ class Command:
     Args:
         line: what is typed, in one line, without its comment.
         before: the lines of its block that prepare it.
-        is_short: whether running text names no more than a module, or a script and some of its options.
+        is_short: whether running text names a benchmark, another module alone, or a script and some of its options.
     """
 
     line: str
@@ -60,16 +60,14 @@ def commands_in(text: str, inline: Iterable[str]) -> Iterator[Command]:
     for piece in map(_line, inline):
         if _PROGRAM.match(piece):
             script = re.match(r"\w+\.py ", piece)
-            module = re.fullmatch(r"python -m [\w.]+", piece)
+            module = re.fullmatch(r"python -m ([\w.]+|benchmarks\b.*)", piece)
             yield Command(f"python examples/{piece}" if script else piece, is_short=bool(script or module))
 
 
 @cache
 def documented() -> list[Command]:
     """Return the commands of all pages, each once."""
-    found = [
-        command for page in ALL_PAGES for command in commands_in(page.read_text(encoding="utf-8"), inline_code(page))
-    ]
+    found = [command for page in ALL_PAGES for command in commands_in(text_of(page), inline_code(page))]
     # Of equal ones the one that is not short.
     by_text = {str(command): command for command in sorted(found, key=lambda command: not command.is_short)}
     return [by_text[text] for text in sorted(by_text)]

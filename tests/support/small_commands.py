@@ -14,7 +14,8 @@ from typing import Any
 
 #: What runs a script or module of ours, or copies files.
 _RUNS = re.compile(
-    r"(?:\w+=\S+ )*(?:(?:python|torchrun)\b(?:.*?\S*examples/(\w+\.py)|.*? -m (monai\.bundle|benchmarks[\w.]*))|(cp) )"
+    r"(?:\w+=\S+ )*(?:(?:python|torchrun)\b"
+    r"(?:.*?\S*examples/(\w+\.py)|.*? -m (monai\.bundle|pytest|benchmarks[\w.]*))|(cp) )"
 )
 
 
@@ -57,6 +58,7 @@ SMALL = {
     "ship_networks.py": Small(),
     "monai.bundle": Small(),
     "cp": Small(),
+    "pytest": Small("--collect-only --quiet -p no:cacheprovider", in_repository=True),
     "benchmarks.accuracy": Small("--jobs 1", {"--sizes": "1"}),
     "benchmarks.accuracy.causes": Small("--seeds 0"),
     "benchmarks.accuracy.causes.tables": _TO_TABLES,

@@ -47,10 +47,12 @@ def make_world(root: Path, maps: Path) -> None:
 
 
 def put_repository(place: Path) -> None:
-    """Copy what commands read or write of the repository into a folder, except for what is there already."""
-    for name in ("README.md", "docs", "benchmarks"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, place / name)
+    """Copy what commands write of the repository into a folder, and link what they read."""
+    shutil.copy(ROOT / "README.md", place)
+    for name in ("docs", "benchmarks"):
+        shutil.copytree(ROOT / name, place / name)
+    for name in ("src", "tests", "pyproject.toml", "conftest.py"):
+        (place / name).symlink_to(ROOT / name)
 
 
 def put_examples(place: Path) -> None:
