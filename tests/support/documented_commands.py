@@ -10,8 +10,8 @@ from support.pages import ALL_PAGES, inline_code, text_of
 
 #: What a command in running text, or in a block without a language, begins with; a script of ours may stand alone.
 _PROGRAM = re.compile(
-    r"(\w+=\S+ )*(python3?|torchrun|srun|sbatch|pip|make(?= [a-z-]+( |$))|git|cp|bash|docker|tensorboard|pytest|ruff|mypy|"
-    r"mkdocs|hf|nnUNetv2_\w+|\w+\.py) (?!=)"
+    r"(\w+=\S+ )*(python3?|torchrun|srun|sbatch|pip|make(?= [a-z-]+( |$))|git|cp|bash|docker|tensorboard|pytest|ruff|"
+    r"mypy|mkdocs|hf|nnUNetv2_\w+|\w+\.py) (?!=)"
 )
 #: Lines that prepare those after them, if these use the variable or the other version of the repository; `cd` does all.
 _PREPARES = re.compile(r"""(?:export )?(\w+)=(?:"[^"]*"|'[^']*'|\S*)|cd \S+|git worktree add (\S+).*""")
