@@ -166,7 +166,7 @@ def test_an_estimate_writes_nothing(
     command(monkeypatch, data.folder, tmp_path / "run", "--estimate", "--epochs", "300", "--seeds", "5")
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"stage 1: .*: 300 epochs of \d+ steps of \d+\.\d\d s, 300 validations of 2 cases of \d+\.\d\d s", lines[0]
+        r"stage 1: .* \(300 epochs x \d+ steps x \d+\.\d\d s, 300 validations x 2 cases x \d+\.\d\d s\)", lines[0]
     )
     assert re.fullmatch(r"total for 5 seeds: \d+ (s|min \d+ s|h \d+ min|d \d+ h)", lines[2])
     assert not (tmp_path / "run").exists()
