@@ -23,7 +23,7 @@ from support.volume_file_layouts import liver_and_tumor, vessel_and_tumor, whole
 
 
 def make_world(root: Path, maps: Path) -> None:
-    """Fill a folder; `maps` are those of a made patient."""
+    """Fill a folder; `maps` are those of a synthetic patient."""
     _write_cohorts(root)
     _write_cts(root)
     trained = root / "trained"

@@ -120,7 +120,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "expected a folder named like" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "set").exists(), "said before the work"
     command(monkeypatch, tmp_path, f"--export-nnunet={target}")
-    assert "(labels 0 background, 1 liver, 2 tumor)\nafter planning, copy its splits_final.json" in capsys.readouterr().out
+    assert "1 liver, 2 tumor)\nafter planning, copy its splits_final.json" in capsys.readouterr().out
     assert np.unique(sitk.GetArrayFromImage(read_labels(target / "labelsTr" / "msd03-001.nii.gz"))).tolist() == [
         0,
         1,
