@@ -38,10 +38,12 @@ class Command:
         return "; ".join([*self.before, self.line])
 
     def is_in(self, other: "Command") -> bool:
-        """Whether it is short for another one."""
+        """Whether it is short for another one, which has all of its options with their values."""
         program, words = _split(self.line)
         longer, others = _split(other.line)
-        return self.is_short and self != other and program == longer and f" {words} ".lstrip() in f" {others} "
+        options = re.split(" (?=--)", words) if words else []
+        has_all = all(f" {option} " in f" {others} " for option in options)
+        return self.is_short and self != other and program == longer and has_all
 
 
 def commands_in(text: str, inline: Iterable[str]) -> Iterator[Command]:
