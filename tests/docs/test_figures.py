@@ -1,6 +1,5 @@
 """The figures of the docs: the architecture shows the shapes of the package's own net; patients can be drawn again."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -10,22 +9,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from ltvs.phantom.maps import open_maps
+from support.docs_scripts import docs_script
 
 FOLDER = Path(__file__).parents[2] / "docs"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / "figures" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def architecture() -> ModuleType:
-    return script("architecture")
+    return docs_script("figures/architecture")
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -52,7 +43,7 @@ def test_its_words_lie_within_it() -> None:
 
 
 def test_scenes_of_a_patient_are_drawn(coarse_maps: Path) -> None:
-    patients = script("patients")
+    patients = docs_script("figures/patients")
     scenes = patients.rows(open_maps(coarse_maps), np.random.default_rng(0))
     assert len(scenes) == patients.EACH
     for scene, outlined in scenes:

@@ -1,18 +1,16 @@
 """The tutorial runs as it is stored, its outputs are those of its cells, and it says nothing of who ran it."""
 
-import importlib.util
 import itertools
 import json
 import math
 import re
-from types import ModuleType
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 
 from benchmarks.notebook import KEPT, METADATA, NOTEBOOK, read, run
-from support.pages import ROOT
+from support.docs_scripts import docs_script
 
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 #: How far numbers of another processor may be from those stored. Sums of float32 in another order, as one or two
@@ -94,15 +92,6 @@ def test_what_differs_is_found(stored: str, now: str, found: list[tuple[str, str
     assert differences(stored, now) == found
 
 
-def hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebook", ROOT / "docs" / "hooks" / "notebook.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_cells_become_a_page() -> None:
     pytest.importorskip("mkdocs")
     new = nbformat.v4
@@ -114,8 +103,9 @@ def test_cells_become_a_page() -> None:
         new.new_code_cell("plot()", outputs=[picture], metadata={"alt": "A curve"}, id="plot"),
     ]
     notebook = nbformat.writes(new.new_notebook(cells=cells))
-    assert list(hook().pictures(notebook, "n")) == [("n-plot.png", b"\0\0\0")]
-    assert hook().markdown(notebook, "n") == (
+    hook = docs_script("hooks/notebook")
+    assert list(hook.pictures(notebook, "n")) == [("n-plot.png", b"\0\0\0")]
+    assert hook.markdown(notebook, "n") == (
         '# Title\n\n```python\nprint(2)\n```\n\n```{ .text .no-copy title="Output" }\n2\n```\n\n'
         "```python\nplot()\n```\n\n![A curve](n-plot.png)"
     )

@@ -1,13 +1,14 @@
 """The documentation as a site: it needs no network, and its formulas are drawn by the browser itself."""
 
 import html
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.docs_scripts import docs_script
 
 ROOT = Path(__file__).parents[2]
 #: What a browser fetches by itself: scripts, styles, fonts, pictures; links that a reader follows are none of it.
@@ -20,22 +21,13 @@ FETCHED = re.compile(
 )
 
 
-def hook() -> object:
-    spec = importlib.util.spec_from_file_location("mathml", ROOT / "docs" / "hooks" / "mathml.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_formulas_become_mathml() -> None:
     pytest.importorskip("latex2mathml")
     page = (
         '<p>With <span class="arithmatex">\\(a &lt; b\\)</span>, <code>\\(c\\)</code>:</p>'
         '<div class="arithmatex">\\[\nW_q U\n\\]</div>'
     )
-    made = hook().on_page_content(page, page=None)  # type: ignore[attr-defined]
+    made = docs_script("hooks/mathml").on_page_content(page, page=None)
     assert "arithmatex" not in made
     assert re.search(r'<span class="formula"><math [^>]*display="inline">.*&#x0003C;.*</math></span>', made)
     assert re.search(r'<div class="formula"><math [^>]*display="block">.*<msub>.*</math></div>', made)

@@ -36,14 +36,14 @@ def test_the_sources_have_the_message_of_every_row() -> None:
     unknown = [
         str(row)
         for row in (*rows(), *shown())
-        if not row.fragment.endswith(FOREIGN) and not any(pattern(row.fragment).search(text) for text in known)
+        if not row.text.endswith(FOREIGN) and not any(pattern(row.text).search(text) for text in known)
     ]
     assert not unknown, "\n".join(["no source has the message of these rows:", *unknown])
 
 
 def test_a_row_is_about_few_messages() -> None:
     found = {one.text for path in SOURCES for one in raised(path)}
-    broad = {row: count for row in rows() if (count := sum(map(bool, map(pattern(row.fragment).search, found)))) > MOST}
+    broad = {row: count for row in rows() if (count := sum(map(bool, map(pattern(row.text).search, found)))) > MOST}
     assert not broad, "\n".join(f"{count} messages: {row}" for row, count in broad.items())
 
 

@@ -33,12 +33,12 @@ NO_ERRORS = (
 SENTENCE = 4
 
 
-class Message(NamedTuple):
-    """A message in the sources.
+class Line(NamedTuple):
+    """A message in the sources, or a fragment of messages on a page.
 
     Attributes:
         text: with `…` for values.
-        path: of the source.
+        path: of the source or page.
         line: in it.
     """
 
@@ -62,22 +62,22 @@ def words(text: str) -> int:
 
 
 @cache
-def texts(path: Path) -> tuple[Message, ...]:
+def texts(path: Path) -> tuple[Line, ...]:
     """Return all strings of a source but docstrings; those that are put together as one."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     known = _constants(tree)
     inside = {id(part) for node in ast.walk(tree) for part in _left_out(node)}
     found = [node for node in ast.walk(tree) if id(node) not in inside and isinstance(node, ast.expr)]
-    return tuple(Message(text, path, node.lineno) for node in found if (text := _text(node, known)).strip(HOLE))
+    return tuple(Line(text, path, node.lineno) for node in found if (text := _text(node, known)).strip(HOLE))
 
 
 @cache
-def raised(path: Path) -> tuple[Message, ...]:
+def raised(path: Path) -> tuple[Line, ...]:
     """Return the messages of a source that are raised or made into an exception, and its reasons and warnings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     known = _constants(tree)
     said = {id(node): node for call in _calls(tree) for node in call.args}
-    found = [Message(_text(node, known), path, node.lineno) for node in said.values()]
+    found = [Line(_text(node, known), path, node.lineno) for node in said.values()]
     if path.as_posix().endswith(REASONS):
         found += [one for one in texts(path) if words(one.text) >= SENTENCE]
     found += [one for one in texts(path) if one.text.startswith(("warning: ", "error: "))]
@@ -138,35 +138,18 @@ def _text(node: ast.AST, known: dict[str, str]) -> str:
     return HOLE
 
 
-class Row(NamedTuple):
-    """A row of a table of messages.
-
-    Attributes:
-        fragment: of messages, with `…` for values.
-        page: that has it.
-        line: on it.
-    """
-
-    fragment: str
-    page: Path
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}: {self.fragment}"
-
-
 @cache
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[Line, ...]:
     """Return all fragments of messages in the first column of the tables on the pages."""
     found = []
     for page in sorted(FOLDER.glob("*.md")):
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
             cell = line.split(" | ")[0] if page not in TYPICAL and line.startswith("| `") else ""
-            found += [Row(code, page, number) for code in re.findall(r"`([^`]+)`", cell)]
+            found += [Line(code, page, number) for code in re.findall(r"`([^`]+)`", cell)]
     return tuple(found)
 
 
-def shown() -> tuple[Row, ...]:
+def shown() -> tuple[Line, ...]:
     """Return the lines of messages in the blocks of text on the pages of typical problems."""
     found, inside = [], False
     for page in TYPICAL:
@@ -174,10 +157,10 @@ def shown() -> tuple[Row, ...]:
             if line.startswith("```"):
                 inside = line == "```text"
             elif inside:
-                found.append(Row(line.strip(), page, number))
+                found.append(Line(line.strip(), page, number))
     return tuple(found)
 
 
-def rows_for(message: str) -> list[Row]:
+def rows_for(message: str) -> list[Line]:
     """Return the rows that explain a message as it is printed, or as the sources have it."""
-    return [row for row in rows() if pattern(row.fragment).search(message)]
+    return [row for row in rows() if pattern(row.text).search(message)]
