@@ -60,7 +60,7 @@ def not_hu(values: Int16[ndarray, "d h w"]) -> str | None:
     if low >= 0 and high <= 255:
         return f"{found}, a picture of 8 bits or a label map and not HU; export the CT itself"
     if low >= 0:
-        return f"{found}, air and fat are below 0 HU; is it an MR volume, or a CT without its rescale intercept?"
+        return f"{found}, air and fat are below 0 HU; it may be an MR volume, or a CT without its rescale intercept"
     if low > _LOWEST_FAT:
         return f"{found}, fat is below {_LOWEST_FAT} HU; was it scaled? export the CT itself"
     if _share(counts, _FIRST, _AIR + 1) < _LEAST_AIR:

@@ -48,7 +48,7 @@ def of_modality(modality: str) -> Callable[[Path], str]:
 
 #: What is written, and what is said.
 NO_CT = {
-    "stored values": (changed(lambda hu: hu + 1024, np.uint16), "are below 0 HU; is it an MR volume, or"),
+    "stored values": (changed(lambda hu: hu + 1024, np.uint16), "are below 0 HU; it may be an MR volume, or"),
     "0 to 1": (changed(lambda hu: (hu + 1000) / 2000, np.float32), "a picture of 8 bits or a label map"),
     "8 bits": (changed(lambda hu: np.clip(hu, 0, 255), np.uint8), "a picture of 8 bits or a label map"),
     "scaled": (changed(lambda hu: hu / 10, np.float32), "without air, which is below -150 HU; was it scaled"),

@@ -89,7 +89,7 @@ def test_a_ct_without_liver() -> None:
     ("change", "message"),
     [
         (lambda hu: 1 * (hu > 0) + (hu > 120), "expected HU, got a CT of 0 to 2, a picture of 8 bits or a label map"),
-        (lambda hu: hu + 1024, "expected HU, got a CT of 24 to 1264, air and fat are below 0 HU; is it an MR"),
+        (lambda hu: hu + 1024, "expected HU, got a CT of 24 to 1264, air and fat are below 0 HU; it may be an MR"),
         (lambda hu: hu / 100, "expected HU, got a CT of -10 to 2, fat is below -50 HU; was it scaled"),
         (lambda hu: hu / 10, "expected HU, got a CT of -100 to 24 without air, which is below -150 HU; was it scaled"),
         (

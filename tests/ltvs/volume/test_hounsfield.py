@@ -56,7 +56,7 @@ GOOD: dict[str, Change] = {
 }  # fmt: skip
 
 #: What is said, as patterns.
-INTERCEPT = "air and fat are below 0 HU; is it an MR volume, or a CT without its rescale intercept.$"
+INTERCEPT = "air and fat are below 0 HU; it may be an MR volume, or a CT without its rescale intercept$"
 PICTURE = "a picture of 8 bits or a label map and not HU; export the CT itself$"
 SCALED = r"fat is below -50 HU; was it scaled\? export the CT itself$"
 NO_AIR = r"without air, which is below -150 HU; was it scaled, or is it no CT\? export the CT itself$"
